@@ -1,0 +1,82 @@
+"""Multi-head attention: grouped queries, rotary positions and query-key norm are settings.
+
+Legend: B batch, T tokens, D width, H query heads, G key-value heads, E head width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from m6rec.config import ModelConfig
+
+
+def attend(q_BHTE: Tensor, k_BGTE: Tensor, v_BGTE: Tensor, mask_BQK: Tensor | None) -> Tensor:
+    """Softmax attention, heads merged: [B, Tq, H·E]. The one attention function of the project.
+
+    mask_BQK: True where q may attend to k (None: everywhere). A query that may attend to nothing
+    gets the mean of all values, never NaN.
+    """
+    mask = None if mask_BQK is None else mask_BQK[:, None]
+    if mask is not None:
+        # A row of -inf would turn into NaN; padding rows are never read, but must stay finite.
+        floor = torch.finfo(q_BHTE.dtype).min / 2
+        mask = torch.zeros(mask.shape, dtype=q_BHTE.dtype, device=mask.device).masked_fill(
+            ~mask, floor
+        )
+    out_BHTE = F.scaled_dot_product_attention(
+        q_BHTE, k_BGTE, v_BGTE, attn_mask=mask, enable_gqa=q_BHTE.shape[1] != k_BGTE.shape[1]
+    )
+    return out_BHTE.transpose(1, 2).flatten(2)
+
+
+def rotate(x_BHTE: Tensor, position_BT: Tensor, theta: float) -> Tensor:
+    """Rotary position embedding in the half-split form that Llama and Qwen use (arXiv 2104.09864).
+
+    position_BT counts from 0.
+    """
+    E = x_BHTE.shape[-1]
+    frequency = theta ** (-torch.arange(0, E, 2, device=x_BHTE.device).float() / E)
+    angle_BTE = position_BT[..., None].float() * frequency
+    cos = torch.cat([angle_BTE.cos()] * 2, -1)[:, None].to(x_BHTE.dtype)
+    sin = torch.cat([angle_BTE.sin()] * 2, -1)[:, None].to(x_BHTE.dtype)
+    left, right = x_BHTE.chunk(2, -1)
+    return x_BHTE * cos + torch.cat([-right, left], -1) * sin
+
+
+class Attention(nn.Module):
+    """Self-attention of one layer."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
+        self.theta = config.rope_theta if config.position == "rope" else None
+        inner, kv_inner = config.heads * config.head_dim, config.kv_heads * config.head_dim
+        self.q = nn.Linear(config.d_model, inner, bias=config.qkv_bias)
+        self.k = nn.Linear(config.d_model, kv_inner, bias=config.qkv_bias)
+        self.v = nn.Linear(config.d_model, kv_inner, bias=config.qkv_bias)
+        self.out = nn.Linear(inner, config.d_model, bias=config.bias)
+        self.q_norm = nn.RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
+        self.k_norm = nn.RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
+
+    def queries(self, x_BTD: Tensor, position_BT: Tensor) -> Tensor:
+        """[B, H, T, E]."""
+        q = self.q(x_BTD).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
+        q = q if self.q_norm is None else self.q_norm(q)
+        return q if self.theta is None else rotate(q, position_BT, self.theta)
+
+    def keys_values(self, x_BTD: Tensor, position_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Two tensors [B, G, T, E]."""
+        k = self.k(x_BTD).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
+        v = self.v(x_BTD).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
+        k = k if self.k_norm is None else self.k_norm(k)
+        return (k if self.theta is None else rotate(k, position_BT, self.theta)), v
+
+    def forward(
+        self, x_BQD: Tensor, z_BKD: Tensor, where: tuple[Tensor, Tensor], mask_BQK: Tensor | None
+    ) -> Tensor:
+        """Queries from x, keys and values from z; `where` holds their positions. [B, Q, D]."""
+        k, v = self.keys_values(z_BKD, where[1])
+        out: Tensor = self.out(attend(self.queries(x_BQD, where[0]), k, v, mask_BQK))
+        return out

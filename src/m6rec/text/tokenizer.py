@@ -1,0 +1,95 @@
+"""Text ↔ token ids. Special tokens exist as ids only: no text, however written, becomes one.
+
+Built on the `tokenizers` library (huggingface.co/docs/tokenizers).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+
+from m6rec.config import SpecialIds
+from m6rec.records import M6Error
+
+CHARS_PER_TOKEN = 12
+"""No text needs more characters than this for its token budget; the rest is cut unread."""
+
+
+class TokenizerError(M6Error):
+    """tokenizer.json is missing or damaged."""
+
+
+class Tokenizer:
+    """A `tokenizers` pipeline that has forgotten its added tokens, and the ids of ours."""
+
+    def __init__(self, definition: str, special: SpecialIds) -> None:
+        self.definition = _forget_added_tokens(definition)
+        self.special = special
+        self._inner = tokenizers.Tokenizer.from_str(self.definition)
+
+    @classmethod
+    def load(cls, path: Path, special: SpecialIds) -> Tokenizer:
+        """Reads a tokenizer.json; raises TokenizerError naming the file and the cause."""
+        try:
+            return cls(path.read_text(encoding="utf-8"), special)
+        except FileNotFoundError:
+            raise TokenizerError(f"{path} is missing") from None
+        except Exception as error:  # tokenizers raises bare Exception on a damaged definition
+            raise TokenizerError(f"{path} is not a tokenizer definition: {error}") from None
+
+    def save(self, path: Path) -> None:
+        """Writes tokenizer.json, without the added tokens it has forgotten."""
+        path.write_text(self.definition, encoding="utf-8")
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of wordpieces, special ids included."""
+        return self._inner.get_vocab_size()
+
+    def encode(self, text: str, budget: int) -> list[int]:
+        """At most `budget` ids of the text alone, cut at the end."""
+        cut = text[: budget * CHARS_PER_TOKEN]
+        return list(self._inner.encode(cut, add_special_tokens=False).ids[:budget])
+
+    def encode_batch(self, texts: Sequence[str], budgets: Sequence[int]) -> list[list[int]]:
+        """`encode` for many texts at once, on all cores."""
+        cut = [t[: b * CHARS_PER_TOKEN] for t, b in zip(texts, budgets, strict=True)]
+        encodings = self._inner.encode_batch(cut, add_special_tokens=False)
+        return [list(e.ids[:b]) for e, b in zip(encodings, budgets, strict=True)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of the ids; special ids are left out."""
+        drop = set(self.special.model_dump().values())
+        return self._inner.decode([i for i in ids if i not in drop], skip_special_tokens=False)
+
+    def segments(
+        self, texts: Sequence[str], budgets: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Texts as segments `[BOS'] text [EOS']`: ids int64 [S, N] and valid bool [S, N].
+
+        `budgets` count the tokens between the brackets.
+        """
+        rows = [
+            [self.special.bos_source, *ids, self.special.eos_source]
+            for ids in self.encode_batch(texts, budgets)
+        ]
+        width = max((len(row) for row in rows), default=0)
+        ids_SN = np.full((len(rows), width), self.special.pad, dtype=np.int64)
+        for index, row in enumerate(rows):
+            ids_SN[index, : len(row)] = row
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        return ids_SN, np.arange(width)[None, :] < lengths[:, None]
+
+
+def _forget_added_tokens(definition: str) -> str:
+    """Without added tokens the string "[SEP]" is five characters, not a separator."""
+    tree = json.loads(definition)
+    tree["added_tokens"] = []
+    tree["post_processor"] = None
+    tree["truncation"] = None
+    tree["padding"] = None
+    return json.dumps(tree, ensure_ascii=False)
