@@ -1,0 +1,1 @@
+"""Baselines that any model has to beat, each tuned on the validation part only."""

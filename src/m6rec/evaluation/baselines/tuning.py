@@ -1,0 +1,76 @@
+"""Honest tuning: a small grid, judged on the validation part, every trial kept for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Generic, TypeVar
+
+from m6rec.data.splits import Split
+from m6rec.evaluation.ranking import RankingModel, flatten, predict_candidates
+from m6rec.evaluation.retrieval import (
+    RetrievalModel,
+    rank_targets,
+    requests_of,
+    target_codes,
+)
+from m6rec.metrics import ranking
+
+Settings = Mapping[str, float | int | bool | None]
+Model = TypeVar("Model")
+
+
+@dataclass(frozen=True)
+class Tuned(Generic[Model]):
+    """model: the best; settings: how it was made; trials: (settings, figure on valid) of all."""
+
+    model: Model
+    settings: Settings
+    trials: tuple[tuple[Settings, float], ...]
+
+
+def grid(**values: Iterable[float | int | bool | None]) -> list[Settings]:
+    """All combinations of the given values, e.g. grid(shrink=(0, 10), decay=(1, .8))."""
+    return [dict(zip(values, row, strict=True)) for row in product(*values.values())]
+
+
+def tune(
+    build: Callable[..., Model], choices: Iterable[Settings], judge: Callable[[Model], float]
+) -> Tuned[Model]:
+    """Builds a model for each choice of settings and keeps the one that `judge` puts highest."""
+    best: Model | None = None
+    best_settings: Settings = {}
+    trials: list[tuple[Settings, float]] = []
+    for settings in choices:
+        model = build(**settings)
+        figure = judge(model)
+        if not trials or figure > max(value for _, value in trials):
+            best, best_settings = model, settings
+        trials.append((settings, figure))
+    if best is None:
+        raise ValueError("there is nothing to tune: no settings were given")
+    return Tuned(best, best_settings, tuple(trials))
+
+
+def by_ndcg(split: Split, k: int = 10) -> Callable[[RetrievalModel], float]:
+    """Judges a retrieval model by NDCG@k on the validation part, by full ranking."""
+    requests = requests_of(split, "valid")
+    targets = target_codes(requests, split.items["item_id"])
+
+    def judge(model: RetrievalModel) -> float:
+        ranks = rank_targets(model, split, requests, targets, ()).ranks
+        return float(ranking.ndcg(ranks, k).mean())
+
+    return judge
+
+
+def by_auc(split: Split) -> Callable[[RankingModel], float]:
+    """Judges a ranking model by AUC on the validation part."""
+    requests = requests_of(split, "valid")
+    labels = flatten(requests)[0]
+
+    def judge(model: RankingModel) -> float:
+        return ranking.auc(predict_candidates(model, requests, labels.size)[0], labels)
+
+    return judge

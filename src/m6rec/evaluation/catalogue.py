@@ -1,0 +1,13 @@
+"""Item ids as positions in the catalogue, the order every score matrix has."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+
+def catalogue_codes(ids: pl.Series, catalogue: pl.Series) -> np.ndarray:
+    """Position of each id in `catalogue`, int64, -1 where null or unknown."""
+    positions = pl.Series(np.arange(len(catalogue)))
+    codes = ids.replace_strict(catalogue, positions, default=-1, return_dtype=pl.Int64)
+    return codes.fill_null(-1).to_numpy()
