@@ -1,0 +1,92 @@
+"""Looks at one batch of rows: which of them are bad, and why. Shared by `load` and `check`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from m6rec.data.conform import conform
+from m6rec.data.rules import Rule, rules_for, unparsed_rules
+from m6rec.data.schema import TableSpec
+
+
+@dataclass(frozen=True)
+class Examined:
+    """raw and typed: the same rows before and after casting. broken: rule -> bool [rows]."""
+
+    raw: pl.DataFrame
+    typed: pl.DataFrame
+    broken: dict[Rule, np.ndarray]
+
+    def unusable(self) -> np.ndarray:
+        """bool [rows]: true where a rule of severity "error" is broken."""
+        bad = np.zeros(self.typed.height, dtype=bool)
+        for rule, rows in self.broken.items():
+            if rule.severity == "error":
+                bad |= rows
+        return bad
+
+
+def examine(
+    raw: pl.DataFrame,
+    spec: TableSpec,
+    item_ids: pl.Series | None = None,
+    seen: set[str] | None = None,
+) -> Examined:
+    """Casts a batch and applies every rule. Only rules that some row breaks are returned.
+
+    item_ids: the catalogue's ids, where there is a catalogue to compare with.
+    seen: usable values of the table's unique column in earlier batches; this batch's are added.
+    """
+    typed = conform(raw, spec)
+    broken = _apply(rules_for(spec, typed, item_ids), typed)
+    broken |= _unparsed(raw, typed, spec)
+    found = Examined(raw, typed, broken)
+    if spec.unique is not None and seen is not None:
+        broken |= _repeated(typed, spec.unique, seen, found.unusable())
+    return found
+
+
+def _apply(rules: tuple[Rule, ...], frame: pl.DataFrame) -> dict[Rule, np.ndarray]:
+    if not rules or not frame.height:
+        return {}
+    masks = frame.select(rule.bad.alias(str(i)) for i, rule in enumerate(rules))
+    return {rule: masks[str(i)].to_numpy() for i, rule in enumerate(rules) if masks[str(i)].any()}
+
+
+def _unparsed(raw: pl.DataFrame, typed: pl.DataFrame, spec: TableSpec) -> dict[Rule, np.ndarray]:
+    """Values that were there before the cast and are not after it."""
+    rules = tuple(
+        rule
+        for rule in unparsed_rules(spec, typed.columns)
+        if raw.schema[rule.column] != typed.schema[rule.column]
+    )
+    names = [rule.column for rule in rules]
+    return _apply(rules, typed.select(names).with_columns(raw[n].alias(f"raw:{n}") for n in names))
+
+
+def _repeated(
+    typed: pl.DataFrame, column: str, seen: set[str], unusable: np.ndarray
+) -> dict[Rule, np.ndarray]:
+    """Rows whose value a usable row had before. A set does: a catalogue's keys fit in memory."""
+    bad = np.zeros(typed.height, dtype=bool)
+    for row, value in enumerate(typed[column]):
+        if value is not None and not unusable[row]:
+            bad[row] = value in seen
+            seen.add(value)
+    right = "one row for each id; the first row is kept"
+    rule = Rule("repeated", "error", column, pl.col(column).is_duplicated(), right)
+    return {rule: bad} if bad.any() else {}
+
+
+def readable(found: Examined, spec: TableSpec) -> pl.DataFrame:
+    """The typed rows; numbers that are not finite are null, as the warning about them says."""
+    names = [name for name, dtype in spec.dtypes().items() if dtype == pl.Float64()]
+    wrong = {rule.column for rule in found.broken if rule.problem == "not finite"}
+    return found.typed.with_columns(
+        pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name)
+        for name in names
+        if name in wrong
+    )

@@ -1,0 +1,93 @@
+"""The canonical tables: their columns, the kinds of events, and the words that mean the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from m6rec.records import M6Error
+
+
+class DataError(M6Error):
+    """Data that can not be used as it stands: the message names the table and what is right."""
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """One canonical table. Columns that are not named here are kept as they are.
+
+    required: columns that must be there; numbers and strings: the dtype a named column is cast
+    to; unique: the column whose values may occur once only.
+    """
+
+    name: str
+    required: tuple[str, ...]
+    numbers: tuple[str, ...] = ()
+    strings: tuple[str, ...] = ()
+    unique: str | None = None
+
+    def dtypes(self) -> dict[str, pl.DataType]:
+        """Canonical dtype by column name. `position` counts, everything else measures."""
+        counts = {"position": pl.Int64()}
+        numbers = {name: counts.get(name, pl.Float64()) for name in self.numbers}
+        return {**{name: pl.String() for name in self.strings}, **numbers}
+
+
+TABLES = {
+    table.name: table
+    for table in (
+        TableSpec(
+            "items",
+            required=("item_id", "title"),
+            numbers=("price", "available_from"),
+            strings=("item_id", "title", "category", "description", "brand"),
+            unique="item_id",
+        ),
+        TableSpec(
+            "events",
+            required=("user_id", "item_id", "event"),
+            numbers=("timestamp", "value", "position", "price"),
+            strings=("user_id", "item_id", "event", "text", "query", "request_id", "split"),
+        ),
+        TableSpec("users", required=("user_id",), strings=("user_id",), unique="user_id"),
+        TableSpec(
+            "reviews",
+            required=("user_id", "item_id"),
+            numbers=("rating", "timestamp"),
+            strings=("user_id", "item_id", "text", "feature", "explanation", "split"),
+        ),
+        TableSpec(
+            "queries",
+            required=("query", "item_id"),
+            numbers=("relevance", "timestamp"),
+            strings=("query", "item_id", "user_id", "split"),
+        ),
+    )
+}
+
+EVENT_KINDS = (
+    "impression",
+    "click",
+    "cart",
+    "purchase",
+    "rating",
+    "like",
+    "dislike",
+    "search",
+)
+"""Kinds that every template knows. Others are kept, and count as something the user did."""
+
+EVENT_SYNONYMS = {
+    "history_click": "click",
+    "impression_no_click": "impression",
+    "view": "click",
+    "add_to_cart": "cart",
+    "addtocart": "cart",
+    "buy": "purchase",
+    "transaction": "purchase",
+}
+"""Applied at load (case and spaces at the ends do not matter)."""
+
+SPLIT_SYNONYMS = {"training": "train", "dev": "valid", "val": "valid", "validation": "valid"}
+SPLITS = ("train", "valid", "test")
