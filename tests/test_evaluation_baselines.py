@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import evaluation_worlds as worlds
 import numpy as np
 import pytest
 
+import evaluation_worlds as worlds
 from m6rec.data.splits import Split
 from m6rec.evaluation.baselines import neighbours
 from m6rec.evaluation.baselines.neighbours import co_occurrence, ease, item_knn

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-import evaluation_worlds as worlds
 import numpy as np
 import pytest
 from sklearn.metrics import auc as area_under
 from sklearn.metrics import log_loss, roc_auc_score
 
+import evaluation_worlds as worlds
 from m6rec.data.requests import Requests
 from m6rec.data.splits import Split
 from m6rec.evaluation import ranking
@@ -142,6 +142,16 @@ def test_free_text_candidates_are_neither_seen_nor_unseen() -> None:
     rows = [{"item_ids": [None], "texts": ["a book"], "labels": [y]} for y in (0.0, 1.0)]
     data = worlds.split(["a"], [("u", "a")], test=rows, task="rank")
     assert evaluate_ranking(Fixed(np.array([0.1, 0.2])), data).breakdown == {}
+
+
+def test_the_model_is_not_shown_the_labels() -> None:
+    class Nosy(Fixed):
+        def predict(self, requests: Requests) -> np.ndarray:
+            assert requests.rows["labels"].to_list() == [[0.0, 0.0], [0.0]]
+            return super().predict(requests)
+
+    data = world(np.array([1.0, 0.0, 1.0]), size=2)
+    assert evaluate_ranking(Nosy(np.array([0.9, 0.1, 0.8])), data).metrics["auc"].value == 1
 
 
 def test_blocks_change_nothing(

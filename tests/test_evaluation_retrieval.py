@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-import evaluation_worlds as worlds
 import numpy as np
 import pytest
 
+import evaluation_worlds as worlds
 from m6rec.data.requests import Requests
 from m6rec.data.splits import Split
 from m6rec.evaluation import retrieval
@@ -96,6 +96,29 @@ def test_blocks_change_nothing_but_the_memory(monkeypatch: pytest.MonkeyPatch) -
     assert blocks.metrics == whole.metrics
 
 
+def test_the_model_is_not_shown_the_target() -> None:
+    shown: list[object] = []
+
+    class Nosy(Fixed):
+        def score(self, requests: Requests) -> np.ndarray:
+            shown.extend(requests.rows["target"].to_list())
+            return super().score(requests)
+
+    evaluate_retrieval(Nosy(SCORES), world())
+    assert shown == [None, None, None]
+
+
+def test_a_basket_is_one_question_with_several_targets() -> None:
+    basket = {"user_id": "u", "timestamp": 5.0, "start": 0, "stop": 2}
+    other = {"user_id": "v", "timestamp": 5.0, "start": 0, "stop": 2}
+    rows = [basket | {"target": "c"}, basket | {"target": "d"}, other | {"target": "d"}]
+    data = worlds.split(ITEMS, [("u", "a")], test=[{"history": ["a", "b"], **rows[0]}, *rows[1:]])
+    model = Fixed(SCORES[:2])
+    result = evaluate_retrieval(model, data)
+    assert model.blocks == [2]
+    assert result.evidence["ranks"].tolist() == [3, 4, 2]
+
+
 def test_a_constant_scorer_gains_nothing() -> None:
     result = evaluate_retrieval(Fixed(np.zeros((3, 5))), world(), ks=(4,))
     assert result.metrics["hr@4"].value == 0
@@ -148,6 +171,23 @@ def test_a_result_file_holds_card_and_figures_and_no_rows() -> None:
 def many(scores: np.ndarray, name: str) -> tuple[Fixed, Split]:
     rows = [{"user_id": str(i), "target": ITEMS[i % 5]} for i in range(len(scores))]
     return Fixed(scores, name), worlds.split(ITEMS, [("u", "a")], test=rows)
+
+
+def test_intervals_resample_users_with_all_their_requests() -> None:
+    rng = np.random.default_rng(4)
+    lucky = np.repeat(rng.random(50) < 0.5, 20)
+    scores = np.where(lucky[:, None], np.eye(5)[0], -np.eye(5)[0])
+    widths = []
+    for users in (np.arange(1000), np.repeat(np.arange(50), 20)):
+        rows = [
+            {"user_id": f"u{user}", "timestamp": float(i), "target": "a"}
+            for i, user in enumerate(users)
+        ]
+        data = worlds.split(ITEMS, [("u", "a")], test=rows)
+        hr = evaluate_retrieval(Fixed(scores), data).metrics["hr@1"]
+        assert hr.value == lucky.mean()
+        widths.append(hr.high - hr.low)  # type: ignore[operator]
+    assert 3 < widths[1] / widths[0] < 6
 
 
 def test_a_paired_comparison_finds_a_small_and_steady_gain() -> None:

@@ -18,7 +18,7 @@ from m6rec.data.requests import Requests
 from m6rec.data.splits import Split
 from m6rec.evaluation.judged import Judged, judged_curves, ranking_measures
 from m6rec.evaluation.result import EvaluationError, Result
-from m6rec.evaluation.retrieval import Part, requests_of
+from m6rec.evaluation.retrieval import Part, requests_of, user_codes
 from m6rec.metrics.bootstrap import DEFAULT, Estimate, Resampling
 from m6rec.metrics.ranking import grouped_auc
 
@@ -93,7 +93,7 @@ def flatten(requests: Requests) -> tuple[np.ndarray, np.ndarray, pl.Series]:
             f"request {empty['request'][0]} has no candidates ({empty.height} of {len(requests)}); "
             "a ranking request needs candidates with labels"
         )
-    flat = rows.select("request", "user_id", "item_ids", "labels").explode("item_ids", "labels")
+    flat = rows.select("request", "item_ids", "labels").explode("item_ids", "labels")
     labels = flat["labels"].to_numpy()
     wrong = np.flatnonzero(~np.isin(labels, (0.0, 1.0)))
     if wrong.size:
@@ -101,18 +101,21 @@ def flatten(requests: Requests) -> tuple[np.ndarray, np.ndarray, pl.Series]:
             f"request {flat['request'][int(wrong[0])]} has the label {labels[wrong[0]]}; "
             "labels must be 0 or 1 (a label rule turns ratings into them)"
         )
-    own = pl.concat_str(pl.lit("\0"), pl.col("request").cast(pl.String))
-    users = flat.select(pl.coalesce("user_id", own))["user_id"]
-    codes = np.unique(users.to_numpy(), return_inverse=True)[1]
-    return labels, codes, flat["item_ids"]
+    users = user_codes(requests)[flat["request"].to_numpy()]
+    return labels, users, flat["item_ids"]
 
 
 def predict_candidates(
     model: RankingModel, requests: Requests, candidates: int
 ) -> tuple[np.ndarray, float]:
-    """Checked predictions float64 [N], and the seconds they took."""
+    """Checked predictions float64 [N], and the seconds they took.
+
+    The model is not shown the labels: all it gets are zeros.
+    """
+    zeros = pl.col("labels").list.eval(pl.element() * 0.0)
+    hidden = Requests(requests.pool, requests.rows.with_columns(zeros))
     started = time.perf_counter()
-    blocks = [np.asarray(model.predict(block)) for block in requests.blocks(BLOCK_REQUESTS)]
+    blocks = [np.asarray(model.predict(block)) for block in hidden.blocks(BLOCK_REQUESTS)]
     seconds = time.perf_counter() - started
     predictions = np.concatenate(blocks).astype(np.float64)
     if predictions.shape != (candidates,):

@@ -50,11 +50,18 @@ class Measures:
         )
 
 
-def mean_measures(values: Mapping[str, np.ndarray]) -> Measures:
-    """Metrics that are plain means over requests; each value array is float [N]."""
-    values_NM = np.stack(list(values.values()), axis=1).astype(np.float64)
-    units = values_NM.shape[0]
-    return Measures(tuple(values), lambda weights: weights @ values_NM / units, units)
+def mean_measures(values: Mapping[str, np.ndarray], users: np.ndarray) -> Measures:
+    """Metrics that are plain means over requests, resampled by user.
+
+    values: name -> float [R]; users: int [R], codes without gaps from 0.
+    """
+    count_U = np.bincount(users).astype(np.float64)
+    sums_UM = np.stack([np.bincount(users, weights=of) for of in values.values()], axis=1)
+
+    def statistic(weights_BU: np.ndarray) -> np.ndarray:
+        return np.asarray(weights_BU @ sums_UM / (weights_BU @ count_U)[:, None])
+
+    return Measures(tuple(values), statistic, len(count_U))
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ class Result:
             "curves": {name: dict(curve) for name, curve in self.curves.items()},
             "seconds": round(self.seconds, 3),
             "interval": {
-                "method": "percentile bootstrap",
+                "method": "percentile bootstrap over users",
                 "level": self.resampling.level,
                 "replicates": self.resampling.replicates,
                 "seed": self.resampling.seed,

@@ -64,7 +64,8 @@ def evaluate_retrieval(
     requests = requests_of(split, part)
     targets = target_codes(requests, split.items["item_id"])
     ranked = rank_targets(model, split, requests, targets, ks)
-    measures = rank_measures(ranked.ranks, ks)
+    users = user_codes(requests)
+    measures = rank_measures(ranked.ranks, users, ks)
     seen = requests.rows["target"].is_in(list(split.train_item_ids)).to_numpy()
     shares = {"seen": seen, "unseen": ~seen}
     coverage = {f"coverage@{k}": Estimate(float(ranked.listed[k].mean())) for k in ks}
@@ -75,13 +76,13 @@ def evaluate_retrieval(
         card=split.card,
         metrics={**measures.estimates(resampling), **coverage},
         breakdown={
-            name: rank_measures(ranked.ranks[share], ks).estimates(resampling)
+            name: rank_measures(ranked.ranks[share], users[share], ks).estimates(resampling)
             for name, share in shares.items()
             if share.any()
         },
         counts={
             "requests": len(requests),
-            "users": users_in(requests),
+            "users": int(users.max()) + 1,
             "items": split.items.height,
             "seen": int(seen.sum()),
             "unseen": int((~seen).sum()),
@@ -105,10 +106,11 @@ def requests_of(split: Split, part: Part) -> Requests:
     return requests
 
 
-def users_in(requests: Requests) -> int:
-    """Distinct users; a request without a user id counts as a user of its own."""
-    users = requests.rows["user_id"]
-    return users.drop_nulls().n_unique() + users.null_count()
+def user_codes(requests: Requests) -> np.ndarray:
+    """Each request's user as a number from 0, int64 [R]; without a user id, one of its own."""
+    own = pl.concat_str(pl.lit("\0"), pl.int_range(pl.len()).cast(pl.String))
+    users = requests.rows.select(pl.coalesce("user_id", own)).to_series()
+    return users.rank("dense").to_numpy().astype(np.int64) - 1
 
 
 def target_codes(requests: Requests, item_ids: pl.Series) -> np.ndarray:
@@ -131,20 +133,23 @@ def rank_targets(
     targets: np.ndarray,
     ks: Sequence[int],
 ) -> Ranked:
-    """Scores block by block and keeps ranks and lists only; users × items is never built."""
+    """Scores block by block and keeps ranks and lists only; users × items is never built.
+
+    The model is not shown the targets, and requests that ask the same are scored once.
+    """
     items = split.items.height
-    hidden = _masked_codes(requests, split)
     listed = {k: np.zeros(items, dtype=bool) for k in ks}
     ranks, seconds = [], 0.0
     for rows, block in _blocks(requests, items):
+        asked, question = distinct_questions(block)
         started = time.perf_counter()
-        scores = _checked(model.score(block), len(block), items, model.name)
+        scores = _checked(model.score(asked), len(asked), items, model.name)
         seconds += time.perf_counter() - started
-        if hidden is not None:
-            scores = _masked(scores, hidden[rows])
-        ranks.append(ranking.pessimistic_ranks(scores, targets[rows]))
+        if split.card.seen_items == "masked":
+            scores = _masked(scores, asked, split.items["item_id"].to_list())
         if listed:
             _note_lists(scores, listed)
+        ranks.append(ranking.pessimistic_ranks(scores[question], targets[rows]))
     return Ranked(np.concatenate(ranks), listed, seconds)
 
 
@@ -152,6 +157,20 @@ def _blocks(requests: Requests, items: int) -> Iterator[tuple[slice, Requests]]:
     size = int(np.clip(BLOCK_CELLS // items, 1, 4096))
     for first, block in enumerate(requests.blocks(size)):
         yield slice(first * size, first * size + len(block)), block
+
+
+def distinct_questions(requests: Requests) -> tuple[Requests, np.ndarray]:
+    """Neighbouring requests of the same user, time and history as one, without their targets.
+
+    Returns the questions, and int [R]: which of them each request asks. A basket of ten items
+    is ten targets but one question.
+    """
+    question = requests.rows.select(pl.struct("user_id", "timestamp", "start", "stop").rle_id())
+    codes = question.to_series().to_numpy()
+    first = np.flatnonzero(np.diff(codes, prepend=-1))
+    hidden = pl.lit(None, dtype=pl.String()).alias("target")
+    asked = requests.take(first)
+    return Requests(asked.pool, asked.rows.with_columns(hidden)), codes
 
 
 def _checked(scores: np.ndarray, requests: int, items: int, name: str) -> np.ndarray:
@@ -169,15 +188,10 @@ def _checked(scores: np.ndarray, requests: int, items: int, name: str) -> np.nda
     return scores
 
 
-def _masked_codes(requests: Requests, split: Split) -> np.ndarray | None:
-    """Catalogue positions of the histories [R, H], or None where seen items are kept."""
-    if split.card.seen_items == "kept":
-        return None
-    longest = int((requests.rows["stop"] - requests.rows["start"]).max() or 1)  # type: ignore[arg-type]
-    return requests.history_codes(split.items["item_id"].to_list(), longest)[0]
-
-
-def _masked(scores: np.ndarray, codes_BH: np.ndarray) -> np.ndarray:
+def _masked(scores: np.ndarray, requests: Requests, item_ids: list[str]) -> np.ndarray:
+    """A copy in which no request gets an item of its own history."""
+    spans = (requests.rows["stop"] - requests.rows["start"]).to_numpy()
+    codes_BH, _ = requests.history_codes(item_ids, int(spans.max()))
     hidden = scores.copy()
     row, column = np.nonzero(codes_BH >= 0)
     hidden[row, codes_BH[row, column]] = -np.inf
@@ -191,8 +205,11 @@ def _note_lists(scores: np.ndarray, listed: dict[int, np.ndarray]) -> None:
         flags[best[:, :k][offered[:, :k]]] = True
 
 
-def rank_measures(ranks: np.ndarray, ks: Sequence[int]) -> Measures:
-    """HR, Recall, NDCG and MRR at each cut-off and MRR over the whole list."""
+def rank_measures(ranks: np.ndarray, users: np.ndarray, ks: Sequence[int]) -> Measures:
+    """HR, Recall, NDCG and MRR at each cut-off and MRR over the whole list.
+
+    Resampled by user: several requests of one user are not independent of each other.
+    """
     values = {}
     for metric, of in (
         ("hr", ranking.hit_rate),
@@ -201,7 +218,8 @@ def rank_measures(ranks: np.ndarray, ks: Sequence[int]) -> Measures:
         ("mrr", ranking.reciprocal_rank),
     ):
         values.update({f"{metric}@{k}": of(ranks, k) for k in ks})
-    return mean_measures({**values, "mrr": ranking.reciprocal_rank(ranks)})
+    numbered = np.unique(users, return_inverse=True)[1]
+    return mean_measures({**values, "mrr": ranking.reciprocal_rank(ranks)}, numbered)
 
 
 def _rank_curves(

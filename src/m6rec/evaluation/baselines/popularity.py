@@ -40,7 +40,8 @@ def popularity_counts(split: Split, half_life_days: float | None = None) -> np.n
                 f"recent popularity needs a timestamp on every event; {times.null_count()} of "
                 f"{len(times)} training events of {split.card.dataset!r} have none"
             )
-        age = (times.max() - times).to_numpy() / DAY
+        seconds = times.to_numpy()
+        age = (seconds.max() - seconds) / DAY
         weights = np.exp2(-age / half_life_days)
     known = codes >= 0
     counts = np.bincount(codes[known], weights=weights[known], minlength=split.items.height)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from m6rec.data.splits import Split
 from m6rec.evaluation.ranking import RankingModel, flatten, predict_candidates
 from m6rec.evaluation.retrieval import (
@@ -53,9 +55,17 @@ def tune(
     return Tuned(best, best_settings, tuple(trials))
 
 
-def by_ndcg(split: Split, k: int = 10) -> Callable[[RetrievalModel], float]:
-    """Judges a retrieval model by NDCG@k on the validation part, by full ranking."""
+def by_ndcg(
+    split: Split, k: int = 10, most: int = 5000, seed: int = 0
+) -> Callable[[RetrievalModel], float]:
+    """Judges a retrieval model by NDCG@k on the validation part, by full ranking.
+
+    Where the part has more than `most` requests, that many are drawn, the same for every model.
+    """
     requests = requests_of(split, "valid")
+    if len(requests) > most:
+        drawn = np.random.default_rng(seed).choice(len(requests), most, replace=False)
+        requests = requests.take(np.sort(drawn))
     targets = target_codes(requests, split.items["item_id"])
 
     def judge(model: RetrievalModel) -> float:
