@@ -1,0 +1,101 @@
+"""Histories that people write by hand: plain strings, mappings or events."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+from m6rec.records import Event, M6Error
+
+VERBS = {
+    "clicked": "click",
+    "clicked on": "click",
+    "viewed": "click",
+    "bought": "purchase",
+    "purchased": "purchase",
+    "ordered": "purchase",
+    "added to cart": "cart",
+    "put in the cart": "cart",
+    "liked": "like",
+    "loved": "like",
+    "disliked": "dislike",
+    "hated": "dislike",
+    "searched": "search",
+    "searched for": "search",
+}
+"""What a string may begin with, and the kind of event that it says."""
+SAID = re.compile(
+    rf"\s*({'|'.join(sorted(VERBS, key=len, reverse=True))})\s*[:\s]\s*(\S.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+RATED = re.compile(
+    r"\s*rated\s+(\d+(?:\.\d+)?)(?:\s*(?:/|of|out of)\s*\d+)?(?:\s*stars?)?\s*:?\s+(\S.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+QUOTES = ("''", '""', "“”", "‘’", "«»")
+
+
+class HistoryError(M6Error):
+    """An entry of a history that is no event."""
+
+
+def parse_history(entries: Sequence[str | Event | Mapping[str, object]]) -> tuple[Event, ...]:
+    """Events from strings such as "clicked: trail running shoes", mappings, or events (kept).
+
+    A string that begins with no known verb is passed on as it is, as an event of kind "context".
+    Raises HistoryError naming the entry (from 1) and what would be right.
+    """
+    if isinstance(entries, str):
+        raise HistoryError(f"a history is a list of entries; right is [{entries!r}]")
+    return tuple(_event(entry, number) for number, entry in enumerate(entries, start=1))
+
+
+def _event(entry: str | Event | Mapping[str, object], number: int) -> Event:
+    if isinstance(entry, Event):
+        return entry
+    if isinstance(entry, str):
+        return _from_text(entry)
+    if isinstance(entry, Mapping):
+        return _from_mapping(entry, number)
+    raise HistoryError(
+        f"history entry {number} is {type(entry).__name__}; right is text such as "
+        "'clicked: trail running shoes', an Event, or a mapping with its fields"
+    )
+
+
+def _from_text(text: str) -> Event:
+    if rated := RATED.fullmatch(text):
+        return Event("rating", text=_unquoted(rated[2]), value=float(rated[1]))
+    if said := SAID.fullmatch(text):
+        kind = VERBS[said[1].lower()]
+        if kind == "search":
+            return Event(kind, query=_unquoted(said[2]))
+        return Event(kind, text=said[2].strip())
+    return Event("context", text=text)
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    inside = len(text) > 2 and text[0] + text[-1] in QUOTES
+    return text[1:-1].strip() if inside else text
+
+
+def _from_mapping(entry: Mapping[str, object], number: int) -> Event:
+    known = [field.name for field in fields(Event)]
+    for key in entry:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise HistoryError(f"history entry {number}: unknown key {key!r}; {hint}")
+    if not isinstance(entry.get("event"), str):
+        raise HistoryError(
+            f"history entry {number}: 'event' is missing; right is its kind, such as 'click'"
+        )
+    for key in ("timestamp", "value"):
+        if entry.get(key) is not None and not isinstance(entry[key], (int, float)):
+            raise HistoryError(
+                f"history entry {number}: {key} is {entry[key]!r}; right is a number"
+            )
+    return Event(**entry)  # type: ignore[arg-type]
