@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import polars as pl
+
 from m6rec.data.schema import DataError
 
 POSITIVE = frozenset({"click", "cart", "purchase", "like"})
@@ -41,3 +44,73 @@ class LabelRule:
         if self.by_value:
             return f"{self.event} >= {self.threshold:g}"
         return f"{'/'.join(sorted(self.positive))} against {'/'.join(sorted(self.negative))}"
+
+
+SHOWN = frozenset({"impression", "search", "dislike"})
+"""Events that are no choice of an item: never a target of retrieval unless asked for."""
+
+
+def default_rule(events: pl.DataFrame) -> LabelRule:
+    """By kinds where there are yes and no events, else ratings of 4 and more on a 5-point scale.
+
+    Raises DataError where neither is there to learn from.
+    """
+    kinds = set(events["event"].unique())
+    if kinds & NEGATIVE and kinds & POSITIVE:
+        return LabelRule()
+    highest = events.filter(pl.col("event") == "rating")["value"].max()
+    if isinstance(highest, float) and highest <= 5:
+        return LabelRule(event="rating", threshold=4.0)
+    raise DataError(
+        f"no labels for ranking: the events are {', '.join(sorted(kinds))}; say which are a yes "
+        'and which a no, LabelRule(positive={"purchase"}, negative={"click"}), or from which '
+        'value on, LabelRule(event="rating", threshold=8)'
+    )
+
+
+def target_mask(
+    events: pl.DataFrame, positives: frozenset[str] | None, positive_value: float | None
+) -> np.ndarray:
+    """bool [E]: events that retrieval has to foresee.
+
+    positives: kinds, or None for all but SHOWN. Ratings below `positive_value` are none.
+    """
+    kind = pl.col("event")
+    wanted = kind.is_in(list(positives)) if positives is not None else ~kind.is_in(list(SHOWN))
+    if positive_value is not None:
+        low = (kind == "rating") & (pl.col("value") < positive_value)
+        wanted = wanted & ~low.fill_null(False)
+    return events.select(wanted).to_series().to_numpy()
+
+
+def label_events(events: pl.DataFrame, rule: LabelRule) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of `events` to judge, int64 [S] ascending, and their labels, float64 [S] of 0 and 1.
+
+    By kinds, one sample stands for all events of one user, request and item: the first of them
+    (the moment it was shown), positive if any of them is.
+    """
+    kind = pl.col("event")
+    if rule.by_value:
+        here = (kind == rule.event) & pl.col("value").is_not_null()
+        yes = pl.col("value") >= rule.threshold
+    else:
+        here = kind.is_in(list(rule.positive | rule.negative))
+        yes = kind.is_in(list(rule.positive))
+    keys = ["user_id", "item_id", *(["request_id"] if "request_id" in events.columns else [])]
+    samples = (
+        events.lazy()
+        .select(*keys, yes.cast(pl.Float64).alias("label"), here.alias("here"))
+        .with_row_index("row")
+        .filter("here")
+        .drop("here")
+        .collect()
+    )
+    if not rule.by_value and "request_id" in keys:
+        alone = samples.filter(pl.col("request_id").is_null()).select("row", "label")
+        grouped = (
+            samples.filter(pl.col("request_id").is_not_null())
+            .group_by(keys)
+            .agg(pl.col("row").min(), pl.col("label").max())
+        )
+        samples = pl.concat([alone, grouped.select("row", "label")]).sort("row")
+    return samples["row"].cast(pl.Int64).to_numpy(), samples["label"].to_numpy()
