@@ -18,10 +18,10 @@ from m6rec.text.sandbox import Compiled, TemplateError, build_sandbox, compile_t
 
 __all__ = ["TemplateError", "Templates", "builtin_names"]
 
-OPEN = ("event", "words.verbs")
-"""Sections whose keys are kinds of events, which a data set may have of its own."""
+OPEN = ("event", "words.verbs", "features.sentences")
+"""Sections that may have keys of one's own: kinds of events, sentences."""
 TOO_NEAR = 0.82
-"""Likeness (difflib) from which a new kind of event is taken for a slip of the pen."""
+"""Likeness (difflib) from which a new key is taken for a slip of the pen."""
 
 VARIABLES: dict[str, frozenset[str]] = {
     "item": frozenset({"row"}),
@@ -32,6 +32,11 @@ VARIABLES: dict[str, frozenset[str]] = {
     "profile": frozenset({"row"}),
     "query": frozenset({"query"}),
     "context": frozenset({"text"}),
+    "features.sentences": frozenset(
+        {"new_item", "percentile", "item_rate", "item_count", "user_rate", "user_count", "expected"}
+        | {"recent_likes", "recent_total", "own_count", "own_seconds"}
+        | {"column", "cross_count", "cross_rate", "shared_liked", "shared_disliked"}
+    ),
 }
 """What a template of each section may name, beside the columns of its table."""
 TABLE_OF = {"item": "items", "event": "items", "profile": "users"}
@@ -131,6 +136,18 @@ class Templates:
     def word(self, key: str) -> Any:
         """A value of [words]."""
         return self._values["words", key]
+
+    def option(self, key: str) -> Any:
+        """A value of [features]."""
+        return self._values["features", key]
+
+    def sentences(self) -> list[Compiled]:
+        """The templates of [features.sentences], in their order; those left empty are off."""
+        return [
+            compiled
+            for at, compiled in self._compiled.items()
+            if at[0] == "features.sentences" and self._values[at].strip()
+        ]
 
     def budget(self, kind: str) -> int:
         """Tokens that a segment of this kind may have."""

@@ -1,0 +1,144 @@
+"""User-item cross features: how the user, the item and the two together fared until now.
+
+Everything is counted over strictly earlier events, so no feature sees what came later or at the
+same moment. Legend: R requests, N candidates of all requests in order, E events.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from m6rec.text.feature_table import Counts, FeatureTable, rates
+from m6rec.text.feature_words import FeatureWords
+from m6rec.text.own_history import Catalogue, Questions, count_histories
+from m6rec.text.past import PartSums, Past, YesNo, read
+from m6rec.text.tally import Codes, Sums
+from m6rec.text.templates import Templates
+
+__all__ = ["CrossFeatures", "YesNo", "build_features"]
+
+log = logging.getLogger(__name__)
+
+
+class CrossFeatures:
+    """Cross features against one log and one catalogue.
+
+    events: user_id, item_id, event, timestamp, value and maybe request_id, in any order; None where
+    there is no log. Events of unknown time are left out, since nobody can say what they follow.
+    For requests without a time, or of a user without earlier events in the log, the user's side
+    is counted over the request's own history; without a time nothing is said about everybody.
+    """
+
+    def __init__(
+        self, events: pl.DataFrame | None, items: pl.DataFrame, rule: YesNo, templates: Templates
+    ) -> None:
+        timed = in_time(events) if events is not None else None
+        others = None if timed is None else timed["item_id"]
+        self.rule, self.words = rule, FeatureWords(templates)
+        self._recent = int(templates.option("recent"))
+        self._catalogue = Catalogue.read(items, templates.option("cross"), others)
+        self._users = Codes([] if timed is None else timed["user_id"])
+        self._log = None if timed is None else self._read_log(timed)
+
+    def table(self, pool: pl.DataFrame, rows: pl.DataFrame) -> FeatureTable:
+        """Features of every candidate of every request.
+
+        pool, rows: as in `Requests` (the events of histories; user_id, timestamp, start, stop and
+        the lists item_ids and texts).
+        """
+        asked = self._questions(rows)
+        place = np.zeros(len(asked), dtype=np.int64)
+        covered = np.zeros(len(asked), dtype=bool)
+        if self._log is not None:
+            place = self._log.place(asked.now)
+            covered = self._log.knows(asked.user, place)
+        counts = count_histories(
+            asked, pool, rows, self._catalogue, self.rule, self._recent, covered
+        )
+        if self._log is not None:
+            counts = _over_log(self._log, asked, place, covered, counts)
+        return rates(counts)
+
+    def sentences(self, pool: pl.DataFrame, rows: pl.DataFrame) -> list[list[str]]:
+        """The features of every candidate in words."""
+        return self.words.sentences(self.table(pool, rows))
+
+    def _read_log(self, timed: pl.DataFrame) -> Past:
+        user = self._users.of(timed["user_id"])
+        item = self._catalogue.items.of(timed["item_id"])
+        added = read(timed, self.rule)
+        return Past(user, item, timed["timestamp"].to_numpy(), added, self._catalogue.columns)
+
+    def _questions(self, rows: pl.DataFrame) -> Questions:
+        request = np.repeat(np.arange(rows.height), rows["item_ids"].list.len().to_numpy())
+        asked = rows.filter(pl.col("item_ids").list.len() > 0)
+        now = rows["timestamp"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        return Questions(
+            request,
+            self._users.of(rows["user_id"])[request],
+            self._catalogue.items.of(asked["item_ids"].explode()),
+            now[request],
+            asked["texts"].explode().to_list(),
+        )
+
+
+def build_features(
+    events: pl.DataFrame | None,
+    items: pl.DataFrame,
+    pool: pl.DataFrame,
+    rows: pl.DataFrame,
+    rule: YesNo,
+    templates: Templates,
+) -> list[list[str]]:
+    """Sentences of every candidate of every request, flattened in order; see CrossFeatures."""
+    return CrossFeatures(events, items, rule, templates).sentences(pool, rows)
+
+
+def in_time(events: pl.DataFrame) -> pl.DataFrame:
+    """Events with a user, an item and a time, in order of time; others are left out and logged."""
+    wanted = ["user_id", "item_id", "event", "timestamp", "value", "request_id"]
+    kept = (
+        events.select(name for name in wanted if name in events.columns)
+        .with_columns(pl.col("timestamp").cast(pl.Float64))
+        .filter(
+            pl.col("timestamp").is_finite(),
+            pl.col("user_id").is_not_null(),
+            pl.col("item_id").is_not_null(),
+        )
+        .sort("timestamp", maintain_order=True)
+    )
+    if kept.height < events.height:
+        log.info(
+            "cross features: %d of %d events have no time or no item and are not counted",
+            events.height - kept.height,
+            events.height,
+        )
+    return kept
+
+
+def _over_log(
+    past: Past, asked: Questions, place: np.ndarray, covered: np.ndarray, own: Counts
+) -> Counts:
+    """What the log says at each place, and what the histories say of users it does not know yet."""
+    count, last = past.of_pair(asked.user, asked.item, place)
+    parts = {
+        column: PartSums.choose(
+            covered, past.of_parts(column, asked.user, asked.item, place), own.parts[column]
+        )
+        for column in own.parts
+    }
+    return replace(
+        own,
+        known=~np.isnan(asked.now),
+        everybody=past.everybody(place),
+        item=past.of_item(asked.item, place),
+        percentile=past.percentile(asked.item, place),
+        user=Sums.choose(covered, past.of_user(asked.user, place), own.user),
+        own=np.where(covered, count, own.own),
+        own_seconds=np.where(covered, asked.now - last, own.own_seconds),
+        parts=parts,
+    )

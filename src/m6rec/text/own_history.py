@@ -1,0 +1,135 @@
+"""What a request's own history says about its candidates, where no log knows the user.
+
+Legend: R requests, N candidates of all requests in order, E events of the pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from m6rec.text.feature_table import Counts
+from m6rec.text.past import Past, YesNo, read
+from m6rec.text.shared_words import shared
+from m6rec.text.tally import Codes, Parts, Sums
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Candidates of all requests, N: the row of their request, its user and time, their item.
+
+    A user or an item that neither log nor catalogue knows is -1; now is nan where not known.
+    """
+
+    request: np.ndarray
+    user: np.ndarray
+    item: np.ndarray
+    now: np.ndarray
+    texts: Sequence[str | None]
+
+    def __len__(self) -> int:
+        return len(self.request)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Items as codes, and their parts in every column that cross features look at."""
+
+    items: Codes
+    columns: dict[str, Parts]
+
+    @classmethod
+    def read(
+        cls, items: pl.DataFrame, columns: Sequence[str], others: pl.Series | None = None
+    ) -> Catalogue:
+        """others: ids that the log may name beside those of `items`."""
+        known = items["item_id"].cast(pl.String)
+        codes = Codes(known if others is None else pl.concat([known, others]))
+        there = [column for column in columns if column in items.columns]
+        return cls(codes, {column: Parts(items[column], len(codes)) for column in there})
+
+
+def count_histories(
+    asked: Questions,
+    pool: pl.DataFrame,
+    rows: pl.DataFrame,
+    catalogue: Catalogue,
+    rule: YesNo,
+    recent: int,
+    skip: np.ndarray,
+) -> Counts:
+    """Counts over the history of each request; what a log would say of everybody is empty.
+
+    pool, rows: as in `Requests`. recent: judgements to look back on. skip: bool [N], candidates of
+    requests whose user the log knows, so that only names and recent judgements are looked at.
+    """
+    added = read(pool, rule)
+    start, stop = rows["start"].to_numpy(), rows["stop"].to_numpy()
+    bare = np.ones(rows.height, dtype=bool)
+    bare[asked.request[skip]] = False
+    past = _as_past(pool, added, start, np.where(bare, stop, start), catalogue)
+    end = np.full(len(asked), len(past))
+    own, last = past.of_pair(asked.request, asked.item, end)
+    return Counts(
+        known=np.zeros(len(asked), dtype=bool),
+        everybody=Sums.zeros(len(asked)),
+        item=Sums.zeros(len(asked)),
+        percentile=np.full(len(asked), np.nan),
+        user=past.of_user(asked.request, end),
+        own=own,
+        own_seconds=asked.now - last,
+        parts={
+            column: past.of_parts(column, asked.request, asked.item, end)
+            for column in catalogue.columns
+        },
+        recent=recent_judgements(added, start, stop, recent, asked.request),
+        shared=shared_names(asked, pool, added, start, stop),
+    )
+
+
+def _as_past(
+    pool: pl.DataFrame, added: Sums, start: np.ndarray, stop: np.ndarray, catalogue: Catalogue
+) -> Past:
+    """Each request's history as the past of a user of its own."""
+    length = stop - start
+    request = np.repeat(np.arange(len(start)), length)
+    within = np.arange(len(request)) - np.repeat(np.cumsum(length) - length, length)
+    row = np.repeat(start, length) + within
+    time = pool["timestamp"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    item = catalogue.items.of(pool["item_id"])
+    return Past(request, item[row], time[row], added[row], catalogue.columns)
+
+
+def recent_judgements(
+    added: Sums, start: np.ndarray, stop: np.ndarray, most: int, request: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the newest judgements (`most` at the most) of each request's history: positive, all."""
+    judged = np.concatenate([[0], np.cumsum(added.judged > 0)])
+    positive = np.concatenate([[0], np.cumsum(added.positive[added.judged > 0])])
+    high = judged[stop]
+    low = np.maximum(judged[start], high - most)
+    likes, total = positive[high] - positive[low], high - low
+    return likes[request].astype(np.float64), total[request].astype(np.float64)
+
+
+def shared_names(
+    asked: Questions, pool: pl.DataFrame, added: Sums, start: np.ndarray, stop: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether candidates given as text share names with texts liked and disliked; see `shared`."""
+    liked, disliked = np.zeros(len(asked)), np.zeros(len(asked))
+    if "text" not in pool.columns or all(text is None for text in asked.texts):
+        return liked, disliked
+    texts = pool["text"].to_list()
+    yes, judged = added.positive > 0, added.judged > 0
+    for n, (request, text) in enumerate(zip(asked.request, asked.texts, strict=True)):
+        if text is None:
+            continue
+        history = range(start[request], stop[request])
+        liked[n] = shared(text, (texts[e] for e in history if yes[e] and texts[e]))
+        disliked[n] = shared(
+            text, (texts[e] for e in history if judged[e] and not yes[e] and texts[e])
+        )
+    return liked, disliked
