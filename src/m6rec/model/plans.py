@@ -82,9 +82,13 @@ class Packed:
         if bool((source_BG[:, 1:] & ~source_BG[:, :-1]).any()):
             raise ValueError("source segments must come before target segments")
 
-    def rows(self, index: Tensor) -> Packed:
+    def rows(self, index: Tensor | slice) -> Packed:
         """The chosen requests."""
         return Packed(*(value[index] for value in vars(self).values()))
+
+    def to(self, device: torch.device) -> Packed:
+        """The same on a device."""
+        return Packed(*(value.to(device) for value in vars(self).values()))
 
 
 def positions_like(x_BT: Tensor) -> Tensor:
@@ -175,7 +179,7 @@ def put_prompts_first(rows: Rows, prompts_PD: Tensor) -> Rows:
     return Rows(x_BRD, before(SLOTS["prompt"], rows.slot_BR), layout, rows.read_BQ + P)
 
 
-def enter_online(model: M6, rows: Rows) -> Rows:
+def enter_online(model: M6, rows: Rows, residual_BGD: Tensor | None = None) -> Rows:
     """Adds the segment embedding and lets the read tokens take in the mean of their region.
 
     A read token becomes `gate0 · mean + gate1 · own state + learned vector`; the mean over the
@@ -183,7 +187,10 @@ def enter_online(model: M6, rows: Rows) -> Rows:
     that was never pretrained to gather at [EOS] is useful from the first step (an addition to the
     paper; docs/model.md).
     """
-    x_BRD = rows.x_BRD + model.segments(rows.slot_BR).to(rows.x_BRD.dtype)
+    states_BRD = rows.x_BRD
+    if residual_BGD is not None:
+        states_BRD = states_BRD + _of_segments(residual_BGD, rows.layout.segment_BT)
+    x_BRD = states_BRD + model.segments(rows.slot_BR).to(states_BRD.dtype)
     age_BR = (rows.slot_BR - FIRST_EVENT_SLOT).clamp(min=0)
     reads_BR = (rows.slot_BR == READ_SOURCE_SLOT) | (rows.slot_BR == READ_TARGET_SLOT)
     counted_BR = rows.layout.valid_BT & ~reads_BR & (rows.slot_BR != SLOTS["prompt"])
@@ -191,13 +198,19 @@ def enter_online(model: M6, rows: Rows) -> Rows:
     group_BQ = rows.layout.group_BT.gather(1, rows.read_BQ)
     share_BQR = (rows.layout.group_BT[:, None] == group_BQ[..., None]) * weight_BR[:, None]
     share_BQR = share_BQR / share_BQR.sum(-1, keepdim=True).clamp(min=1e-9)
-    mean_BQD = share_BQR.to(rows.x_BRD.dtype) @ rows.x_BRD
+    mean_BQD = share_BQR.to(states_BRD.dtype) @ states_BRD
     own_BQD = torch.take_along_dim(x_BRD, rows.read_BQ[..., None], dim=1)
     token_BQD = model.read_token[(group_BQ > 0).long()]
     read_BQD = mean_BQD * model.read_gate[0] + own_BQD * model.read_gate[1] + token_BQD
     place_BQD = rows.read_BQ[..., None].expand_as(read_BQD)
     x_BRD = x_BRD.scatter(1, place_BQD, read_BQD.to(x_BRD.dtype))
     return Rows(x_BRD, rows.slot_BR, rows.layout, rows.read_BQ)
+
+
+def _of_segments(value_BGD: Tensor, segment_BT: Tensor) -> Tensor:
+    """Each row's share of something that belongs to its segment; zero for prompts (-1)."""
+    taken_BTD = torch.take_along_dim(value_BGD, segment_BT.clamp(min=0)[..., None], dim=1)
+    return taken_BTD * (segment_BT >= 0)[..., None]
 
 
 def run_online(model: M6, rows: Rows, lower: int) -> Tensor:
@@ -222,22 +235,22 @@ def late(
     """The late plan from segment states on; with states from a cache it is the cached plan.
 
     residual_BGD is added to the states of a segment (collaborative residual, model/residual.py).
-    Returns the states at [EOS'] and at each candidate's [EOS]: [B, 1 + candidates, D].
+    Returns the states at the read tokens: [B, Q, D].
     """
-    rows = lay_side_by_side(states, packed, None)
-    if residual_BGD is not None:
-        K = states.h_SKD.shape[1]
-        spread_BRD = residual_BGD[:, :, None].expand(-1, -1, K, -1).flatten(1, 2)
-        rows = Rows(rows.x_BRD + spread_BRD, rows.slot_BR, rows.layout, rows.read_BQ)
-    prompts_PD = prompt_states(model, lower)
-    rows = rows if prompts_PD is None else put_prompts_first(rows, prompts_PD)
-    return run_online(model, enter_online(model, rows), lower)
+    rows = lay_side_by_side(states, packed, prompt_states(model, lower))
+    return run_online(model, enter_online(model, rows, residual_BGD), lower)
 
 
-def full(model: M6, tokens: SegmentTokens, packed: Packed, lower: int) -> Tensor:
+def full(
+    model: M6,
+    tokens: SegmentTokens,
+    packed: Packed,
+    lower: int,
+    residual_BGD: Tensor | None = None,
+) -> Tensor:
     """The full plan: `[BOS'] source [EOS'] [BOS] target [EOS]` through every layer at once.
 
-    Returns the same states as `late`: [B, 1 + candidates, D].
+    Returns the same states as `late`: [B, Q, D].
     """
     rows, ids_BT = _sequence(model.config, tokens, packed)
     position_BT = positions_like(ids_BT)
@@ -252,7 +265,7 @@ def full(model: M6, tokens: SegmentTokens, packed: Packed, lower: int) -> Tensor
         x_BTD = model.embed_vectors(rows.x_BRD, position_BT)
     h_BTD = model.run(x_BTD, position_BT, unilm(rows.layout), range(lower))
     rows = Rows(h_BTD, rows.slot_BR, rows.layout, rows.read_BQ)
-    return run_online(model, enter_online(model, rows), lower)
+    return run_online(model, enter_online(model, rows, residual_BGD), lower)
 
 
 def _sequence(config: ModelConfig, tokens: SegmentTokens, packed: Packed) -> tuple[Rows, Tensor]:

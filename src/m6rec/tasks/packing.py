@@ -1,0 +1,162 @@
+"""Requests → segments: the one place where histories, profiles and candidates become rows.
+
+Legend: R requests, H events of a history, E events of a pool, I items, G segments of a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+import torch
+
+from m6rec.data.requests import Requests
+from m6rec.model import plans
+from m6rec.model.plans import Packed
+from m6rec.records import Candidate, Event
+from m6rec.tasks.segments import SegmentTable
+from m6rec.text.verbalize import Verbalizer
+
+EVENT_KEYS = ("event", "item_id", "text", "query", "value")
+
+
+class Packer:
+    """Writes requests as rows of one segment table.
+
+    code_of: item id → row of the collaborative residual; items it lacks get -1.
+    """
+
+    def __init__(
+        self,
+        table: SegmentTable,
+        verbalizer: Verbalizer,
+        max_history: int,
+        code_of: dict[str, int] | None = None,
+        profile: bool = True,
+    ) -> None:
+        self.table, self.verbalizer = table, verbalizer
+        self.max_history, self.profile = max_history, profile
+        self.code_of = code_of or {}
+        self._pool: pl.DataFrame | None = None
+        self._pool_rows: tuple[np.ndarray, np.ndarray] | None = None
+
+    def budget(self, kind: str) -> int:
+        """Tokens that a segment of this kind may have."""
+        return self.verbalizer.templates.budget(kind)
+
+    def source(self, requests: Requests) -> Columns:
+        """Profile, then the newest events (oldest first), then [EOS']."""
+        rows_E, codes_E = self._events(requests.pool)
+        start = requests.rows["start"].to_numpy()
+        stop = requests.rows["stop"].to_numpy()
+        longest = int((stop - start).max()) if len(requests) else 0
+        H = max(1, min(self.max_history, longest))
+        place_RH = stop[:, None] - np.arange(H, 0, -1)[None, :]
+        inside_RH = place_RH >= start[:, None]
+        safe_RH = np.where(inside_RH, place_RH, 0)
+        if rows_E.size == 0:
+            rows_E, codes_E = np.array([-1]), np.array([-1])
+            safe_RH = np.zeros_like(safe_RH)
+        config = self.table.model.config
+        slots_H = [plans.slot("event", H - 1 - h, config) for h in range(H)]
+        history = Columns(
+            np.where(inside_RH, rows_E[safe_RH], -1),
+            np.tile(np.array(slots_H), (len(requests), 1)),
+            np.where(inside_RH, codes_E[safe_RH], -1),
+        )
+        parts = [history, read_column(len(requests), plans.READ_SOURCE)]
+        return join(([self._profiles(requests)] if self.profile else []) + parts)
+
+    def items(self, texts: Sequence[str], item_ids: Sequence[str | None]) -> Columns:
+        """The text of one item per row (its [EOS] comes after its last segment)."""
+        rows_I = self.table.add(texts, self.budget("item"))
+        codes_I = np.array([self.code_of.get(i, -1) if i else -1 for i in item_ids], dtype=np.int64)
+        slots_I = np.full(len(rows_I), plans.SLOTS["item"])
+        return Columns(rows_I[:, None], slots_I[:, None], codes_I[:, None])
+
+    def candidates(self, item_ids: Sequence[str | None], texts: Sequence[str | None]) -> Columns:
+        """Items of requests, by catalogue id or by free text; rendered once for each."""
+        pairs = list(zip(item_ids, texts, strict=True))
+        rendered = {
+            pair: self.verbalizer.candidate(Candidate(*pair)).text for pair in dict.fromkeys(pairs)
+        }
+        return self.items([rendered[pair] for pair in pairs], item_ids)
+
+    def _profiles(self, requests: Requests) -> Columns:
+        users = requests.rows["user_id"].to_list()
+        texts = {user: self.verbalizer.profile(user) for user in set(users)}
+        known = sorted({segment.text for segment in texts.values() if segment is not None})
+        rows = dict(zip(known, self.table.add(known, self.budget("profile")), strict=True))
+        index_R = np.array(
+            [-1 if (s := texts[user]) is None else rows[s.text] for user in users], dtype=np.int64
+        )
+        slots = np.full_like(index_R, plans.SLOTS["profile"])
+        return Columns(index_R[:, None], slots[:, None], np.full_like(slots, -1)[:, None])
+
+    def _events(self, pool: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Table row and residual code of every event of the pool: int64 [E] each."""
+        if self._pool is not pool or self._pool_rows is None:
+            keys = pool.select(EVENT_KEYS)
+            distinct = keys.unique(maintain_order=True).with_row_index("key")
+            which = keys.join(
+                distinct, on=EVENT_KEYS, how="left", nulls_equal=True, maintain_order="left"
+            )["key"].to_numpy()
+            events = [Event(**row) for row in distinct.select(EVENT_KEYS).rows(named=True)]
+            texts = [self.verbalizer.event(event, None, 0).text for event in events]
+            rows = self.table.add(texts, self.budget("event"))
+            codes = np.array(
+                [self.code_of.get(e.item_id, -1) if e.item_id else -1 for e in events],
+                dtype=np.int64,
+            )
+            self._pool, self._pool_rows = pool, (rows[which], codes[which])
+        return self._pool_rows
+
+
+class Columns:
+    """Segments of R requests, side by side: row in the table, slot, residual code; int64 [R, G]."""
+
+    def __init__(self, index: np.ndarray, slot: np.ndarray, code: np.ndarray) -> None:
+        self.index, self.slot, self.code = index, slot, code
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def repeat(self, rows: np.ndarray) -> Columns:
+        """The chosen rows, in the given order; a row may come often."""
+        return Columns(self.index[rows], self.slot[rows], self.code[rows])
+
+
+def read_column(requests: int, row: int) -> Columns:
+    """The read token [EOS'] or [EOS] (row 0 or 1 of the table) for each request."""
+    slot = plans.READ_SOURCE_SLOT if row == plans.READ_SOURCE else plans.READ_TARGET_SLOT
+    shape = (requests, 1)
+    return Columns(np.full(shape, row), np.full(shape, slot), np.full(shape, -1))
+
+
+def join(parts: Sequence[Columns]) -> Columns:
+    """Columns next to each other."""
+    return Columns(
+        np.concatenate([p.index for p in parts], 1),
+        np.concatenate([p.slot for p in parts], 1),
+        np.concatenate([p.code for p in parts], 1),
+    )
+
+
+def pack(groups: Sequence[Columns], first_group: int = 0) -> Packed:
+    """Columns of the source and of each candidate → Packed; each group ends with its read token.
+
+    first_group = 1 packs candidates without a source (the item tower of retrieval).
+    """
+    whole = join(groups)
+    widths = [g.index.shape[1] for g in groups]
+    group_G = np.repeat(np.arange(first_group, first_group + len(groups)), widths)
+    read_Q = np.cumsum(widths) - 1
+    R = len(whole)
+    return Packed(
+        index_BG=torch.from_numpy(whole.index),
+        slot_BG=torch.from_numpy(whole.slot),
+        group_BG=torch.from_numpy(np.tile(group_G, (R, 1))),
+        read_BQ=torch.from_numpy(np.tile(read_Q, (R, 1))),
+        code_BG=torch.from_numpy(whole.code),
+    )

@@ -1,0 +1,108 @@
+"""Ranking: will this user click, buy or like this item? (paper section 2, scoring)
+
+The source is the user's history, the target the candidate with its cross features in words; the
+state at [EOS] meets the classifier. Legend: B candidates, C = 2 classes, F feature sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from m6rec.config import Settings
+from m6rec.data.requests import Requests
+from m6rec.model import plans
+from m6rec.model.m6 import M6
+from m6rec.model.plans import Packed
+from m6rec.model.tuning import Tuning, option_logits
+from m6rec.tasks.packing import Columns, Packer, join, pack, read_column
+from m6rec.tasks.segments import Plan, SegmentTable, below_is_frozen, read
+
+CANDIDATES_AT_ONCE = 512
+CLASS_WORDS = ("no", "yes")
+
+
+class RankingSettings(Settings):
+    """What ranking reads and how; the fields of retrieval mean the same here.
+
+    features: whether cross features in words stand beside the candidate.
+    """
+
+    plan: Plan = "late"
+    online_layers: int = Field(default=1, ge=1)
+    segment_states: int | Literal["all"] = 1
+    max_history: int = Field(default=20, ge=1)
+    profile: bool = True
+    features: bool = True
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+class Ranker:
+    """Scores candidates with one pass of the network over source, candidate and features."""
+
+    def __init__(
+        self,
+        model: M6,
+        table: SegmentTable,
+        packer: Packer,
+        settings: RankingSettings,
+        tuning: Tuning,
+    ) -> None:
+        self.model, self.table, self.packer = model, table, packer
+        self.settings, self.tuning = settings, tuning
+
+    def pack(self, requests: Requests, features: Sequence[Sequence[str]] | None = None) -> Packed:
+        """One row per candidate of every request, in order.
+
+        features: the sentences of each candidate, flattened in the same order.
+        """
+        counts = requests.rows["item_ids"].list.len().to_numpy()
+        source = self.packer.source(requests).repeat(np.repeat(np.arange(len(requests)), counts))
+        asked = requests.rows.filter(pl.col("item_ids").list.len() > 0)
+        item_ids = asked["item_ids"].explode().to_list()
+        texts = asked["texts"].explode().to_list()
+        candidates = self.packer.candidates(item_ids, texts)
+        parts = [candidates]
+        if self.settings.features and features is not None:
+            parts.append(self._feature_columns(features))
+        parts.append(read_column(len(candidates), plans.READ_TARGET))
+        return pack([source, join(parts)])
+
+    def _feature_columns(self, features: Sequence[Sequence[str]]) -> Columns:
+        distinct = list(dict.fromkeys(sentence for row in features for sentence in row))
+        budget = self.packer.budget("features")
+        rows = dict(zip(distinct, self.table.add(distinct, budget), strict=True))
+        width = max((len(row) for row in features), default=0)
+        index_BF = np.full((len(features), width), -1, dtype=np.int64)
+        for b, row in enumerate(features):
+            index_BF[b, : len(row)] = [rows[sentence] for sentence in row]
+        slot_BF = np.full_like(index_BF, plans.SLOTS["features"])
+        return Columns(index_BF, slot_BF, np.full_like(index_BF, -1))
+
+    def logits(self, packed: Packed) -> Tensor:
+        """Class scores [B, C] from the states at [EOS]."""
+        frozen = below_is_frozen(self.model, self.table.lower)
+        dropout = self.settings.dropout if self.model.training else 0.0
+        states_BQD = read(self.table, packed, self.settings.plan, frozen, dropout=dropout)
+        return option_logits(self.model, states_BQD[:, -1], self.tuning)
+
+    def loss(self, packed: Packed, labels_B: Tensor) -> Tensor:
+        """Mean cross-entropy; labels are 0 or 1."""
+        return F.cross_entropy(self.logits(packed), labels_B.long())
+
+    @torch.no_grad()
+    def probabilities(self, packed: Packed) -> np.ndarray:
+        """Probability of a yes for each candidate: float32 [B]."""
+        size = CANDIDATES_AT_ONCE
+        total = len(packed.index_BG)
+        parts = [self.logits(packed.rows(slice(i, i + size))) for i in range(0, total, size)]
+        if not parts:
+            return np.zeros(0, dtype=np.float32)
+        return torch.cat(parts).float().softmax(-1)[:, 1].cpu().numpy()

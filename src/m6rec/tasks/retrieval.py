@@ -1,0 +1,162 @@
+"""Retrieval: user text and item text meet in 128 dimensions (paper section 2).
+
+Legend: B users, N items scored, I items of the catalogue, K projection width, D network width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from m6rec.config import Settings
+from m6rec.data.requests import Requests
+from m6rec.model.m6 import M6
+from m6rec.model.plans import FIRST_EVENT_SLOT, READ_TARGET, Packed
+from m6rec.model.residual import ItemResidual
+from m6rec.tasks.packing import Packer, join, pack, read_column
+from m6rec.tasks.segments import Plan, SegmentTable, below_is_frozen, read
+
+ITEMS_AT_ONCE = 2048
+USERS_AT_ONCE = 512
+
+
+class RetrievalSettings(Settings):
+    """What retrieval reads and how.
+
+    plan: late or full. online_layers: L - L'. segment_states: k summary vectors or "all".
+    max_history: newest events read. profile: whether the user's attributes are read.
+    dropout: on cached states, in training. event_dropout: share of past events left out, in
+    training (never the newest). negatives: items beside the batch's own when the catalogue has
+    more than `full_softmax` items. residual: opt-in collaborative residual, with its own
+    `residual_size` and `residual_dropout`.
+    """
+
+    plan: Plan = "late"
+    online_layers: int = Field(default=1, ge=1)
+    segment_states: int | Literal["all"] = 1
+    max_history: int = Field(default=20, ge=1)
+    profile: bool = False
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    event_dropout: float = Field(default=0.0, ge=0, lt=1)
+    full_softmax: int = Field(default=6000, ge=1)
+    negatives: int = Field(default=2048, ge=0)
+    residual: bool = False
+    residual_size: int = Field(default=64, ge=1)
+    residual_dropout: float = Field(default=0.3, ge=0, lt=1)
+
+
+def contrastive_loss(
+    x_BK: Tensor, y_NK: Tensor, target_B: Tensor, log_scale: Tensor, log_q_N: Tensor | None = None
+) -> Tensor:
+    """Softmax cross-entropy of each user's item among N (paper section 2; τ = exp(-log_scale)).
+
+    x and y are unit vectors; target_B counts into N. log_q_N: logarithm of how often each item is
+    drawn; subtracting it makes sampled negatives stand for the whole catalogue (logQ correction,
+    doi 10.1145/3298689.3346996).
+    """
+    logits_BN = log_scale.exp() * (x_BK.float() @ y_NK.float().T)
+    if log_q_N is not None:
+        logits_BN = logits_BN - log_q_N
+    return F.cross_entropy(logits_BN, target_B)
+
+
+class Retriever:
+    """Two towers of one network over one segment table."""
+
+    def __init__(
+        self,
+        model: M6,
+        table: SegmentTable,
+        packer: Packer,
+        settings: RetrievalSettings,
+        residual: ItemResidual | None = None,
+    ) -> None:
+        self.model, self.table, self.packer = model, table, packer
+        self.settings, self.residual = settings, residual
+
+    def pack_users(self, requests: Requests) -> Packed:
+        """Source segments and [EOS'] of each request."""
+        return pack([self.packer.source(requests)])
+
+    def pack_items(self, texts: Sequence[str], item_ids: Sequence[str | None]) -> Packed:
+        """Text and [EOS] of each item."""
+        item = self.packer.items(texts, item_ids)
+        return pack([join([item, read_column(len(item), READ_TARGET)])], first_group=1)
+
+    def states(self, packed: Packed) -> Tensor:
+        """The network's state at the one read token: [B, D]."""
+        training = self.model.training
+        residual_BGD = None
+        if self.residual is not None:
+            residual_BGD = self.residual.for_segments(packed.code_BG)
+        dropout = self.settings.dropout if training else 0.0
+        frozen = below_is_frozen(self.model, self.table.lower)
+        out = read(self.table, packed, self.settings.plan, frozen, residual_BGD, dropout)
+        return out[:, 0]
+
+    def user_vectors(self, packed: Packed) -> Tensor:
+        """Unit vectors [B, K] from the states at [EOS']."""
+        if self.model.training and self.settings.event_dropout:
+            packed = drop_events(packed, self.settings.event_dropout)
+        return F.normalize(self.model.project_user(self.states(packed)).float(), dim=1)
+
+    def item_vectors(self, packed: Packed) -> Tensor:
+        """Unit vectors [N, K] from the states at [EOS], the residual added before the last norm."""
+        y_NK = F.normalize(self.model.project_item(self.states(packed)).float(), dim=1)
+        if self.residual is None:
+            return y_NK
+        return F.normalize(y_NK + self.residual.for_items(packed.code_BG[:, 0]).float(), dim=1)
+
+    @torch.no_grad()
+    def encode_users(self, requests: Requests) -> np.ndarray:
+        """float32 [R, K]."""
+        packed = self.pack_users(requests)
+        return self._in_parts(packed, self.user_vectors, USERS_AT_ONCE)
+
+    @torch.no_grad()
+    def encode_items(self, texts: Sequence[str], item_ids: Sequence[str | None]) -> np.ndarray:
+        """float32 [N, K]."""
+        packed = self.pack_items(texts, item_ids)
+        return self._in_parts(packed, self.item_vectors, ITEMS_AT_ONCE)
+
+    def _in_parts(
+        self, packed: Packed, vectors: Callable[[Packed], Tensor], size: int
+    ) -> np.ndarray:
+        total = len(packed.index_BG)
+        parts = [vectors(packed.rows(slice(i, i + size))) for i in range(0, total, size)]
+        return torch.cat(parts).cpu().numpy()
+
+    @torch.no_grad()
+    def start_projections(self, packed_items: Packed) -> None:
+        """Starts both projections from the principal components of the items' states.
+
+        The first K directions keep as much of the backbone's own similarity as K dimensions can,
+        so training goes on from retrieval that works untrained.
+        """
+        parts = [
+            self.states(packed_items.rows(slice(i, i + ITEMS_AT_ONCE))).float()
+            for i in range(0, len(packed_items.index_BG), ITEMS_AT_ONCE)
+        ]
+        h_ID = torch.cat(parts)
+        mean_D = h_ID.mean(0)
+        directions = torch.linalg.svd(h_ID - mean_D, full_matrices=False).Vh
+        weight_KD = torch.zeros_like(self.model.project_item.weight)
+        K = min(len(directions), len(weight_KD))
+        weight_KD[:K] = directions[:K]
+        for projection in (self.model.project_user, self.model.project_item):
+            projection.weight.copy_(weight_KD)
+            projection.bias.copy_(-(weight_KD @ mean_D))
+
+
+def drop_events(packed: Packed, share: float) -> Packed:
+    """Leaves out a random share of past events, never the newest one nor what is no event."""
+    older_BG = packed.slot_BG > FIRST_EVENT_SLOT
+    gone_BG = older_BG & (torch.rand(packed.slot_BG.shape) < share).to(older_BG.device)
+    index_BG = torch.where(gone_BG, -1, packed.index_BG)
+    return Packed(index_BG, packed.slot_BG, packed.group_BG, packed.read_BQ, packed.code_BG)

@@ -1,0 +1,182 @@
+"""Texts of a task as rows of one table: each is tokenised once and, below L', encoded once.
+
+Legend: S segments, N tokens of a segment, K states kept, D width, B requests, G segments of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from m6rec.model import plans
+from m6rec.model.m6 import M6
+from m6rec.model.plans import Packed, SegmentStates, SegmentTokens
+from m6rec.text.tokenizer import Tokenizer
+
+Plan = Literal["late", "full"]
+TOKENS_PER_BATCH = 4096
+SHOW_PROGRESS_FROM = 4000
+
+
+class SegmentTable:
+    """Texts → rows; rows 0 and 1 are the read tokens [EOS'] and [EOS].
+
+    lower is L'. segment_states: k summary vectors, or "all" token states. The states are those of
+    the backbone as it stands when they are first asked for; `forget_states` drops them.
+    """
+
+    def __init__(
+        self, model: M6, tokenizer: Tokenizer, lower: int, segment_states: int | Literal["all"]
+    ) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.lower, self.segment_states = lower, segment_states
+        special = tokenizer.special
+        self._rows: dict[tuple[str, int], int] = {}
+        self._ids: list[list[int]] = [[special.eos_source], [special.eos]]
+        self._states: SegmentStates | None = None
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def add(self, texts: Sequence[str], budget: int) -> np.ndarray:
+        """Rows of the texts, cut at `budget` tokens; int64 [len(texts)]."""
+        fresh = [t for t in dict.fromkeys(texts) if (t, budget) not in self._rows]
+        special = self.tokenizer.special
+        for text, ids in zip(
+            fresh, self.tokenizer.encode_batch(fresh, [budget] * len(fresh)), strict=True
+        ):
+            self._rows[text, budget] = len(self._ids)
+            self._ids.append([special.bos_source, *ids, special.eos_source])
+        return np.array([self._rows[text, budget] for text in texts], dtype=np.int64)
+
+    def tokens(self, rows: Sequence[int] | np.ndarray) -> SegmentTokens:
+        """Token ids of some rows, padded to the longest."""
+        ids = [self._ids[row] for row in rows]
+        width = max(len(row) for row in ids)
+        pad = self.tokenizer.special.pad
+        ids_SN = np.full((len(ids), width), pad, dtype=np.int64)
+        valid_SN = np.zeros((len(ids), width), dtype=bool)
+        for index, row in enumerate(ids):
+            ids_SN[index, : len(row)] = row
+            valid_SN[index, : len(row)] = True
+        device = self.model.read_token.device
+        return SegmentTokens(
+            torch.from_numpy(ids_SN).to(device), torch.from_numpy(valid_SN).to(device)
+        )
+
+    def states(self) -> SegmentStates:
+        """States of all rows after layer L', as float16; only what is new is encoded."""
+        done = 0 if self._states is None else len(self._states.h_SKD)
+        if done < len(self):
+            fresh = self._encode(range(done, len(self)))
+            self._states = fresh if self._states is None else _append(self._states, fresh)
+        assert self._states is not None
+        return self._states
+
+    def forget_states(self) -> None:
+        """Drops cached states, for a backbone that has changed below L'."""
+        self._states = None
+
+    def live(self, rows: np.ndarray) -> SegmentStates:
+        """States of some rows computed now, with a graph: for training below L'."""
+        return self._summarise(plans.encode_segments(self.model, self.tokens(rows), self.lower))
+
+    def _summarise(self, states: SegmentStates) -> SegmentStates:
+        if self.segment_states == "all":
+            return states
+        return plans.summarise(states, self.segment_states)
+
+    def _encode(self, rows: range) -> SegmentStates:
+        order = sorted(rows, key=lambda row: len(self._ids[row]))
+        batches = list(_batches(order, [len(self._ids[row]) for row in order]))
+        shown = len(rows) >= SHOW_PROGRESS_FROM
+        console = Console(stderr=True, quiet=not shown)
+        width = len(self._ids[order[-1]]) if self.segment_states == "all" else self.segment_states
+        D, device = self.model.config.d_model, self.model.read_token.device
+        h_SKD = torch.zeros(len(rows), width, D, dtype=torch.float16, device=device)
+        valid_SK = torch.zeros(len(rows), width, dtype=torch.bool, device=device)
+        text = f"encoding {len(rows)} segments"
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            for batch in track(batches, text, console=console, transient=True):
+                part = self.live(np.array(batch))
+                place = torch.tensor(batch, device=device) - rows.start
+                K = part.h_SKD.shape[1]
+                h_SKD[place, :K] = part.h_SKD.half()
+                valid_SK[place, :K] = part.valid_SK
+        return SegmentStates(h_SKD, valid_SK)
+
+
+def _batches(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+    """Rows sorted by length, in batches of about the same number of tokens."""
+    out: list[list[int]] = [[]]
+    for row, length in zip(order, lengths, strict=True):
+        if out[-1] and (len(out[-1]) + 1) * length > TOKENS_PER_BATCH:
+            out.append([])
+        out[-1].append(row)
+    return out
+
+
+def _append(old: SegmentStates, new: SegmentStates) -> SegmentStates:
+    width = max(old.h_SKD.shape[1], new.h_SKD.shape[1])
+
+    def widen(value: Tensor) -> Tensor:
+        missing = width - value.shape[1]
+        return torch.cat([value, value.new_zeros(len(value), missing, *value.shape[2:])], 1)
+
+    return SegmentStates(
+        torch.cat([widen(old.h_SKD), widen(new.h_SKD)]),
+        torch.cat([widen(old.valid_SK), widen(new.valid_SK)]),
+    )
+
+
+def below_is_frozen(model: M6, lower: int) -> bool:
+    """Whether nothing below layer L' + 1 is trained, so that cached states stay right."""
+    below = [model.tokens, *(model.blocks[index] for index in range(lower))]
+    return not any(p.requires_grad for module in below for p in module.parameters())
+
+
+def read(
+    table: SegmentTable,
+    packed: Packed,
+    plan: Plan,
+    frozen: bool = True,
+    residual_BGD: Tensor | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """States at the read tokens of each request: [B, Q, D].
+
+    frozen: layers 1…L' do not change, so the late plan reads the table's states (the cached plan).
+    dropout: share of every cached state's entries set to zero, in training.
+    """
+    model = table.model
+    packed = packed.to(model.read_token.device)
+    if plan == "late" and frozen:
+        states = table.states()
+        kept_SKD = states.h_SKD[packed.index_BG.clamp(min=0)].flatten(0, 1).float()
+        valid_SK = states.valid_SK[packed.index_BG.clamp(min=0)].flatten(0, 1)
+        if dropout:
+            kept_SKD = torch.nn.functional.dropout(kept_SKD, dropout)
+        own = torch.arange(packed.index_BG.numel(), device=packed.index_BG.device)
+        index_BG = torch.where(packed.index_BG >= 0, own.view_as(packed.index_BG), -1)
+        states, packed = SegmentStates(kept_SKD, valid_SK), replace(packed, index_BG=index_BG)
+        return plans.late(model, states, packed, table.lower, residual_BGD)
+    used, few = _only_used(packed)
+    if plan == "full":
+        return plans.full(model, table.tokens(used), few, table.lower, residual_BGD)
+    return plans.late(model, table.live(used), few, table.lower, residual_BGD)
+
+
+def _only_used(packed: Packed) -> tuple[np.ndarray, Packed]:
+    """The table rows that a batch uses (the read tokens stay rows 0 and 1), and it over those."""
+    index_BG = packed.index_BG.cpu().numpy()
+    both = np.concatenate([[plans.READ_SOURCE, plans.READ_TARGET], index_BG.clip(0).ravel()])
+    used, inverse = np.unique(both, return_inverse=True)
+    few_BG = np.where(index_BG >= 0, inverse.ravel()[2:].reshape(index_BG.shape), -1)
+    return used, replace(packed, index_BG=torch.from_numpy(few_BG).to(packed.index_BG.device))

@@ -1,0 +1,158 @@
+"""What the loop trains for each task: examples, loss, and the measure to choose by.
+
+Legend: R training requests, B of a batch, I items, N items scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from m6rec.data.requests import Requests
+from m6rec.data.splits import Split
+from m6rec.metrics import ranking as metrics
+from m6rec.model.plans import Packed
+from m6rec.tasks.ranking import Ranker
+from m6rec.tasks.retrieval import Retriever, contrastive_loss
+
+VALID_REQUESTS = 4000
+"""Validation uses at most this many requests, the same ones every epoch."""
+
+
+class RetrievalTrainee:
+    """Contrastive training of the two towers."""
+
+    def __init__(self, retriever: Retriever, split: Split, seed: int = 0) -> None:
+        self.retriever = retriever
+        texts, self.item_ids = catalogue(retriever, split)
+        self.items = retriever.pack_items(texts, self.item_ids)
+        position = {item_id: index for index, item_id in enumerate(self.item_ids)}
+        self.train = retriever.pack_users(split.train)
+        self.target_R = targets(split.train, position)
+        valid = some(split.valid, VALID_REQUESTS, seed)
+        self.valid = retriever.pack_users(valid)
+        self.valid_target = targets(valid, position).numpy()
+        share_I = np.bincount(self.target_R.numpy(), minlength=len(self.item_ids))
+        self.share_I = torch.from_numpy(share_I / max(share_I.sum(), 1)).float()
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The network, and the residual where there is one."""
+        residual = self.retriever.residual
+        extra = {} if residual is None else {"residual": residual}
+        return {"model": self.retriever.model, **extra}
+
+    @property
+    def examples(self) -> int:
+        """Training requests."""
+        return len(self.target_R)
+
+    def loss(self, indices: Tensor) -> Tensor:
+        """Against the whole catalogue if it is small, else in-batch and drawn negatives."""
+        x_BK = self.retriever.user_vectors(self.train.rows(indices))
+        target_B = self.target_R[indices]
+        log_scale = self.retriever.model.log_scale
+        settings = self.retriever.settings
+        if len(self.item_ids) <= settings.full_softmax:
+            y_IK = self.retriever.item_vectors(self.items)
+            return contrastive_loss(x_BK, y_IK, target_B.to(x_BK.device), log_scale)
+        drawn = torch.randint(len(self.item_ids), (settings.negatives,))
+        chosen_N, place = torch.cat([target_B, drawn]).unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        y_NK = self.retriever.item_vectors(self.items.rows(chosen_N))
+        expected_N = len(indices) * self.share_I[chosen_N] + settings.negatives / len(self.item_ids)
+        log_q_N = expected_N.log().to(x_BK.device)
+        place_B = place[: len(indices)].to(x_BK.device)
+        return contrastive_loss(x_BK, y_NK, place_B, log_scale, log_q_N)
+
+    def validate(self) -> dict[str, float]:
+        """NDCG@10 (the score) and HR@10 by full ranking."""
+        if len(self.valid_target) == 0:
+            return {"score": 0.0}
+        retriever = self.retriever
+        y_IK = in_parts(retriever.item_vectors, self.items, 2048)
+        ranks = []
+        for start in range(0, len(self.valid_target), 512):
+            rows = slice(start, start + 512)
+            x_BK = retriever.user_vectors(self.valid.rows(rows))
+            scores = (x_BK @ y_IK.T).cpu().numpy()
+            ranks.append(metrics.pessimistic_ranks(scores, self.valid_target[rows]))
+        rank_R = np.concatenate(ranks)
+        hits = {f"hr@{k}": float(metrics.hit_rate(rank_R, k).mean()) for k in (10, 100)}
+        return {"score": float(metrics.ndcg(rank_R, 10).mean()), **hits}
+
+
+class RankingTrainee:
+    """Classification at [EOS]. features: sentences per candidate of the split's parts."""
+
+    def __init__(
+        self,
+        ranker: Ranker,
+        split: Split,
+        features: Mapping[str, list[list[str]]] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.ranker = ranker
+        features = features or {}
+        self.train = ranker.pack(split.train, features.get("train"))
+        self.label_R = labels(split.train)
+        self.valid: Packed | None = None
+        if len(split.valid):
+            self.valid = ranker.pack(split.valid, features.get("valid"))
+        self.valid_label = labels(split.valid).numpy()
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The network."""
+        return {"model": self.ranker.model}
+
+    @property
+    def examples(self) -> int:
+        """Labelled candidates."""
+        return len(self.label_R)
+
+    def loss(self, indices: Tensor) -> Tensor:
+        """Cross-entropy of the classes."""
+        label_B = self.label_R[indices].to(self.ranker.model.read_token.device)
+        return self.ranker.loss(self.train.rows(indices), label_B)
+
+    def validate(self) -> dict[str, float]:
+        """AUC (the score); without valid requests every epoch counts as better than the last."""
+        if self.valid is None or len(set(self.valid_label.tolist())) < 2:
+            self._epochs = getattr(self, "_epochs", 0) + 1
+            return {"score": float(self._epochs)}
+        probability = self.ranker.probabilities(self.valid)
+        return {"score": metrics.auc(self.valid_label, probability)}
+
+
+def catalogue(retriever: Retriever, split: Split) -> tuple[list[str], list[str]]:
+    """Texts and ids of all items, in catalogue order."""
+    return retriever.packer.verbalizer.item_texts(), split.items["item_id"].to_list()
+
+
+def targets(requests: Requests, position: Mapping[str, int]) -> Tensor:
+    """Catalogue position of every request's target: int64 [R]."""
+    return torch.tensor([position[t] for t in requests.rows["target"]], dtype=torch.int64)
+
+
+def labels(requests: Requests) -> Tensor:
+    """Labels of all candidates in order: float [sum of candidates]."""
+    column = requests.rows["labels"].explode().drop_nulls()
+    return torch.tensor(column.to_list(), dtype=torch.float32)
+
+
+def some(requests: Requests, most: int, seed: int) -> Requests:
+    """At most `most` requests, drawn by seed, in order."""
+    if len(requests) <= most:
+        return requests
+    chosen = np.random.default_rng(seed).choice(len(requests), most, replace=False)
+    return requests.take(np.sort(chosen))
+
+
+def in_parts(vectors: object, packed: Packed, size: int) -> Tensor:
+    """Vectors of many rows, `size` at a time."""
+    assert callable(vectors)
+    total = len(packed.index_BG)
+    return torch.cat([vectors(packed.rows(slice(i, i + size))) for i in range(0, total, size)])
