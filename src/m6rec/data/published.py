@@ -59,7 +59,7 @@ def wrongs(request: Line) -> Iterator[Wrong]:
         yield Wrong("timestamp", time, "no time", "seconds since 1970, or leave the key out")
     if "target" not in request and "candidates" not in request:
         yield Wrong("target", None, "missing", "target: item_id, or candidates with labels")
-    if "target" in request and not _is_word(request["target"]):
+    if "target" in request and not is_word(request["target"]):
         yield Wrong("target", request["target"], "no id", "the item_id of the item that followed")
     if "candidates" in request:
         yield from _wrong_candidates(request)
@@ -85,11 +85,11 @@ def _wrong_candidates(request: Line) -> Iterator[Wrong]:
 def _wrong_words(key: str, value: object, names: tuple[str, ...]) -> Iterator[Wrong]:
     if not isinstance(value, dict):
         yield Wrong(key, value, "no object", f"an object with {' or '.join(names)}")
-    elif not any(_is_word(value.get(name)) for name in names):
+    elif not any(is_word(value.get(name)) for name in names):
         yield Wrong(key, value, "says nothing", f"a value for {' or '.join(names)}")
 
 
-def _is_word(value: object) -> bool:
+def is_word(value: object) -> bool:
     return (isinstance(value, str) and bool(value.strip())) or (
         isinstance(value, int) and not isinstance(value, bool)
     )

@@ -125,10 +125,18 @@ def _events(frame: pl.DataFrame) -> Iterator[Rule]:
         missing = (pl.col("event") == "rating") & pl.col("value").is_null()
         right = "the rating; without it the event says only that there was one"
         yield Rule("rating without a value", "warning", "value", missing.fill_null(False), right)
+    yield _request_of_impression(frame)
     if "split" in frame.columns:
         other = (~pl.col("split").is_in(SPLITS)).fill_null(False)
         right = f"one of {', '.join(SPLITS)}; the event is in no part"
         yield Rule("unknown split", "warning", "split", other, right)
+
+
+def _request_of_impression(frame: pl.DataFrame) -> Rule:
+    lacking = blank("request_id") if "request_id" in frame.columns else pl.lit(True)
+    bad = (pl.col("event") == "impression").fill_null(False) & lacking
+    right = "the id of the page or request it was shown in, as its click has; else it counts as no"
+    return Rule("impression without a request", "warning", "request_id", bad, right)
 
 
 def _known_items(item_ids: pl.Series) -> Rule:

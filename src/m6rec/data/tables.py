@@ -139,13 +139,17 @@ def examined_batches(path: Path, spec: TableSpec) -> Iterator[tuple[Examined | N
     A required column may be absent from a batch of JSON Lines, but not from all rows of a file.
     """
     seen: set[str] = set()
-    for number, batch in enumerate(read_batches(path)):
+    columns: list[str] = []
+    for batch in read_batches(path):
         if batch.frame.height == 0 and batch.broken:
             yield None, len(batch.broken)
             continue
-        if number == 0 or path.suffix != ".jsonl":
-            require_columns(path, spec, batch.frame.columns)
-        yield examine(batch.frame, spec, seen=seen), len(batch.broken)
+        if not columns:
+            columns = batch.frame.columns
+            require_columns(path, spec, columns)
+        absent = [name for name in spec.required if name not in batch.frame.columns]
+        frame = batch.frame.with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
+        yield examine(frame, spec, seen=seen), len(batch.broken)
 
 
 def require_columns(path: Path, spec: TableSpec, columns: list[str]) -> None:

@@ -33,7 +33,11 @@ Batch = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class DINSettings:
-    """What is tuned. `l2` regularises the embeddings; `patience` counts epochs by valid AUC."""
+    """What is tuned. `l2` regularises the embeddings; `patience` counts epochs by valid AUC.
+
+    user_ids: an embedding per user; without it a user is their history alone, which serves
+    users that training did not know.
+    """
 
     width: int = 16
     hidden: tuple[int, ...] = (128, 64)
@@ -41,6 +45,7 @@ class DINSettings:
     l2: float = 1e-5
     learning_rate: float = 1e-3
     batch: int = 256
+    user_ids: bool = True
     max_history: int = 50
     max_epochs: int = 30
     patience: int = 3
@@ -105,7 +110,7 @@ def fit_din(split: Split, settings: DINSettings) -> DIN:
     Raises EvaluationError where the `bench` extra is missing.
     """
     from_bench("fuxictr", "DIN")
-    code = coding(split.train, settings.max_history)
+    code = coding(split.train, settings.max_history, settings.user_ids)
     valid = requests_of(split, "valid")
     learned = Batches(
         code.inputs(split.train), flatten(split.train)[0], settings.batch, settings.seed

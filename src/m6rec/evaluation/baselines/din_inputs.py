@@ -64,12 +64,13 @@ class Coding:
         return np.asarray(code[np.where(place >= start[:, None], place, len(code) - 1)])
 
 
-def coding(train: Requests, max_history: int) -> Coding:
-    """Numbers every user, item and grade of the training requests and their histories."""
+def coding(train: Requests, max_history: int, user_ids: bool = True) -> Coding:
+    """Numbers every item, grade and (if `user_ids`) user of the training requests."""
+    users = train.rows["user_id"] if user_ids else train.rows["user_id"].clear()
     graded = train.pool["value"].n_unique() <= MAX_GRADES
     shown = pl.concat([train.rows["item_ids"].explode(), _events(train, "item_id", max_history)])
     return Coding(
-        users=_distinct(train.rows["user_id"]),
+        users=_distinct(users),
         items=_distinct(shown),
         grades=_distinct(said(train.pool, graded)),
         graded=graded,
