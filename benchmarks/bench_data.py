@@ -1,7 +1,8 @@
 """Memory and time of loading and splitting a made-up log: `python benchmarks/bench_data.py 10`.
 
 The first argument is the number of events in millions, the second a folder to write the log to
-(default: a temporary one), the third the format (parquet, csv or jsonl).
+(default: a temporary one), the third the format (parquet, csv or jsonl). Loading with splitting,
+and checking, each run in a fresh process and print one line of JSON.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from m6rec.data.check import check
 from m6rec.data.splits import make_split
 from m6rec.data.tables import load, write_table
 
@@ -43,7 +45,7 @@ def write_log(folder: Path, millions: int, kind: str) -> None:
     write_table(pl.concat(parts), folder / f"events.{kind}")
 
 
-def measure(folder: Path) -> dict[str, float]:
+def measure_load(folder: Path) -> dict[str, float]:
     """Seconds and the highest memory of this process (GB) after each step."""
     started = time.perf_counter()
     dataset = load(folder)
@@ -60,20 +62,36 @@ def measure(folder: Path) -> dict[str, float]:
     }
 
 
+def measure_check(folder: Path) -> dict[str, float]:
+    """Seconds and the highest memory of this process (GB) of a check of all rows."""
+    started = time.perf_counter()
+    report = check(folder)
+    return {
+        "rows": sum(table.rows for table in report.tables),
+        "check_s": round(time.perf_counter() - started, 1),
+        "peak_gb": _peak(),
+        "exit_code": report.exit_code,
+    }
+
+
+STEPS = {"load": measure_load, "check": measure_check}
+
+
 def _peak() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
 
 
 def main() -> None:
     """Writes the log here and measures in a fresh process, so that writing does not count."""
-    if sys.argv[1] == "measure":
-        print(json.dumps(measure(Path(sys.argv[2]))))
+    if sys.argv[1] in STEPS:
+        print(json.dumps(STEPS[sys.argv[1]](Path(sys.argv[2]))))
         return
     millions = int(sys.argv[1])
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(sys.argv[2] if len(sys.argv) > 2 else temporary)
         write_log(folder, millions, sys.argv[3] if len(sys.argv) > 3 else "parquet")
-        subprocess.run([sys.executable, __file__, "measure", str(folder)], check=True)
+        for step in STEPS:
+            subprocess.run([sys.executable, __file__, step, str(folder)], check=True)
 
 
 if __name__ == "__main__":

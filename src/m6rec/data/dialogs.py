@@ -16,7 +16,8 @@ def dialog_wrongs(dialog: Line, seen: set[str]) -> Iterator[Wrong]:
         yield Wrong("dialog_id", name, "empty", "an id in every line")
     elif str(name) in seen:
         yield Wrong("dialog_id", name, "repeated", "one line for each id")
-    seen.add(str(name))
+    else:
+        seen.add(str(name))
     turns = dialog.get("turns")
     if not isinstance(turns, list) or not turns:
         yield Wrong("turns", turns, "no turns", "a list with at least one turn")

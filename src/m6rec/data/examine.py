@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -27,6 +28,12 @@ class Examined:
             if rule.severity == "error":
                 bad |= rows
         return bad
+
+    def without(self, columns: Iterable[str]) -> Examined:
+        """The same rows, without what is said about these columns."""
+        left_out = set(columns)
+        broken = {rule: bad for rule, bad in self.broken.items() if rule.column not in left_out}
+        return replace(self, broken=broken)
 
 
 def examine(

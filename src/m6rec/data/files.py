@@ -128,7 +128,7 @@ def _csv_batch(header: list[str], records: list[tuple[int, list[str]]], first: i
                 Broken(
                     number,
                     line,
-                    ",".join(record),
+                    _displayable(",".join(record)),
                     f"{len(record)} fields where the header has {width}",
                     'a field that holds a comma or a quote needs "…" around it',
                 )
@@ -160,8 +160,14 @@ def _is_unicode(text: str) -> bool:
 
 
 def _not_utf8(row: int, line: int, text: str) -> Broken:
-    shown = text.encode(errors="surrogateescape").decode(errors="replace")
-    return Broken(row, line, shown, "bytes that are not UTF-8", "a file saved as UTF-8")
+    return Broken(
+        row, line, _displayable(text), "bytes that are not UTF-8", "a file saved as UTF-8"
+    )
+
+
+def _displayable(text: str) -> str:
+    """Bytes that were no UTF-8 become the replacement character."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _jsonl(path: Path) -> Iterator[Batch]:

@@ -7,7 +7,7 @@ or "candidates": [{"item_id" or "text"}, …] with "labels": [0 or 1, …]; "use
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,20 +15,23 @@ import polars as pl
 
 from m6rec.data.files import Broken, parse_json_line
 from m6rec.data.requests import POOL_SCHEMA, ROW_SCHEMA, Requests
-from m6rec.data.schema import DataError
+from m6rec.data.rules import MILLISECONDS, Severity
+from m6rec.data.schema import EVENT_SYNONYMS, DataError
 
 Line = dict[str, object]
 EVENT_WORDS = ("item_id", "text", "query")
+UNKNOWN = "not in the items table"
 
 
 @dataclass(frozen=True)
 class Wrong:
-    """One problem of one request; `column` is a key such as "history[2].event"."""
+    """One problem of one line; `column` is a key such as "history[2].event"."""
 
     column: str
     value: object
     problem: str
     right: str
+    severity: Severity = "error"
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, Line | Broken]]:
@@ -55,8 +58,9 @@ def wrongs(request: Line) -> Iterator[Wrong]:
         if isinstance(event, dict) and not (isinstance(event.get("event"), str) and event["event"]):
             yield Wrong(f"history[{i}].event", event.get("event"), "empty", "click, purchase, …")
     time = request.get("timestamp")
-    if time is not None and not _between(time, 0, math.inf):
-        yield Wrong("timestamp", time, "no time", "seconds since 1970, or leave the key out")
+    if time is not None and not _between(time, 0, MILLISECONDS):
+        right = "seconds (not milliseconds) since 1970, or leave the key out"
+        yield Wrong("timestamp", time, "no time", right)
     if "target" not in request and "candidates" not in request:
         yield Wrong("target", None, "missing", "target: item_id, or candidates with labels")
     if "target" in request and not is_word(request["target"]):
@@ -73,9 +77,8 @@ def _wrong_candidates(request: Line) -> Iterator[Wrong]:
     for i, candidate in enumerate(candidates):
         yield from _wrong_words(f"candidates[{i}]", candidate, ("item_id", "text"))
     if not isinstance(labels, list) or len(labels) != len(candidates):
-        count = len(labels) if isinstance(labels, list) else "no"
-        right = f"one label for each of the {len(candidates)} candidates"
-        yield Wrong("labels", labels, f"{count} labels", right)
+        right = "as many labels as candidates, in their order"
+        yield Wrong("labels", labels, "not one for each candidate", right)
         return
     for i, label in enumerate(labels):
         if not _between(label, 0, 1):
@@ -87,6 +90,27 @@ def _wrong_words(key: str, value: object, names: tuple[str, ...]) -> Iterator[Wr
         yield Wrong(key, value, "no object", f"an object with {' or '.join(names)}")
     elif not any(is_word(value.get(name)) for name in names):
         yield Wrong(key, value, "says nothing", f"a value for {' or '.join(names)}")
+
+
+def unknown_items(request: Line, item_ids: Set[str]) -> Iterator[Wrong]:
+    """Items that no row of the items table and no text describes.
+
+    A split refuses such a target or candidate, and leaves such an event out of the history.
+    """
+    right = "an item_id of the items table, or a text beside it"
+    for key in ("history", "candidates"):
+        entries = request.get(key)
+        instead = EVENT_WORDS[1:] if key == "history" else ("text",)
+        for i, entry in enumerate(entries if isinstance(entries, list) else ()):
+            if not isinstance(entry, dict) or any(is_word(entry.get(name)) for name in instead):
+                continue
+            item = entry.get("item_id")
+            if is_word(item) and str(item) not in item_ids:
+                severity: Severity = "warning" if key == "history" else "error"
+                yield Wrong(f"{key}[{i}].item_id", item, UNKNOWN, right, severity)
+    target = request.get("target")
+    if is_word(target) and str(target) not in item_ids:
+        yield Wrong("target", target, UNKNOWN, "an item_id of the items table")
 
 
 def is_word(value: object) -> bool:
@@ -143,7 +167,12 @@ def _refuse(path: Path, line: int, wrong: Wrong) -> None:
 
 def _event(event: Line) -> tuple[object, ...]:
     numbers = (_number(event.get("timestamp")), _number(event.get("value")))
-    return (event["event"], *(_word(event.get(name)) for name in EVENT_WORDS), *numbers)
+    kind = str(event["event"]).strip().lower()
+    return (
+        EVENT_SYNONYMS.get(kind, kind),
+        *(_word(event.get(name)) for name in EVENT_WORDS),
+        *numbers,
+    )
 
 
 def _row(request: Line, start: int, stop: int) -> tuple[object, ...]:

@@ -49,7 +49,7 @@ class TableReport:
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of a check. unusable: a file can not be read at all."""
+    """The outcome of a check. unusable: some file can not be used at all, so `load` refuses it."""
 
     folder: str
     tables: tuple[TableReport, ...]
@@ -68,7 +68,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0: no error (there may be warnings), 1: errors, 2: a file can not be read."""
+        """0: no error (there may be warnings), 1: bad rows, 2: a file that can not be used."""
         if self.unusable:
             return UNUSABLE
         return PROBLEMS if self.errors else CLEAN
@@ -127,12 +127,16 @@ class Collector:
 
 
 class RejectFile:
-    """JSON Lines with the rejected rows of one table; the file appears with its first row."""
+    """JSON Lines with the rejected rows of one table; the file appears with its first row.
+
+    seen: rows looked at, counted by the caller; rows: those rejected.
+    """
 
     def __init__(self, folder: Path | None, table: str, source: str) -> None:
         self.path = folder / f"{table}.rejects.jsonl" if folder else None
         self.source = source
         self.rows = 0
+        self.seen = 0
         self._file: TextIO | None = None
         if self.path:
             self.path.unlink(missing_ok=True)  # an earlier run's rejects would mislead
@@ -170,6 +174,8 @@ def json_ready(value: object) -> object:
 
 def shown(value: object) -> str:
     """A value for a person: short, and visible where it is empty."""
+    if value is None:
+        return "nothing"
     text = repr(value) if isinstance(value, str) else str(value)
     if len(text) <= SHOWN_CHARACTERS:
         return text

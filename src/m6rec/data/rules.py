@@ -45,7 +45,7 @@ def rules_for(
     if spec.name == "events":
         rules += _events(frame)
     if "item_id" in frame.columns and spec.name != "items" and item_ids is not None:
-        rules.append(_known_items(item_ids))
+        rules.append(_known_items(item_ids, frame.columns if spec.name == "events" else []))
     return tuple(rules)
 
 
@@ -139,8 +139,10 @@ def _request_of_impression(frame: pl.DataFrame) -> Rule:
     return Rule("impression without a request", "warning", "request_id", bad, right)
 
 
-def _known_items(item_ids: pl.Series) -> Rule:
+def _known_items(item_ids: pl.Series, columns: list[str]) -> Rule:
     unknown = ~pl.col("item_id").is_in(item_ids.implode()) & ~blank("item_id")
+    for instead in ("text", "query"):
+        unknown = unknown & blank(instead) if instead in columns else unknown
     right = "an item_id of the items table; without one nothing is known about the item"
     return Rule("not in the items table", "warning", "item_id", unknown.fill_null(False), right)
 

@@ -139,17 +139,29 @@ def examined_batches(path: Path, spec: TableSpec) -> Iterator[tuple[Examined | N
     A required column may be absent from a batch of JSON Lines, but not from all rows of a file.
     """
     seen: set[str] = set()
-    columns: list[str] = []
+    columns: dict[str, None] = {}
     for batch in read_batches(path):
         if batch.frame.height == 0 and batch.broken:
             yield None, len(batch.broken)
             continue
-        if not columns:
-            columns = batch.frame.columns
-            require_columns(path, spec, columns)
-        absent = [name for name in spec.required if name not in batch.frame.columns]
-        frame = batch.frame.with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
-        yield examine(frame, spec, seen=seen), len(batch.broken)
+        columns |= dict.fromkeys(batch.frame.columns)
+        if path.suffix != ".jsonl":
+            require_columns(path, spec, list(columns))
+        yield examine(with_required(batch.frame, spec), spec, seen=seen), len(batch.broken)
+    if columns:
+        require_columns(path, spec, list(columns))
+
+
+def with_required(frame: pl.DataFrame, spec: TableSpec) -> pl.DataFrame:
+    """The frame with a column of nulls for each required one that it lacks."""
+    absent = [name for name in spec.required if name not in frame.columns]
+    return frame.with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
+
+
+def similar(name: str, columns: list[str]) -> str:
+    """A question that names the column which was perhaps meant, or nothing."""
+    near = difflib.get_close_matches(name, columns, n=1)
+    return f"; is it called {near[0]!r} there?" if near else ""
 
 
 def require_columns(path: Path, spec: TableSpec, columns: list[str]) -> None:
@@ -157,11 +169,10 @@ def require_columns(path: Path, spec: TableSpec, columns: list[str]) -> None:
     for name in spec.required:
         if name not in columns:
             there = [column for column in columns if column not in (ROW, LINE)]
-            near = difflib.get_close_matches(name, there, n=1)
-            hint = f"; is it called {near[0]!r} there?" if near else ""
+            columns_there = ", ".join(there) or "none at all"
             raise DataError(
                 f"{path}: column {name!r} is missing, the columns are "
-                f"{', '.join(there) or 'none at all'}{hint} (table {spec.name!r} needs "
+                f"{columns_there}{similar(name, there)} (table {spec.name!r} needs "
                 f"{', '.join(spec.required)}; `m6rec check` looks at every row)"
             )
 
