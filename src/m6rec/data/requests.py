@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,27 @@ class Requests:
 
     pool: pl.DataFrame
     rows: pl.DataFrame
+
+    @classmethod
+    def of(cls, requests: Sequence[Request]) -> Requests:
+        """Requests given one by one, as a server gets them."""
+        events = [event for request in requests for event in request.history]
+        pool = {name: [getattr(event, name) for event in events] for name in POOL_SCHEMA}
+        stop = np.cumsum([len(request.history) for request in requests], dtype=np.int64)
+        rows = [
+            {
+                "user_id": request.user_id,
+                "timestamp": request.timestamp,
+                "start": end - len(request.history),
+                "stop": end,
+                "target": request.target,
+                "item_ids": [candidate.item_id for candidate in request.candidates],
+                "texts": [candidate.text for candidate in request.candidates],
+                "labels": list(request.labels) or [0.0] * len(request.candidates),
+            }
+            for request, end in zip(requests, stop.tolist(), strict=True)
+        ]
+        return cls(pl.DataFrame(pool, schema=POOL_SCHEMA), pl.DataFrame(rows, schema=ROW_SCHEMA))
 
     def __len__(self) -> int:
         return self.rows.height

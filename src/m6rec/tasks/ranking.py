@@ -7,7 +7,7 @@ state at [EOS] meets the classifier. Legend: B candidates, C = 2 classes, F feat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import polars as pl
@@ -44,6 +44,12 @@ class RankingSettings(Settings):
     dropout: float = Field(default=0.1, ge=0, lt=1)
 
 
+class FeatureSource(Protocol):
+    """Cross features of every candidate of every request, flattened in order (text/features.py)."""
+
+    def sentences(self, pool: pl.DataFrame, rows: pl.DataFrame) -> list[list[str]]: ...
+
+
 class Ranker:
     """Scores candidates with one pass of the network over source, candidate and features."""
 
@@ -54,15 +60,19 @@ class Ranker:
         packer: Packer,
         settings: RankingSettings,
         tuning: Tuning,
+        features: FeatureSource | None = None,
+        name: str = "M6-Rec",
     ) -> None:
         self.model, self.table, self.packer = model, table, packer
-        self.settings, self.tuning = settings, tuning
+        self.settings, self.tuning, self.name = settings, tuning, name
+        self.features = features
 
-    def pack(self, requests: Requests, features: Sequence[Sequence[str]] | None = None) -> Packed:
-        """One row per candidate of every request, in order.
+    def predict(self, requests: Requests) -> np.ndarray:
+        """Probability of a yes for each candidate of every request in order: float32 [N]."""
+        return self.probabilities(self.pack(requests))
 
-        features: the sentences of each candidate, flattened in the same order.
-        """
+    def pack(self, requests: Requests) -> Packed:
+        """One row per candidate of every request, in order, with its features in words."""
         counts = requests.rows["item_ids"].list.len().to_numpy()
         source = self.packer.source(requests).repeat(np.repeat(np.arange(len(requests)), counts))
         asked = requests.rows.filter(pl.col("item_ids").list.len() > 0)
@@ -70,8 +80,9 @@ class Ranker:
         texts = asked["texts"].explode().to_list()
         candidates = self.packer.candidates(item_ids, texts)
         parts = [candidates]
-        if self.settings.features and features is not None:
-            parts.append(self._feature_columns(features))
+        if self.settings.features and self.features is not None:
+            sentences = self.features.sentences(requests.pool, requests.rows)
+            parts.append(self._feature_columns(sentences))
         parts.append(read_column(len(candidates), plans.READ_TARGET))
         return pack([source, join(parts)])
 

@@ -24,12 +24,15 @@ from m6rec.tasks.segments import Plan, SegmentTable, below_is_frozen, read
 
 ITEMS_AT_ONCE = 2048
 USERS_AT_ONCE = 512
+UNTRAINED_RECENCY = -0.693
+"""ln ½: without training, each event of the history counts half as much as the next one."""
 
 
 class RetrievalSettings(Settings):
     """What retrieval reads and how.
 
-    plan: late or full. online_layers: L - L'. segment_states: k summary vectors or "all".
+    plan: late or full. online_layers: L - L' (0: a region is read as the mean of its segments,
+    which needs no training). segment_states: k summary vectors or "all".
     max_history: newest events read. profile: whether the user's attributes are read.
     dropout: on cached states, in training. event_dropout: share of past events left out, in
     training (never the newest). negatives: items beside the batch's own when the catalogue has
@@ -38,7 +41,7 @@ class RetrievalSettings(Settings):
     """
 
     plan: Plan = "late"
-    online_layers: int = Field(default=1, ge=1)
+    online_layers: int = Field(default=1, ge=0)
     segment_states: int | Literal["all"] = 1
     max_history: int = Field(default=20, ge=1)
     profile: bool = False
@@ -152,6 +155,36 @@ class Retriever:
         for projection in (self.model.project_user, self.model.project_item):
             projection.weight.copy_(weight_KD)
             projection.bias.copy_(-(weight_KD @ mean_D))
+
+    @torch.no_grad()
+    def start_untrained(self, packed_items: Packed) -> None:
+        """Makes retrieval work with no training at all: means of segment states, then the PCA.
+
+        Read tokens are the plain mean of their region, the weight of an event halving with each
+        newer one (chosen on the valid rows of amazon_industrial; docs/tuning.md).
+        """
+        self.model.read_gate.copy_(torch.tensor([1.0, 0.0]))
+        self.model.read_token.zero_()
+        self.model.recency.fill_(UNTRAINED_RECENCY)
+        self.start_projections(packed_items)
+
+
+class Catalogue:
+    """A retriever over one catalogue: every item's vector is computed once.
+
+    texts and item_ids are in the order of the score columns.
+    """
+
+    def __init__(
+        self, retriever: Retriever, texts: Sequence[str], item_ids: Sequence[str], name: str
+    ) -> None:
+        self.retriever, self.name = retriever, name
+        self.item_ids = list(item_ids)
+        self.vectors_IK = retriever.encode_items(texts, item_ids)
+
+    def score(self, requests: Requests) -> np.ndarray:
+        """Similarity of every request to every item, float32 [B, I]."""
+        return np.asarray(self.retriever.encode_users(requests) @ self.vectors_IK.T)
 
 
 def drop_events(packed: Packed, share: float) -> Packed:

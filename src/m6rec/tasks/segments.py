@@ -75,8 +75,10 @@ class SegmentTable:
         """States of all rows after layer L', as float16; only what is new is encoded."""
         done = 0 if self._states is None else len(self._states.h_SKD)
         if done < len(self):
-            fresh = self._encode(range(done, len(self)))
-            self._states = fresh if self._states is None else _append(self._states, fresh)
+            # Training asks for states under autocast, which can not join tensors of float16.
+            with torch.autocast(self.model.read_token.device.type, enabled=False):
+                fresh = self._encode(range(done, len(self)))
+                self._states = fresh if self._states is None else _append(self._states, fresh)
         assert self._states is not None
         return self._states
 

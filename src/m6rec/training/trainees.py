@@ -85,23 +85,15 @@ class RetrievalTrainee:
 
 
 class RankingTrainee:
-    """Classification at [EOS]. features: sentences per candidate of the split's parts."""
+    """Classification at [EOS]."""
 
-    def __init__(
-        self,
-        ranker: Ranker,
-        split: Split,
-        features: Mapping[str, list[list[str]]] | None = None,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, ranker: Ranker, split: Split) -> None:
         self.ranker = ranker
-        features = features or {}
-        self.train = ranker.pack(split.train, features.get("train"))
+        self.train = ranker.pack(split.train)
         self.label_R = labels(split.train)
-        self.valid: Packed | None = None
-        if len(split.valid):
-            self.valid = ranker.pack(split.valid, features.get("valid"))
+        self.valid = ranker.pack(split.valid) if len(split.valid) else None
         self.valid_label = labels(split.valid).numpy()
+        self._epochs = 0
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -121,10 +113,10 @@ class RankingTrainee:
     def validate(self) -> dict[str, float]:
         """AUC (the score); without valid requests every epoch counts as better than the last."""
         if self.valid is None or len(set(self.valid_label.tolist())) < 2:
-            self._epochs = getattr(self, "_epochs", 0) + 1
+            self._epochs += 1
             return {"score": float(self._epochs)}
         probability = self.ranker.probabilities(self.valid)
-        return {"score": metrics.auc(self.valid_label, probability)}
+        return {"score": metrics.auc(probability, self.valid_label)}
 
 
 def catalogue(retriever: Retriever, split: Split) -> tuple[list[str], list[str]]:

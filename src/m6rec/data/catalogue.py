@@ -1,0 +1,62 @@
+"""A catalogue in whatever form people have it at hand → the canonical items table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from m6rec.data.examine import examine, readable
+from m6rec.data.schema import TABLES, DataError
+
+Items = pl.DataFrame | Sequence[str] | Sequence[Mapping[str, Any]] | Mapping[str, str]
+"""A table, titles, rows as dictionaries, or title by id."""
+
+
+def as_items(items: Items) -> pl.DataFrame:
+    """The canonical items table; rows without an item_id are called by their title.
+
+    Raises DataError naming the first row that can not be used, and for an empty catalogue.
+    """
+    frame = _frame(items)
+    if frame.height == 0:
+        raise DataError("the catalogue is empty; right is at least one item with a title")
+    if "title" not in frame.columns:
+        raise DataError(
+            f"the catalogue has no column 'title'; its columns are {', '.join(frame.columns)}"
+        )
+    if "item_id" not in frame.columns:
+        frame = frame.with_columns(item_id=pl.col("title").cast(pl.String))
+    found = examine(frame, TABLES["items"], seen=set())
+    for rule, bad in found.broken.items():
+        if rule.severity == "error":
+            row = int(bad.argmax())
+            raise DataError(
+                f"catalogue, row {row + 1}, column {rule.column!r}: {rule.problem} "
+                f"({frame[rule.column][row]!r}); right is {rule.right}"
+            )
+    first = ["item_id", "title"]
+    typed = readable(found, TABLES["items"])
+    return typed.select(*first, *(name for name in typed.columns if name not in first))
+
+
+def _frame(items: Items) -> pl.DataFrame:
+    if isinstance(items, pl.DataFrame):
+        return items
+    if isinstance(items, str):
+        raise DataError(f"a catalogue is a list of items; right is [{items!r}]")
+    if isinstance(items, Mapping):
+        return pl.DataFrame({"item_id": list(items), "title": list(items.values())})
+    rows = list(items)
+    if not rows:
+        return pl.DataFrame(schema={"item_id": pl.String, "title": pl.String})
+    for number, row in enumerate(rows, start=1):
+        if isinstance(row, str) != isinstance(rows[0], str) or not isinstance(row, (str, Mapping)):
+            raise DataError(
+                f"catalogue, row {number} is {type(row).__name__}; right is all titles, or all "
+                "dictionaries such as {'item_id': '7', 'title': 'Trail running shoe'}"
+            )
+    if isinstance(rows[0], str):
+        return pl.DataFrame({"item_id": rows, "title": rows})
+    return pl.from_dicts([dict(row) for row in rows], infer_schema_length=None)  # type: ignore[call-overload]

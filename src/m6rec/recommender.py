@@ -1,0 +1,437 @@
+"""`M6Rec`: one backbone, its tasks, and the calls that people make. The Python face of the project.
+
+Shapes: histories are oldest first; lists of answers are best first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import torch
+from rich.console import Console
+from torch.nn import functional as F
+
+from m6rec.data import tables
+from m6rec.data.catalogue import Items, as_items
+from m6rec.data.labels import SHOWN, LabelRule, default_rule
+from m6rec.data.requests import Requests
+from m6rec.data.splits import Method as SplitMethod
+from m6rec.data.splits import Split, make_split
+from m6rec.data.tables import Dataset
+from m6rec.evaluation.ranking import evaluate_ranking
+from m6rec.evaluation.result import Result
+from m6rec.evaluation.retrieval import evaluate_retrieval
+from m6rec.metrics.ranking import top_k
+from m6rec.model.checkpoint import backbone_tensors, fingerprint, save_backbone
+from m6rec.model.hf import load_start
+from m6rec.model.m6 import M6
+from m6rec.records import Candidate, Event, M6Error, Request
+from m6rec.tasks.build import (
+    TaskName,
+    TaskSpec,
+    build_ranker,
+    build_retriever,
+    untrained_retriever,
+)
+from m6rec.tasks.folder import TaskFolder, trained
+from m6rec.tasks.ranking import Ranker
+from m6rec.tasks.retrieval import Catalogue, Retriever
+from m6rec.tasks.segments import SegmentTable
+from m6rec.text.features import CrossFeatures
+from m6rec.text.history import parse_history
+from m6rec.text.templates import Templates
+from m6rec.text.tokenizer import Tokenizer
+from m6rec.text.verbalize import Verbalizer
+from m6rec.training.settings import TrainSettings
+from m6rec.training.tune import Tuned, recipe, tune_ranker, tune_retriever
+
+TASKS = "tasks"
+EMBED_BUDGET = 128
+"""Tokens of a text that `embed` reads."""
+History = Sequence[str | Event | Mapping[str, object]]
+Data = str | Path | Dataset
+
+
+class NotTunedError(M6Error):
+    """A task that has to be tuned first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """One item of an answer. score: cosine similarity (retrieval) or probability (ranking)."""
+
+    item_id: str
+    title: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` did: settings, trainable share, seconds, the validation figures of every epoch."""
+
+    task: TaskName
+    spec: TaskSpec
+    trained_on: Mapping[str, Any]
+
+
+class M6Rec:
+    """One pretrained language model that does every job of a recommender.
+
+    Nothing is trained by opening one: `recommend` works at once, for users and items that nobody
+    has seen before. `fit` adds a task of about one per cent of the parameters beside the backbone.
+    """
+
+    def __init__(
+        self, backbone: M6, tokenizer: Tokenizer, tasks: Mapping[str, TaskFolder] | None = None
+    ) -> None:
+        self.backbone, self.tokenizer = backbone.eval(), tokenizer
+        self.tasks = dict(tasks or {})
+        self.dataset: Dataset | None = None
+        self._fingerprint: str | None = None
+        self._opened: dict[str, tuple[object, Any]] = {}
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, device: str = "cpu") -> M6Rec:
+        """Opens a checkpoint by name, or a folder: ours with its tasks, or a Hugging Face one.
+
+        Raises CheckpointError where there is none, or where a file is damaged.
+        """
+        backbone, tokenizer = load_start(str(source))
+        folder = Path(source) / TASKS
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        tasks = {path.name: TaskFolder.read(path) for path in found}
+        return cls(backbone.to(device), tokenizer, tasks)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes the backbone, and each task beside it (tasks/NAME): what that task trained."""
+        save_backbone(self.backbone, self.tokenizer, Path(folder))
+        for name, task in self.tasks.items():
+            task.write(Path(folder) / TASKS / name)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the backbone's weights; tasks belong to one fingerprint."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(backbone_tensors(self.backbone))
+        return self._fingerprint
+
+    def use(self, data: Data) -> M6Rec:
+        """Takes catalogue, users and events from a data set, for calls that name none."""
+        self.dataset = _load(data)
+        self._opened.clear()
+        return self
+
+    def load_adapter(self, folder: str | Path) -> M6Rec:
+        """Takes in a task that `fit` or `m6rec tune` wrote; it replaces one of the same kind."""
+        task = TaskFolder.read(Path(folder))
+        task.check_backbone(self.fingerprint, Path(folder))
+        self._take(task)
+        return self
+
+    def recommend(
+        self,
+        history: History = (),
+        items: Items | None = None,
+        k: int = 10,
+        *,
+        user_id: str | None = None,
+        exclude_seen: bool = True,
+    ) -> list[Recommendation]:
+        """The k items of a catalogue that fit a history best.
+
+        history: entries such as "clicked: trail running shoes", events, or mappings; with
+        `user_id` and no history, the user's own events of the data set that `use` named. items:
+        titles, rows, a table, or title by id; default: the data set's catalogue (hand in the same
+        object again, and its items are encoded once only). exclude_seen: leaves out items that
+        the history names by id. A user with no history gets what most people chose, if the data
+        set tells, else what is nearest to the whole catalogue.
+        Raises M6Error for a history, a catalogue or a user that can not be read.
+        """
+        return self.recommend_batch(
+            [history], items, k, user_ids=[user_id], exclude_seen=exclude_seen
+        )[0]
+
+    def recommend_batch(
+        self,
+        histories: Sequence[History],
+        items: Items | None = None,
+        k: int = 10,
+        *,
+        user_ids: Sequence[str | None] | None = None,
+        exclude_seen: bool = True,
+    ) -> list[list[Recommendation]]:
+        """`recommend` for many users at once."""
+        if k < 1:
+            raise M6Error(f"k = {k}: right is 1 or more")
+        users = list(user_ids) if user_ids is not None else [None] * len(histories)
+        asked = [self._request(h, user) for h, user in zip(histories, users, strict=True)]
+        catalogue, titles = self._catalogue(items)
+        answers = []
+        for block in Requests.of(asked).blocks(256):
+            scores = self._scores(catalogue, block, items is None)
+            if exclude_seen:
+                _leave_out_seen(scores, block, catalogue.item_ids)
+            answers += [_best(row, catalogue.item_ids, titles, k) for row in scores]
+        return answers
+
+    def rank(
+        self,
+        history: History,
+        items: Items,
+        *,
+        user_id: str | None = None,
+        timestamp: float | None = None,
+    ) -> list[Recommendation]:
+        """All of the given items, best first, each with the probability of a yes.
+
+        timestamp: the moment of the question in seconds, for features counted over the data set's
+        events. Raises NotTunedError before `fit("rank", …)`.
+        """
+        frame = as_items(items)
+        ids, titles = frame["item_id"].to_list(), frame["title"].to_list()
+        known = set() if self.dataset is None else set(self.dataset.items["item_id"])
+        candidates = tuple(
+            Candidate(item_id if item_id in known else None, title)
+            for item_id, title in zip(ids, titles, strict=True)
+        )
+        request = self._request(history, user_id)
+        request = Request(request.history, user_id, timestamp, None, candidates)
+        chances = self._ranker().predict(Requests.of([request]))
+        order = np.argsort(-chances, kind="stable")
+        return [Recommendation(ids[i], titles[i], float(chances[i])) for i in order]
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Text vectors of the backbone: float32 [N, D], unit length, cosine is similarity."""
+        layers = self.backbone.config.layers
+        table = SegmentTable(self.backbone, self.tokenizer, layers, segment_states=1)
+        rows = torch.from_numpy(table.add(texts, EMBED_BUDGET))
+        h_ND = table.states().h_SKD[rows.to(self.backbone.read_token.device), 0].float()
+        return F.normalize(h_ND, dim=1).cpu().numpy()
+
+    def fit(
+        self,
+        task: TaskName,
+        data: Data,
+        *,
+        method: Literal["full", "adapter", "prompt", "option", "option-adapter"] = "option-adapter",
+        plan: Literal["late", "full"] = "late",
+        split: SplitMethod | Split = "auto",
+        label: LabelRule | None = None,
+        templates: str | Path | None = None,
+        train: Mapping[str, Any] | None = None,
+        state: Path | None = None,
+        console: Console | None = None,
+        **reading: Any,
+    ) -> Fitted:
+        """Tunes a task on the train part of a data set and keeps the best epoch by its valid part.
+
+        method, plan: paper sections 4 and 3. train: changes to TrainSettings (rate, epochs,
+        minutes, …); reading: changes to RetrievalSettings or RankingSettings (online_layers,
+        max_history, residual, …). state: folder from which an interrupted run goes on.
+        The backbone stays as it is. Raises M6Error with what is wrong in the data or the settings.
+        """
+        dataset = _load(data)
+        words = Templates.load(dataset.templates, templates)
+        cut = split if isinstance(split, Split) else make_split(dataset, task, split, label=label)
+        spec, settings = recipe(task, method, plan, **reading)
+        settings = TrainSettings.parse({**settings.model_dump(), **(train or {})}, "train")
+        verbalizer = Verbalizer(words, cut.items, cut.users)
+        shared = (self.backbone, self.tokenizer, verbalizer, cut, spec, settings)
+        rule = None
+        tuned: Tuned[Retriever] | Tuned[Ranker]
+        if task == "retrieve":
+            tuned = tune_retriever(*shared, folder=state, console=console)
+        else:
+            rule = label or _rule(dataset)
+            features = CrossFeatures(dataset.events, cut.items, rule, words)
+            tuned = tune_ranker(*shared, features, folder=state, console=console)
+        trained_on = {"card": cut.card.to_dict(), **tuned.summary()}
+        self._take(
+            TaskFolder(
+                spec=spec,
+                backbone=self.fingerprint,
+                templates=words.to_dict(),
+                tensors={name: p.detach().cpu() for name, p in trained(tuned.task).items()},
+                rule=None if rule is None else _rule_to_dict(rule),
+                known=tuned.known,
+                trained_on=trained_on,
+            )
+        )
+        return Fitted(task, spec, trained_on)
+
+    def evaluate(
+        self,
+        task: TaskName,
+        data: Data,
+        part: Literal["valid", "test"] = "test",
+        *,
+        split: SplitMethod | Split = "auto",
+        label: LabelRule | None = None,
+    ) -> Result:
+        """Full-ranking (retrieve) or candidate-wise (rank) figures with intervals and the card.
+
+        Retrieval without a tuned task is measured as it is: with no training.
+        """
+        dataset = _load(data)
+        cut = split if isinstance(split, Split) else make_split(dataset, task, split, label=label)
+        kept, self.dataset = self.dataset, dataset
+        self._opened.clear()
+        try:
+            if task == "retrieve":
+                return evaluate_retrieval(self._catalogue(None)[0], cut, part)
+            return evaluate_ranking(self._ranker(), cut, part)
+        finally:
+            self.dataset = kept
+            self._opened.clear()
+
+    def _take(self, task: TaskFolder) -> None:
+        self.tasks[task.spec.task] = task
+        self._opened.clear()
+
+    def _data(self) -> Dataset:
+        if self.dataset is None:
+            raise M6Error(
+                "there is no catalogue: give items=[…], or name a data set first with use(folder)"
+            )
+        return self.dataset
+
+    def _request(self, history: History, user_id: str | None) -> Request:
+        events = parse_history(history)
+        if not events and user_id is not None:
+            events = _own_events(self._data(), user_id)
+        return Request(history=events, user_id=user_id)
+
+    def _catalogue(self, items: Items | None) -> tuple[Catalogue, list[str]]:
+        key = self._data().items if items is None else items
+        if (kept := self._opened.get("retrieve")) is not None and kept[0] is key:
+            found: tuple[Catalogue, list[str]] = kept[1]
+            return found
+        frame = self._data().items if items is None else as_items(items)
+        ids = frame["item_id"].to_list()
+        users = None if self.dataset is None else self.dataset.users
+        task = self.tasks.get("retrieve")
+        own = None if self.dataset is None else self.dataset.templates
+        words = Templates.load(own) if task is None else _templates(task)
+        verbalizer = Verbalizer(words, frame, users)
+        if task is None:
+            retriever = untrained_retriever(self.backbone, self.tokenizer, verbalizer, ids)
+        else:
+            retriever = build_retriever(
+                self.backbone, self.tokenizer, verbalizer, task.spec, task.known
+            )
+            task.fill(retriever, self.fingerprint, Path("the task 'retrieve'"))
+            _ready(retriever)
+        name = "M6-Rec, no training" if task is None else f"M6-Rec, {task.spec.tuning.method}"
+        catalogue = Catalogue(retriever, verbalizer.item_texts(), ids, name)
+        self._opened["retrieve"] = (key, (catalogue, frame["title"].to_list()))
+        return catalogue, frame["title"].to_list()
+
+    def _ranker(self) -> Ranker:
+        task = self.tasks.get("rank")
+        if task is None:
+            raise NotTunedError(
+                "ranking is not tuned yet: call fit('rank', data), or load_adapter(folder)"
+            )
+        if "rank" not in self._opened:
+            words, rule = _templates(task), LabelRule(**_rule_from_dict(task.rule or {}))
+            nothing = as_items(["an unknown item"])
+            items = nothing if self.dataset is None else self.dataset.items
+            users = None if self.dataset is None else self.dataset.users
+            events = None if self.dataset is None else self.dataset.events
+            features = CrossFeatures(events, items, rule, words)
+            verbalizer = Verbalizer(words, items, users)
+            ranker = build_ranker(self.backbone, self.tokenizer, verbalizer, task.spec, features)
+            task.fill(ranker, self.fingerprint, Path("the task 'rank'"))
+            ranker.name = f"M6-Rec, {task.spec.tuning.method}"
+            _ready(ranker)
+            self._opened["rank"] = (None, ranker)
+        found: Ranker = self._opened["rank"][1]
+        return found
+
+    def _scores(self, catalogue: Catalogue, asked: Requests, own: bool) -> np.ndarray:
+        """float32 [B, I]; people with no history get the popular items of the data set."""
+        scores = catalogue.score(asked)
+        empty = (asked.rows["stop"] == asked.rows["start"]).to_numpy()
+        if empty.any() and own and self._data().events is not None:
+            scores[empty] = _popularity(self._data())
+        return scores
+
+
+def _load(data: Data) -> Dataset:
+    return data if isinstance(data, Dataset) else tables.load(data)
+
+
+def _ready(task: Retriever | Ranker) -> None:
+    task.model.eval()
+    if isinstance(task, Retriever) and task.residual is not None:
+        task.residual.eval()
+
+
+def _templates(task: TaskFolder) -> Templates:
+    return Templates.from_dict(task.templates, "the task's templates")
+
+
+def _rule(dataset: Dataset) -> LabelRule:
+    if dataset.events is None:
+        return LabelRule()
+    return default_rule(dataset.events)
+
+
+def _rule_to_dict(rule: LabelRule) -> dict[str, Any]:
+    return {
+        "positive": sorted(rule.positive),
+        "negative": sorted(rule.negative),
+        "event": rule.event,
+        "threshold": rule.threshold,
+    }
+
+
+def _rule_from_dict(raw: Mapping[str, Any]) -> dict[str, Any]:
+    sets = {key: frozenset(raw[key]) for key in ("positive", "negative") if key in raw}
+    return {**raw, **sets}
+
+
+def _own_events(dataset: Dataset, user_id: str) -> tuple[Event, ...]:
+    names = ("event", "item_id", "text", "query", "timestamp", "value")
+    if dataset.events is None:
+        return ()
+    own = dataset.events.filter((pl.col("user_id") == user_id) & (pl.col("event") != "impression"))
+    return tuple(
+        Event(**row) for row in own.select(n for n in names if n in own.columns).rows(named=True)
+    )
+
+
+def _popularity(dataset: Dataset) -> np.ndarray:
+    """Share of all choices that each item of the catalogue has, float32 [I]."""
+    assert dataset.events is not None
+    chosen = dataset.events.filter(~pl.col("event").is_in(list(SHOWN)))
+    counts = chosen.group_by("item_id").len()
+    found = dataset.items.select("item_id").join(
+        counts, on="item_id", how="left", maintain_order="left"
+    )
+    count_I = found["len"].fill_null(0).to_numpy().astype(np.float32)
+    return np.asarray(count_I / max(float(count_I.sum()), 1.0))
+
+
+def _leave_out_seen(scores: np.ndarray, asked: Requests, item_ids: list[str]) -> None:
+    longest = int((asked.rows["stop"] - asked.rows["start"]).max() or 0)  # type: ignore[call-overload]
+    if longest:
+        codes_BH, _ = asked.history_codes(item_ids, longest)
+        rows, columns = np.nonzero(codes_BH >= 0)
+        scores[rows, codes_BH[rows, columns]] = -np.inf
+
+
+def _best(
+    scores: np.ndarray, item_ids: list[str], titles: list[str], k: int
+) -> list[Recommendation]:
+    order = top_k(scores[None], k)[0]
+    return [
+        Recommendation(item_ids[i], titles[i], float(scores[i]))
+        for i in order.tolist()
+        if np.isfinite(scores[i])
+    ]

@@ -1,0 +1,125 @@
+"""A backbone, words and settings → a task that can be trained or asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import torch
+from pydantic import model_validator
+
+from m6rec.config import Settings
+from m6rec.model.m6 import M6
+from m6rec.model.residual import ItemResidual
+from m6rec.model.tuning import Tuning, branch
+from m6rec.tasks.packing import Packer
+from m6rec.tasks.ranking import CLASS_WORDS, FeatureSource, Ranker, RankingSettings
+from m6rec.tasks.retrieval import RetrievalSettings, Retriever
+from m6rec.tasks.segments import SegmentTable
+from m6rec.text.tokenizer import Tokenizer
+from m6rec.text.verbalize import Verbalizer
+
+TaskName = Literal["retrieve", "rank"]
+
+
+class TaskSpec(Settings):
+    """Everything that makes a task's network: which task, what it reads, how it is tuned.
+
+    The number of classes follows from the task. `retrieval` or `ranking` is what it reads; the
+    other one is None.
+    """
+
+    task: TaskName
+    tuning: Tuning = Tuning()
+    retrieval: RetrievalSettings | None = None
+    ranking: RankingSettings | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        reads = {"retrieve": "retrieval", "rank": "ranking"}.get(raw.get("task", ""))
+        filled = {reads: {}, **raw} if reads else dict(raw)
+        tuning = filled.get("tuning", {})
+        tuning = tuning.model_dump() if isinstance(tuning, Tuning) else dict(tuning)
+        classes = len(CLASS_WORDS) if raw.get("task") == "rank" else 0
+        return {**filled, "tuning": {**tuning, "classes": classes}}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        unused = self.ranking if self.task == "retrieve" else self.retrieval
+        if unused is not None:
+            raise ValueError(f"task {self.task!r} reads no settings of the other task")
+        return self
+
+    @property
+    def reading(self) -> RetrievalSettings | RankingSettings:
+        """What the task reads and how."""
+        found = self.retrieval if self.task == "retrieve" else self.ranking
+        assert found is not None
+        return found
+
+
+def build_retriever(
+    backbone: M6,
+    tokenizer: Tokenizer,
+    verbalizer: Verbalizer,
+    spec: TaskSpec,
+    known: Sequence[str] = (),
+) -> Retriever:
+    """A retriever on a branch of the backbone, projections started from the catalogue.
+
+    known: ids of the items that get a collaborative residual, where the spec asks for one.
+    """
+    settings = spec.retrieval
+    assert settings is not None
+    table = _table(backbone, tokenizer, spec)
+    codes = {item_id: code for code, item_id in enumerate(known)} if settings.residual else {}
+    packer = Packer(table, verbalizer, settings.max_history, codes, settings.profile)
+    residual = None
+    if settings.residual:
+        width, projection = backbone.config.d_model, backbone.config.projection
+        residual = ItemResidual(
+            len(known), width, projection, settings.residual_size, settings.residual_dropout
+        ).to(backbone.read_token.device)
+    return Retriever(table.model, table, packer, settings, residual)
+
+
+def build_ranker(
+    backbone: M6,
+    tokenizer: Tokenizer,
+    verbalizer: Verbalizer,
+    spec: TaskSpec,
+    features: FeatureSource | None = None,
+) -> Ranker:
+    """A ranker on a branch of the backbone, its options started from the words no and yes."""
+    settings = spec.ranking
+    assert settings is not None
+    table = _table(backbone, tokenizer, spec)
+    packer = Packer(table, verbalizer, settings.max_history, profile=settings.profile)
+    return Ranker(table.model, table, packer, settings, spec.tuning, features)
+
+
+UNTRAINED = RetrievalSettings(online_layers=0, segment_states=1, dropout=0.0)
+
+
+def untrained_retriever(
+    backbone: M6, tokenizer: Tokenizer, verbalizer: Verbalizer, item_ids: Sequence[str]
+) -> Retriever:
+    """Retrieval with no training at all (see `Retriever.start_untrained`)."""
+    spec = TaskSpec(task="retrieve", retrieval=UNTRAINED, tuning=Tuning(method="full"))
+    retriever = build_retriever(backbone, tokenizer, verbalizer, spec)
+    retriever.model.eval()
+    retriever.start_untrained(retriever.pack_items(verbalizer.item_texts(), item_ids))
+    return retriever
+
+
+def _table(backbone: M6, tokenizer: Tokenizer, spec: TaskSpec) -> SegmentTable:
+    lower = backbone.config.layers - spec.reading.online_layers
+    words = CLASS_WORDS if spec.task == "rank" else ()
+    ids = tuple(tuple(tokenizer.encode(word, budget=4)) for word in words)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # the same start for the same backbone and settings
+        model = branch(backbone, spec.tuning, lower, ids)
+    return SegmentTable(model, tokenizer, lower, spec.reading.segment_states)

@@ -1,0 +1,115 @@
+"""A tuned task on disk: only what was trained, the words it was trained on, whose backbone it is.
+
+task.json: spec, backbone fingerprint, templates, label rule, ids of items with a residual, and how
+it was measured. task.safetensors: the trained tensors (model/checkpoint.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from m6rec.model import checkpoint
+from m6rec.model.checkpoint import CheckpointError
+from m6rec.tasks.build import TaskSpec
+from m6rec.tasks.ranking import Ranker
+from m6rec.tasks.retrieval import Retriever
+
+FORMAT = 1
+Task = Retriever | Ranker
+
+
+@dataclass(frozen=True)
+class TaskFolder:
+    """What a task folder says, weights included.
+
+    rule: the label rule of ranking as keywords; known: ids of items with a residual, in order;
+    trained_on: protocol card, figures and settings of the run, for people.
+    """
+
+    spec: TaskSpec
+    backbone: str
+    templates: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    rule: Mapping[str, Any] | None = None
+    known: Sequence[str] = ()
+    trained_on: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Writes the folder (created if missing)."""
+        body = {
+            "format": FORMAT,
+            "spec": self.spec.model_dump(),
+            "backbone": self.backbone,
+            "templates": dict(self.templates),
+            "rule": None if self.rule is None else dict(self.rule),
+            "known": list(self.known),
+            "trained_on": dict(self.trained_on),
+        }
+        checkpoint.save_task(folder, body, self.tensors)
+
+    @classmethod
+    def read(cls, folder: Path) -> TaskFolder:
+        """Reads a folder; CheckpointError says what is wrong with it."""
+        body, tensors = checkpoint.load_task(folder)
+        where = folder / checkpoint.TASK_CONFIG
+        if body.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{where}: format {body.get('format')!r}; this version reads format {FORMAT}"
+            )
+        try:
+            return cls(
+                spec=TaskSpec.parse(body["spec"], f"{where}, spec"),
+                backbone=body["backbone"],
+                templates=body["templates"],
+                tensors=tensors,
+                rule=body["rule"],
+                known=body["known"],
+                trained_on=body["trained_on"],
+            )
+        except KeyError as error:
+            raise CheckpointError(f"{where} lacks {error.args[0]!r}") from None
+
+    def check_backbone(self, backbone: str, where: Path) -> None:
+        """Raises CheckpointError where the task was tuned on another backbone."""
+        if self.backbone != backbone:
+            raise CheckpointError(
+                f"{where} was tuned on another backbone ({self.backbone[:8]}…, this one is "
+                f"{backbone[:8]}…); open it beside its own, or tune it again"
+            )
+
+    def fill(self, task: Task, backbone: str, where: Path) -> None:
+        """Puts the trained tensors into a task built from `spec`.
+
+        Raises CheckpointError where it was tuned on another backbone or names do not fit.
+        """
+        self.check_backbone(backbone, where)
+        wanted = trained(task)
+        missing, unknown = set(wanted) - set(self.tensors), set(self.tensors) - set(wanted)
+        if missing or unknown:
+            raise CheckpointError(
+                f"{where}: missing tensors {sorted(missing)[:3]}, unknown {sorted(unknown)[:3]}"
+            )
+        with torch.no_grad():
+            for name, parameter in wanted.items():
+                tensor = self.tensors[name]
+                if tensor.shape != parameter.shape:
+                    raise CheckpointError(
+                        f"{where}: {name!r} has shape {tuple(tensor.shape)}, but its spec says "
+                        f"{tuple(parameter.shape)}"
+                    )
+                parameter.copy_(tensor)
+
+
+def trained(task: Task) -> dict[str, nn.Parameter]:
+    """What the task trains, by name; those of the residual begin with "residual."."""
+    found = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
+    residual = task.residual if isinstance(task, Retriever) else None
+    if residual is not None:
+        found |= {f"residual.{name}": p for name, p in residual.named_parameters()}
+    return found

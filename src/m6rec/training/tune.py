@@ -1,0 +1,112 @@
+"""Tuning: a split and a backbone → a trained task. (paper section 4)"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from rich.console import Console
+
+from m6rec.data.splits import Split
+from m6rec.model.m6 import M6
+from m6rec.model.tuning import Method, Tuning, tuned_share
+from m6rec.tasks.build import TaskName, TaskSpec, build_ranker, build_retriever
+from m6rec.tasks.ranking import FeatureSource, Ranker
+from m6rec.tasks.retrieval import Retriever
+from m6rec.text.tokenizer import Tokenizer
+from m6rec.text.verbalize import Verbalizer
+from m6rec.training.loop import Outcome, fit
+from m6rec.training.settings import TrainSettings
+from m6rec.training.trainees import RankingTrainee, RetrievalTrainee
+
+TaskT = TypeVar("TaskT", Retriever, Ranker)
+
+
+@dataclass(frozen=True)
+class Tuned(Generic[TaskT]):
+    """A trained task, how its training went, and its trainable share of the backbone."""
+
+    task: TaskT
+    spec: TaskSpec
+    train: TrainSettings
+    outcome: Outcome
+    share: float
+    known: tuple[str, ...] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-ready: settings, share, seconds and the history of the run."""
+        return {
+            "train": self.train.model_dump(),
+            "trainable_share": self.share,
+            "seconds": self.outcome.seconds,
+            "steps": self.outcome.steps,
+            "best_epoch": self.outcome.best_epoch,
+            "best_score": self.outcome.best_score,
+            "history": self.outcome.history,
+        }
+
+
+def recipe(
+    task: TaskName,
+    method: Method = "option-adapter",
+    plan: Literal["late", "full"] = "late",
+    **reading: Any,
+) -> tuple[TaskSpec, TrainSettings]:
+    """Settings that worked (docs/tuning.md has the measurements); `reading` changes what is read.
+
+    Small added parameters want ten times the learning rate of a fully tuned layer.
+    """
+    tuning = Tuning(method=method)
+    spec = TaskSpec.parse(
+        {
+            "task": task,
+            "tuning": tuning,
+            ("retrieval" if task == "retrieve" else "ranking"): {"plan": plan, **reading},
+        },
+        f"recipe for {task}",
+    )
+    rate = 3e-4 if method == "full" else 3e-3
+    return spec, TrainSettings(rate=rate, epochs=8 if task == "retrieve" else 4)
+
+
+def tune_retriever(
+    backbone: M6,
+    tokenizer: Tokenizer,
+    verbalizer: Verbalizer,
+    split: Split,
+    spec: TaskSpec,
+    train: TrainSettings,
+    folder: Path | None = None,
+    console: Console | None = None,
+) -> Tuned[Retriever]:
+    """Contrastive training on the split's train part, best epoch by NDCG@10 on valid.
+
+    folder: where the run keeps its state, so that it can be killed and resumed.
+    """
+    catalogue = split.items["item_id"].to_list()
+    known = tuple(item_id for item_id in catalogue if item_id in split.train_item_ids)
+    retriever = build_retriever(backbone, tokenizer, verbalizer, spec, known)
+    retriever.model.eval()
+    retriever.start_projections(retriever.pack_items(verbalizer.item_texts(), catalogue))
+    outcome = fit(RetrievalTrainee(retriever, split, train.seed), train, folder, console)
+    share = tuned_share(retriever.model)
+    has_residual = retriever.residual is not None
+    return Tuned(retriever, spec, train, outcome, share, known if has_residual else ())
+
+
+def tune_ranker(
+    backbone: M6,
+    tokenizer: Tokenizer,
+    verbalizer: Verbalizer,
+    split: Split,
+    spec: TaskSpec,
+    train: TrainSettings,
+    features: FeatureSource | None = None,
+    folder: Path | None = None,
+    console: Console | None = None,
+) -> Tuned[Ranker]:
+    """Classification of labelled candidates, best epoch by AUC on valid (if it has labels)."""
+    ranker = build_ranker(backbone, tokenizer, verbalizer, spec, features)
+    outcome = fit(RankingTrainee(ranker, split), train, folder, console)
+    return Tuned(ranker, spec, train, outcome, tuned_share(ranker.model))
