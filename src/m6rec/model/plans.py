@@ -96,6 +96,17 @@ def positions_like(x_BT: Tensor) -> Tensor:
     return torch.arange(x_BT.shape[1], device=x_BT.device).expand(x_BT.shape[:2])
 
 
+def seen_positions(layout: Layout, mask_BRR: Tensor) -> Tensor:
+    """A row's position is the number of earlier rows that it may attend to: [B, R].
+
+    So padding takes no place, and every candidate starts where the source ends: an answer does not
+    depend on what else is in the batch. 0 for padding.
+    """
+    R = mask_BRR.shape[-1]
+    earlier_RR = torch.ones(R, R, dtype=torch.bool, device=mask_BRR.device).tril(-1)
+    return (mask_BRR & earlier_RR).sum(-1).masked_fill(~layout.valid_BT, 0)
+
+
 def encode_segments(model: M6, tokens: SegmentTokens, lower: int) -> SegmentStates:
     """Layers 1…L' (= lower) over each segment alone, every state kept."""
     position_SN = positions_like(tokens.ids_SN)
@@ -216,7 +227,10 @@ def _of_segments(value_BGD: Tensor, segment_BT: Tensor) -> Tensor:
 def run_online(model: M6, rows: Rows, lower: int) -> Tensor:
     """Layers L'+1…L; in the last one only the read rows are computed: [B, Q, D]."""
     mask_BRR = unilm(rows.layout)
-    position_BR = positions_like(rows.slot_BR)
+    if model.config.position == "rope":
+        position_BR = seen_positions(rows.layout, mask_BRR)
+    else:
+        position_BR = positions_like(rows.slot_BR)  # unused: they went in with the embeddings
     last = model.config.layers - 1
     h_BRD = model.run(rows.x_BRD, position_BR, mask_BRR, range(lower, last))
     if lower > last:
@@ -250,29 +264,29 @@ def full(
 ) -> Tensor:
     """The full plan: `[BOS'] source [EOS'] [BOS] target [EOS]` through every layer at once.
 
-    Returns the same states as `late`: [B, Q, D].
+    Returns the same states as `late`: [B, Q, D]. Raises ValueError when a request outgrows the
+    positions.
     """
-    rows, ids_BT = _sequence(model.config, tokens, packed)
-    position_BT = positions_like(ids_BT)
-    prompts = model.prompts
-    if prompts is None:
-        x_BTD = model.embed(ids_BT, position_BT)
-    else:
-        rows = put_prompts_first(
-            Rows(model.tokens(ids_BT), rows.slot_BR, rows.layout, rows.read_BQ), prompts
+    rows = _sequence(model, tokens, packed)
+    if model.prompts is not None:
+        rows = put_prompts_first(rows, model.prompts)
+    mask_BTT = unilm(rows.layout)
+    position_BT = seen_positions(rows.layout, mask_BTT)
+    longest, most = int(position_BT.max()) + 1, model.config.max_positions
+    if model.config.position == "learned" and longest > most:
+        raise ValueError(
+            f"a request of {longest} tokens does not fit the {most} positions of the full plan; "
+            "shorten the history or the segments, or use the late plan"
         )
-        position_BT = positions_like(rows.slot_BR)
-        x_BTD = model.embed_vectors(rows.x_BRD, position_BT)
-    h_BTD = model.run(x_BTD, position_BT, unilm(rows.layout), range(lower))
+    x_BTD = model.embed_vectors(rows.x_BRD, position_BT)
+    h_BTD = model.run(x_BTD, position_BT, mask_BTT, range(lower))
     rows = Rows(h_BTD, rows.slot_BR, rows.layout, rows.read_BQ)
     return run_online(model, enter_online(model, rows, residual_BGD), lower)
 
 
-def _sequence(config: ModelConfig, tokens: SegmentTokens, packed: Packed) -> tuple[Rows, Tensor]:
-    """Token ids [B, T] of whole requests: one bracket around each region, padding at the end.
-
-    x_BRD of the rows is left empty. Raises ValueError when a request outgrows the positions.
-    """
+def _sequence(model: M6, tokens: SegmentTokens, packed: Packed) -> Rows:
+    """Token embeddings of whole requests: one bracket around each region, padding at the end."""
+    special = model.config.special
     B, G = packed.index_BG.shape
     N = tokens.ids_SN.shape[1]
     safe_BG = packed.index_BG.clamp(min=0)
@@ -286,17 +300,12 @@ def _sequence(config: ModelConfig, tokens: SegmentTokens, packed: Packed) -> tup
     valid_BGN &= ~closes_BGN | is_read_BG[..., None]
     valid_BGN[..., 0] &= first_BG | is_read_BG
     opens_BG = first_BG & ~is_read_BG
-    bracket_BG = torch.where(packed.group_BG > 0, config.special.bos, config.special.bos_source)
+    bracket_BG = torch.where(packed.group_BG > 0, special.bos, special.bos_source)
     ids_BGN[..., 0] = torch.where(opens_BG, bracket_BG, ids_BGN[..., 0])
 
     flat_valid = valid_BGN.flatten(1)
     order = torch.sort((~flat_valid).long(), dim=1, stable=True).indices
     T = int(flat_valid.sum(1).max())
-    if config.position == "learned" and T > config.max_positions:
-        raise ValueError(
-            f"a request of {T} tokens does not fit the {config.max_positions} positions of the "
-            "full plan; shorten the history or the segments, or use the late plan"
-        )
     place = torch.sort(order, dim=1).indices
     read_BQ = place.gather(1, packed.read_BQ * N)
     order = order[:, :T]
@@ -307,5 +316,5 @@ def _sequence(config: ModelConfig, tokens: SegmentTokens, packed: Packed) -> tup
     column = torch.arange(G, device=safe_BG.device).expand(B, G)
     group_BT = spread(packed.group_BG)
     layout = Layout(flat_valid.gather(1, order), group_BT == 0, spread(column), group_BT)
-    ids_BT = ids_BGN.flatten(1).gather(1, order)
-    return Rows(ids_BT.new_empty(B, 0, 0), spread(packed.slot_BG), layout, read_BQ), ids_BT
+    x_BTD = model.tokens(ids_BGN.flatten(1).gather(1, order))
+    return Rows(x_BTD, spread(packed.slot_BG), layout, read_BQ)

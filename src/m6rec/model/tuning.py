@@ -86,7 +86,8 @@ def prepare(
     or two for each class, whose mean embedding is the start of its option.
     Raises ConfigError when the model was prepared before or the classes do not fit.
     """
-    if model.prompts is not None or any(isinstance(b.ffn, Adapter) for b in _blocks(model)):
+    has_vectors = model.prompts is not None or model.options is not None
+    if has_vectors or any(isinstance(b.ffn, Adapter) for b in _blocks(model)):
         raise ConfigError("this model carries a tuned task already; start from the backbone")
     if class_words and len(class_words) != tuning.classes:
         raise ConfigError(f"{len(class_words)} class words for {tuning.classes} classes")
