@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import polars as pl
 
@@ -77,3 +78,8 @@ def split(
         users=None,
         card=card(task, seen_items),
     )
+
+
+def replace_card(split: Split, **fields: object) -> Split:
+    """The same split with other fields on its card."""
+    return replace(split, card=replace(split.card, **fields))  # type: ignore[arg-type]

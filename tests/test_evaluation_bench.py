@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 
 import evaluation_worlds as worlds
@@ -11,12 +12,13 @@ from m6rec.data.splits import Split
 from m6rec.evaluation.baselines import extras
 from m6rec.evaluation.baselines.din import Batches, DINSettings, fit_din
 from m6rec.evaluation.baselines.din_inputs import Inputs
-from m6rec.evaluation.baselines.sasrec import SASRecSettings, fit_sasrec, known_last
+from m6rec.evaluation.baselines.sasrec import SASRecSettings, fit_sasrec, known_last, windows
 from m6rec.evaluation.baselines.tuning import by_ndcg
 from m6rec.evaluation.ranking import evaluate_ranking
 from m6rec.evaluation.result import EvaluationError
 from m6rec.evaluation.retrieval import evaluate_retrieval
 
+BENCH = "needs `pip install -e '.[bench]'`, in an environment of its own (docs/evaluation.md)"
 ITEMS = [f"i{i}" for i in range(12)]
 
 
@@ -40,7 +42,7 @@ def ordered_world() -> Split:
 
 
 def test_sasrec_learns_an_order_and_ranks_untrained_items_last() -> None:
-    pytest.importorskip("rectools", reason="needs the bench extra")
+    pytest.importorskip("rectools", reason=BENCH)
     data = ordered_world()
     settings = SASRecSettings(width=32, max_history=8, max_epochs=15, batch=32)
     seen: list[float] = []
@@ -52,7 +54,7 @@ def test_sasrec_learns_an_order_and_ranks_untrained_items_last() -> None:
 
 
 def test_sasrec_repeats_with_the_same_seed() -> None:
-    pytest.importorskip("rectools", reason="needs the bench extra")
+    pytest.importorskip("rectools", reason=BENCH)
     data = ordered_world()
     settings = SASRecSettings(width=16, max_history=8, max_epochs=2)
     first, second = (fit_sasrec(data, settings, by_ndcg(data)) for _ in range(2))
@@ -82,7 +84,7 @@ def rated_world() -> Split:
 
 
 def test_din_learns_tastes_from_rated_histories() -> None:
-    pytest.importorskip("fuxictr", reason="needs the bench extra")
+    pytest.importorskip("fuxictr", reason=BENCH)
     data = rated_world()
     settings = DINSettings(batch=64, max_history=4, max_epochs=12, learning_rate=5e-3)
     result = evaluate_ranking(fit_din(data, settings), data)
@@ -116,3 +118,10 @@ def test_a_missing_library_names_the_command(monkeypatch: pytest.MonkeyPatch) ->
         fit_sasrec(data, SASRecSettings(), by_ndcg(data))
     with pytest.raises(EvaluationError, match=r"DIN needs fuxictr.*pip install 'm6rec\[bench"):
         fit_din(rated_world(), DINSettings())
+
+
+def test_a_long_past_is_cut_into_sequences_counted_from_the_newest() -> None:
+    users = pl.Series(["u", "u", "v", "u", "u", "u"])
+    codes = windows(users, 2).to_list()
+    assert codes[0] != codes[1] == codes[3] != codes[4] == codes[5]
+    assert codes[2] not in codes[:2] + codes[3:]

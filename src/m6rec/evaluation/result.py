@@ -6,8 +6,11 @@ it was made under.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -65,6 +68,35 @@ def mean_measures(values: Mapping[str, np.ndarray], users: np.ndarray) -> Measur
 
 
 @dataclass(frozen=True)
+class Made:
+    """How a model came to be: its settings, every trial, and what choosing it cost.
+
+    trials: (settings, figure) of all settings tried; judged_by: what the figure is. choices: how
+    many there were to try, more than the trials where the time budget ended first. seconds: wall
+    time of all trials, judging included.
+    """
+
+    settings: Mapping[str, float | int | bool | None]
+    trials: tuple[tuple[Mapping[str, float | int | bool | None], float], ...] = ()
+    choices: int = 1
+    judged_by: str = ""
+    seconds: float = 0.0
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "settings": dict(self.settings),
+            "trials": [
+                {"settings": dict(settings), "figure": figure} for settings, figure in self.trials
+            ],
+            "choices": self.choices,
+            "judged_by": self.judged_by,
+            "seconds": round(self.seconds, 2),
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True)
 class Result:
     """One model on one part of one split.
 
@@ -72,6 +104,7 @@ class Result:
     counts: how many requests, users, … stand behind the figures. curves: points for the plots.
     seconds: wall time the model took to score. evidence: arrays per request or candidate (ranks
     for retrieval) and measures: what `compare` needs; neither is written to files.
+    baseline: whether the model is one that others are compared with; made: how it was chosen.
     """
 
     model: str
@@ -87,11 +120,14 @@ class Result:
     measures: Measures = field(repr=False)
     evidence: Mapping[str, np.ndarray] = field(repr=False)
     notes: tuple[str, ...] = ()
+    baseline: bool = False
+    made: Made | None = None
 
     def to_dict(self) -> dict[str, object]:
         """JSON-ready, the protocol card included; holds no row of the data."""
         return {
             "model": self.model,
+            "baseline": self.baseline,
             "task": self.task,
             "part": self.part,
             "metrics": _estimates_to_dict(self.metrics),
@@ -106,6 +142,7 @@ class Result:
                 "seed": self.resampling.seed,
             },
             "notes": list(self.notes),
+            "made": None if self.made is None else self.made.to_dict(),
             "card": self.card.to_dict(),
         }
 
@@ -131,3 +168,21 @@ def compare(ours: Result, theirs: Result) -> dict[str, Estimate]:
                 f"({left} against {right}); evaluate both on the same split"
             )
     return ours.measures.minus(theirs.measures).estimates(ours.resampling)
+
+
+FORMAT = "m6rec results 1"
+
+
+def write_results(results: Sequence[Result], path: Path) -> None:
+    """Writes all results with their protocol cards as one JSON file, whole or not at all."""
+    body = {"format": FORMAT, "results": [result.to_dict() for result in results]}
+    text = json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(path, text)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes beside `path` and renames, so that no reader ever sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)

@@ -23,7 +23,7 @@ from m6rec.evaluation.result import EvaluationError, Measures, Result, mean_meas
 from m6rec.metrics import ranking
 from m6rec.metrics.bootstrap import DEFAULT, Estimate, Resampling
 
-Part = Literal["valid", "test"]
+Part = Literal["train", "valid", "test"]
 CUTOFFS = (1, 3, 5, 10, 50, 100)
 BLOCK_CELLS = 8_000_000
 """Most scores held at once (32 MB as float32), whatever the catalogue's size."""
@@ -97,7 +97,7 @@ def evaluate_retrieval(
 
 def requests_of(split: Split, part: Part) -> Requests:
     """The requests of a part; an empty part is an error, not a row of zeros."""
-    requests = split.valid if part == "valid" else split.test
+    requests = {"train": split.train, "valid": split.valid, "test": split.test}[part]
     if len(requests) == 0:
         raise EvaluationError(
             f"the {part} part of {split.card.dataset!r} has no requests; "

@@ -101,7 +101,7 @@ def fit_sasrec(
     with _quiet():
         torch.manual_seed(settings.seed)
         model = _rectools_model(sasrec, settings)
-        data = _rectools_data(split)
+        data = _rectools_data(split, settings.max_history + 1)
         best, kept, waited = -np.inf, {}, 0
         for epoch in range(settings.max_epochs):
             model.fit_partial(data, min_epochs=1, max_epochs=1)
@@ -133,20 +133,30 @@ def _rectools_model(sasrec: Any, settings: SASRecSettings) -> Any:
     )
 
 
-def _rectools_data(split: Split) -> Any:
+def _rectools_data(split: Split, window: int) -> Any:
     """The training events as rectools reads them; the row number stands in for the time."""
     pandas = from_bench("pandas", "SASRec")
     dataset = from_bench("rectools.dataset", "SASRec")
     events = split.train_events
     frame = pandas.DataFrame(
         {
-            "user_id": events["user_id"].to_list(),
+            "user_id": windows(events["user_id"], window).to_list(),
             "item_id": events["item_id"].to_list(),
             "weight": 1.0,
             "datetime": pandas.to_datetime(np.arange(events.height), unit="s"),
         }
     )
     return dataset.Dataset.construct(frame)
+
+
+def windows(users: pl.Series, size: int) -> pl.Series:
+    """Cuts each user's events, counted from the newest, into sequences of `size`; int [E].
+
+    rectools reads the newest events of a user alone, so a long past would be lost to training.
+    """
+    newer = pl.int_range(pl.len(), dtype=pl.Int64).reverse().over("user")
+    named = pl.DataFrame({"user": users}).select(pl.struct("user", window=newer // size))
+    return named.to_series().rank("dense").cast(pl.Int64)
 
 
 def _wrapped(model: Any, split: Split, settings: SASRecSettings) -> SASRec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -12,6 +13,7 @@ import numpy as np
 from m6rec.data.splits import Split
 from m6rec.evaluation.ranking import RankingModel, flatten, predict_candidates
 from m6rec.evaluation.retrieval import (
+    Part,
     RetrievalModel,
     rank_targets,
     requests_of,
@@ -25,11 +27,15 @@ Model = TypeVar("Model")
 
 @dataclass(frozen=True)
 class Tuned(Generic[Model]):
-    """model: the best; settings: how it was made; trials: (settings, figure on valid) of all."""
+    """model: the best; settings: how it was made; trials: (settings, figure on valid) of all.
+
+    seconds: wall time of building and judging them all.
+    """
 
     model: Model
     settings: Settings
     trials: tuple[tuple[Settings, float], ...]
+    seconds: float
 
 
 def grid(**values: Iterable[float | int | bool | None]) -> list[Settings]:
@@ -38,21 +44,32 @@ def grid(**values: Iterable[float | int | bool | None]) -> list[Settings]:
 
 
 def tune(
-    build: Callable[..., Model], choices: Iterable[Settings], judge: Callable[[Model], float]
+    build: Callable[..., Model],
+    choices: Iterable[Settings],
+    judge: Callable[[Model], float],
+    budget: float | None = None,
+    report: Callable[[Settings, float], None] = lambda settings, figure: None,
 ) -> Tuned[Model]:
-    """Builds a model for each choice of settings and keeps the one that `judge` puts highest."""
-    best: Model | None = None
-    best_settings: Settings = {}
+    """Builds a model for each choice of settings and keeps the one that `judge` puts highest.
+
+    budget: seconds after which no further choice is begun (the first one always is). Of equal
+    figures the earlier choice wins. Raises ValueError where there are no choices.
+    """
+    started = time.perf_counter()
+    best: tuple[Model, Settings, float] | None = None
     trials: list[tuple[Settings, float]] = []
     for settings in choices:
+        if trials and budget is not None and time.perf_counter() - started > budget:
+            break
         model = build(**settings)
         figure = judge(model)
-        if not trials or figure > max(value for _, value in trials):
-            best, best_settings = model, settings
+        report(settings, figure)
+        if best is None or figure > best[2]:
+            best = (model, settings, figure)
         trials.append((settings, figure))
     if best is None:
         raise ValueError("there is nothing to tune: no settings were given")
-    return Tuned(best, best_settings, tuple(trials))
+    return Tuned(best[0], best[1], tuple(trials), time.perf_counter() - started)
 
 
 def by_ndcg(
@@ -75,9 +92,9 @@ def by_ndcg(
     return judge
 
 
-def by_auc(split: Split) -> Callable[[RankingModel], float]:
+def by_auc(split: Split, part: Part = "valid") -> Callable[[RankingModel], float]:
     """Judges a ranking model by AUC on the validation part."""
-    requests = requests_of(split, "valid")
+    requests = requests_of(split, part)
     labels = flatten(requests)[0]
 
     def judge(model: RankingModel) -> float:

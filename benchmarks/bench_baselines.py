@@ -1,0 +1,104 @@
+"""Baselines on the real data sets: `python benchmarks/bench_baselines.py DATA_ROOT [SET …]`.
+
+Writes benchmarks/results/SET.json for each set, and report.html beside them, and prints the tables.
+Text similarity runs where DATA_ROOT/../vectors or `--vectors FOLDER` holds SET.npy, made by
+item_vectors.py. Needs the `bench` extra for SASRec and DIN; without it they are named as missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m6rec.data.labels import LabelRule
+from m6rec.data.splits import Split, few_shot, make_split
+from m6rec.data.tables import load
+from m6rec.evaluation.report import write_report
+from m6rec.evaluation.result import Result, write_results
+from m6rec.evaluation.suite import SuiteOptions, run_suite
+
+RESULTS = Path(__file__).parent / "results"
+RATING = LabelRule(event="rating", threshold=4)
+SHOTS = (16, 64, 256)
+SHOWN = ("hr@10", "ndcg@10", "hr@100", "auc", "gauc", "logloss")
+SEEDS = range(5)
+
+
+def say(words: str) -> None:
+    """Progress with the time of day."""
+    print(f"{time.strftime('%H:%M:%S')} {words}", flush=True)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a data set is split."""
+
+    task: Any
+    method: Any
+    options: dict[str, Any]
+
+
+CUTS = {
+    "amazon_industrial": Cut("retrieve", "published", {}),
+    "online_retail": Cut("retrieve", "temporal", {}),
+    "ml100k": Cut("rank", "temporal", {"label": RATING}),
+    "tallrec_book": Cut("rank", "published", {}),
+}
+
+
+def splits_of(name: str, root: Path) -> list[Split]:
+    """One split; for the few-shot set, one for each number of shots and seed, seeds first."""
+    cut = CUTS[name]
+    split = make_split(load(root / name), cut.task, cut.method, **cut.options)
+    if name != "tallrec_book":
+        return [split]
+    return [few_shot(split, shots, seed) for shots in SHOTS for seed in SEEDS]
+
+
+def table(results: list[Result]) -> str:
+    """Markdown: one row per model."""
+    names = [name for name in SHOWN if name in results[0].metrics]
+    head = ["model", *names, "unseen hr@100", "tuned s", "scored s"]
+    lines = [" | ".join(head), " | ".join(["---"] * len(head))]
+    for result in results:
+        cells = [f"{result.metrics[n].value:.4f}" for n in names]
+        unseen = result.breakdown.get("unseen", {}).get("hr@100")
+        cells.append("" if unseen is None else f"{unseen.value:.3f}")
+        made = 0.0 if result.made is None else result.made.seconds
+        lines.append(" | ".join([result.model, *cells, f"{made:.0f}", f"{result.seconds:.1f}"]))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("sets", nargs="*", default=list(CUTS))
+    parser.add_argument("--vectors", type=Path)
+    parser.add_argument("--budget", type=float, default=240.0)
+    given = parser.parse_args()
+    everything: list[Result] = []
+    missing: dict[str, str] = {}
+    for name in given.sets:
+        path = (given.vectors or given.root.parent / "vectors") / f"{name}.npy"
+        vectors = np.load(path) if path.is_file() else None
+        found: list[Result] = []
+        for split in splits_of(name, given.root):
+            options = SuiteOptions(
+                budget=given.budget, vectors=vectors, rule=CUTS[name].options.get("label")
+            )
+            suite = run_suite(split, None, options, say)
+            found += suite.results
+            missing |= {f"{name}: {who}": why for who, why in suite.missing.items()}
+        write_results(found, RESULTS / f"{name}.json")
+        everything += found
+        print(f"\n{name}\n\n{table(found)}\n", flush=True)
+    write_report(everything, RESULTS / "report.html", "Baselines, measured", missing)
+
+
+if __name__ == "__main__":
+    main()

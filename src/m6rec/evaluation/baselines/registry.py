@@ -1,0 +1,249 @@
+"""The baselines by task: what each is, what it needs, and the grid it is tuned over.
+
+The first choice of a grid is the default, used where nothing can be tuned. Grids are ordered: where
+the time budget ends early, what usually matters most has been tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from m6rec.data.labels import LabelRule, default_rule
+from m6rec.data.options import Task
+from m6rec.data.splits import Split
+from m6rec.evaluation.baselines.din import DINSettings, fit_din
+from m6rec.evaluation.baselines.extras import from_bench
+from m6rec.evaluation.baselines.like_rate import item_rate, like_rate, user_item_rate
+from m6rec.evaluation.baselines.neighbours import co_occurrence, ease, item_knn
+from m6rec.evaluation.baselines.popularity import popularity
+from m6rec.evaluation.baselines.sasrec import SASRecSettings, fit_sasrec
+from m6rec.evaluation.baselines.text_similarity import text_similarity
+from m6rec.evaluation.baselines.tuning import Settings, by_ndcg, grid
+from m6rec.evaluation.result import EvaluationError
+from m6rec.evaluation.retrieval import requests_of
+
+Build = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a baseline may need beside the split.
+
+    vectors: float [I, D] text vectors in catalogue order. rule: what a yes is in a history.
+    report: takes words about the training.
+    """
+
+    seed: int
+    vectors: np.ndarray | None
+    rule: LabelRule | None
+    report: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """maker: split, context -> a function of settings that builds the model.
+
+    choices: the grid. tunes_on_train: learns so little from the labels that it may be tuned on
+    the train part where a protocol has no valid part.
+    """
+
+    name: str
+    task: Task
+    what: str
+    choices: Sequence[Settings]
+    maker: Callable[[Split, Context], Build]
+    tunes_on_train: bool = False
+
+
+def _popularity(split: Split, context: Context) -> Build:
+    return lambda **settings: popularity(split, **settings)
+
+
+def _text(split: Split, context: Context) -> Build:
+    if context.vectors is None:
+        raise EvaluationError(
+            "text similarity needs text vectors of the items (vectors=, float [items, width] in "
+            "catalogue order)"
+        )
+    vectors = context.vectors
+    return lambda **settings: text_similarity(split, vectors, **settings)
+
+
+def _item_knn(split: Split, context: Context) -> Build:
+    counted = co_occurrence(split)
+    return lambda **settings: item_knn(counted, **settings)
+
+
+def _ease(split: Split, context: Context) -> Build:
+    counted = co_occurrence(split)
+    return lambda **settings: ease(counted, **settings)
+
+
+def _sasrec(split: Split, context: Context) -> Build:
+    from_bench("rectools.models.nn.transformers.sasrec", "SASRec")
+    judge = by_ndcg(split, most=2000, seed=context.seed)
+
+    def build(**settings: Any) -> Any:
+        def epoch(number: int, figure: float) -> None:
+            context.report(f"epoch {number + 1}, NDCG@10 on valid {figure:.4f}")
+
+        return fit_sasrec(split, SASRecSettings(seed=context.seed, **settings), judge, epoch)
+
+    return build
+
+
+def _like_rate(split: Split, context: Context) -> Build:
+    rule = rule_of(split, context.rule)
+    return lambda **settings: like_rate(split, rule, **settings)
+
+
+def _item_rate(split: Split, context: Context) -> Build:
+    need_ids(split, "the item's mean rate")
+    return lambda **settings: item_rate(split, **settings)
+
+
+def _user_item_rate(split: Split, context: Context) -> Build:
+    need_ids(split, "the user's and the item's rates")
+    rule = rule_of(split, context.rule)
+    return lambda **settings: user_item_rate(split, rule, **settings)
+
+
+def _din(split: Split, context: Context) -> Build:
+    need_ids(split, "DIN")
+    requests_of(split, "valid")
+    from_bench("model_zoo.LongCTR.DIN.DIN", "DIN")
+    return lambda **settings: fit_din(split, DINSettings(seed=context.seed, **settings))
+
+
+def need_ids(split: Split, who: str) -> None:
+    """Raises EvaluationError where no candidate of the train part is a catalogue item."""
+    ids = split.train.rows["item_ids"].explode()
+    if ids.null_count() == len(ids):
+        raise EvaluationError(
+            f"{who} knows items by their ids alone, and the candidates of "
+            f"{split.card.dataset!r} are free text; compare with the user's like-rate"
+        )
+
+
+def rule_of(split: Split, rule: LabelRule | None) -> LabelRule:
+    """The rule the split was labelled by, as its card says.
+
+    Raises EvaluationError where `rule`, or the default one, is another.
+    """
+    labelled = [words for words in split.card.filters if words.startswith("labels: ")]
+    if rule is None:
+        rule = default_rule(split.train_events) if split.train_events.height else LabelRule()
+    if labelled and not labelled[0].startswith(f"labels: {rule}"):
+        raise EvaluationError(
+            f"the split of {split.card.dataset!r} has {labelled[0]!r}, not {str(rule)!r}; pass the "
+            "LabelRule that the split was made with"
+        )
+    return rule
+
+
+BASELINES: tuple[Baseline, ...] = (
+    Baseline("popularity", "retrieve", "what sells most", grid(), _popularity),
+    Baseline(
+        "recent-popularity",
+        "retrieve",
+        "what sold most lately",
+        grid(half_life_days=(30.0, 90.0, 7.0, 365.0)),
+        _popularity,
+    ),
+    Baseline(
+        "text-last",
+        "retrieve",
+        "what reads like the last item",
+        grid(decay=(0.0,)),
+        _text,
+    ),
+    Baseline(
+        "text-mean",
+        "retrieve",
+        "what reads like the recent items",
+        grid(decay=(0.7, 0.5, 0.9, 1.0)),
+        _text,
+    ),
+    Baseline(
+        "item-knn",
+        "retrieve",
+        "what the same people bought",
+        grid(itself=(False, True), decay=(0.8, 0.4), shrink=(10.0, 0.0), neighbours=(100, 20)),
+        _item_knn,
+    ),
+    Baseline(
+        "ease",
+        "retrieve",
+        "a linear autoencoder over items",
+        grid(itself=(False, True), decay=(0.8, 0.4), ridge=(100.0, 10.0, 500.0)),
+        _ease,
+    ),
+    Baseline(
+        "sasrec",
+        "retrieve",
+        "self-attention over item ids, full cross-entropy",
+        [
+            {"dropout": 0.2},
+            {"dropout": 0.5},
+            {"dropout": 0.5, "learning_rate": 5e-4},
+            {"dropout": 0.5, "width": 64},
+            {"dropout": 0.2, "max_history": 50},
+        ],
+        _sasrec,
+    ),
+    Baseline(
+        "like-rate",
+        "rank",
+        "how often this user says yes",
+        grid(strength=(1.0, 0.3, 3.0, 10.0)),
+        _like_rate,
+        tunes_on_train=True,
+    ),
+    Baseline(
+        "item-rate",
+        "rank",
+        "how often this item gets a yes",
+        grid(strength=(5.0, 1.0, 20.0)),
+        _item_rate,
+    ),
+    Baseline(
+        "user-item-rate",
+        "rank",
+        "both rates in log-odds",
+        grid(user_strength=(5.0, 1.0, 20.0), item_strength=(5.0, 1.0, 20.0)),
+        _user_item_rate,
+    ),
+    Baseline(
+        "din",
+        "rank",
+        "attention over the rated history, user and item ids",
+        [
+            {"l2": 1e-5, "dropout": 0.2},
+            {"l2": 1e-4, "dropout": 0.2},
+            {"l2": 1e-3, "dropout": 0.2},
+            {"l2": 1e-4, "dropout": 0.5},
+            {"l2": 1e-4, "dropout": 0.2, "user_ids": False},
+            {"l2": 1e-4, "dropout": 0.2, "width": 32},
+            {"l2": 1e-4, "dropout": 0.2, "learning_rate": 5e-4},
+        ],
+        _din,
+    ),
+)
+
+
+def baselines_of(task: Task, names: Sequence[str] | None = None) -> list[Baseline]:
+    """The baselines of a task: all of them, or those named, in the order of the names.
+
+    Raises EvaluationError for a name that the task does not have.
+    """
+    known = {baseline.name: baseline for baseline in BASELINES if baseline.task == task}
+    for name in names or ():
+        if name not in known:
+            raise EvaluationError(
+                f"there is no baseline {name!r} for the task {task!r}; right is {', '.join(known)}"
+            )
+    return list(known.values()) if names is None else [known[name] for name in names]
