@@ -291,10 +291,12 @@ def _sequence(model: M6, tokens: SegmentTokens, packed: Packed) -> Rows:
     N = tokens.ids_SN.shape[1]
     safe_BG = packed.index_BG.clamp(min=0)
     ids_BGN = tokens.ids_SN[safe_BG].clone()
-    valid_BGN = tokens.valid_SN[safe_BG] & (packed.index_BG >= 0)[..., None]
+    present_BG = packed.index_BG >= 0
+    valid_BGN = tokens.valid_SN[safe_BG] & present_BG[..., None]
     is_read_BG = packed.index_BG.eq(READ_SOURCE) | packed.index_BG.eq(READ_TARGET)
-    first_BG = torch.ones_like(is_read_BG)
-    first_BG[:, 1:] = packed.group_BG[:, 1:] != packed.group_BG[:, :-1]
+    same_BGG = packed.group_BG[:, :, None] == packed.group_BG[:, None, :]
+    earlier_BGG = (same_BGG & present_BG[:, None, :]).tril(-1)
+    first_BG = present_BG & ~earlier_BGG.any(-1)  # empty columns may stand before a region's text
     last_N = tokens.valid_SN.sum(1)[safe_BG] - 1
     closes_BGN = torch.arange(N, device=safe_BG.device) == last_N[..., None]
     valid_BGN &= ~closes_BGN | is_read_BG[..., None]
