@@ -1,0 +1,219 @@
+"""Takes pieces, sets bad rows aside, and writes each table as one Parquet file.
+
+Pieces go to disk as they come, so that memory holds one batch; at the end the parts of a table
+are streamed into one file. Only the ids of items and users are kept (they must not repeat).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from m6rec.data.conform import conform
+from m6rec.data.examine import Examined, examine, readable
+from m6rec.data.files import LINE, ROW, Broken
+from m6rec.data.importers.pieces import Notes, Piece
+from m6rec.data.report import Example, Finding, RejectFile, json_ready, shown
+from m6rec.data.rules import Rule
+from m6rec.data.schema import TABLES, DataError, TableSpec
+
+Progress = Callable[[str, int], None]
+"""Called with a source file's name and the rows of it that were read so far."""
+UPDATED = "#updated"
+"""Helper column of mergeable pieces: the time of the update, where it is known."""
+
+
+@dataclass
+class Rejects:
+    """What was set aside of one source file, for one table where the file feeds several."""
+
+    file: RejectFile
+    reasons: Counter[str] = field(default_factory=Counter)
+    first: Example | None = None
+
+    def add(self, row: int | None, line: int | None, findings: list[Finding], data: object) -> None:
+        """One row that can not be used, with everything that is wrong with it."""
+        self.file.write(row, line, findings, data)
+        self.reasons.update(f"{f.column} {f.problem}".strip() for f in findings)
+        if self.first is None:
+            self.first = Example(row, line, shown(data))
+
+
+@dataclass
+class _Parts:
+    """One table as it grows. offered: rows handed over; seen: ids, where they are unique."""
+
+    spec: TableSpec
+    folder: Path
+    seen: set[str] = field(default_factory=set)
+    files: list[Path] = field(default_factory=list)
+    offered: int = 0
+    written: int = 0
+    mergeable: bool = False
+
+    def write(self, frame: pl.DataFrame) -> None:
+        if frame.height:
+            path = self.folder / f".{self.spec.name}.{len(self.files)}.part"
+            frame.write_parquet(path, compression="lz4")
+            self.files.append(path)
+            self.written += frame.height
+
+
+class Collection:
+    """The tables of one import, written under `folder`."""
+
+    def __init__(self, folder: Path, notes: Notes, progress: Progress) -> None:
+        self.folder = folder
+        self.notes = notes
+        self.progress = progress
+        self.read: dict[str, int] = {}
+        self.rejects: dict[str, Rejects] = {}
+        self._tables: dict[str, _Parts] = {}
+
+    def add(self, piece: Piece) -> None:
+        """Sets the piece's bad rows aside and keeps the rest."""
+        spec = TABLES[piece.table]
+        parts = self._tables.setdefault(piece.table, _Parts(spec, self.folder))
+        parts.offered += piece.frame.height + len(piece.broken)
+        parts.mergeable |= piece.mergeable
+        rejects = self._rejects(piece)
+        for line in piece.broken:
+            rejects.add(line.row, line.line, [_of_line(line)], line.text)
+        frame = _without_wrong(piece, rejects)
+        parts.write(self._usable(piece, frame, parts, rejects))
+        self.read[piece.file.name] = max(self.read.get(piece.file.name, 0), piece.read)
+        self.progress(piece.file.name, piece.read)
+
+    def _rejects(self, piece: Piece) -> Rejects:
+        name = f"{piece.file.name}.{piece.table}" if piece.secondary else piece.file.name
+        if name not in self.rejects:
+            self.rejects[name] = Rejects(RejectFile(self.folder, name, str(piece.file)))
+        return self.rejects[name]
+
+    def _usable(
+        self, piece: Piece, frame: pl.DataFrame, parts: _Parts, rejects: Rejects
+    ) -> pl.DataFrame:
+        absent = [name for name in parts.spec.required if name not in frame.columns]
+        frame = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
+        unique = parts.spec.unique
+        if piece.secondary and unique is not None:
+            frame = self._first_only(piece, frame, parts)
+        found = examine(frame, parts.spec, seen=None if piece.mergeable else parts.seen)
+        bad = found.unusable()
+        if bad.any():
+            _reject(found, np.flatnonzero(bad), rejects)
+        kept = readable(found, parts.spec).filter(~bad)
+        return kept.select(name for name in kept.columns if name[0] != "#" or name == UPDATED)
+
+    def _first_only(self, piece: Piece, frame: pl.DataFrame, parts: _Parts) -> pl.DataFrame:
+        """Without the rows whose id was taken before; of several here, the first titled counts."""
+        unique = parts.spec.unique or ""
+        titled = pl.col("title").is_not_null() if "title" in frame.columns else pl.lit(True)
+        new = frame.sort(~titled, maintain_order=True).unique(
+            unique, keep="first", maintain_order=True
+        )
+        ids = conform(new.select(unique), parts.spec)[unique]
+        new = new.filter(pl.Series([name not in parts.seen for name in ids], dtype=pl.Boolean))
+        repeats = frame.height - new.height
+        self.notes.count(f"{piece.file.name}: rows that repeat one of {parts.spec.name}", repeats)
+        return new.sort(ROW)
+
+    def finish(self) -> dict[str, int]:
+        """Writes TABLE.parquet of every table and gives the rows of each.
+
+        Raises DataError where a table has no usable row.
+        """
+        for kind in self.rejects.values():
+            kind.file.close()
+        if not self._tables:
+            raise DataError("there is nothing to import")
+        rows = {}
+        for name, parts in self._tables.items():
+            if not parts.written:
+                self._nothing_usable(name, parts)
+            rows[name] = self._write_whole(parts)
+            for path in parts.files:
+                path.unlink()
+        return rows
+
+    def _nothing_usable(self, name: str, parts: _Parts) -> None:
+        if not parts.offered:
+            files = ", ".join(self.read)
+            raise DataError(f"no row for table {name!r} in {files}; is this the right file?")
+        reasons: Counter[str] = Counter()
+        for kind in self.rejects.values():
+            reasons.update(kind.reasons)
+        words = ", ".join(f"{reason}: {count}" for reason, count in reasons.most_common(5))
+        first = next(kind for kind in self.rejects.values() if kind.first is not None)
+        assert first.first is not None
+        where = f"line {first.first.line}" if first.first.line else f"row {first.first.row}"
+        raise DataError(
+            f"table {name!r}: none of {parts.offered} rows can be used ({words}); the first is "
+            f"{first.file.source}, {where}: {first.first.value}"
+        )
+
+    def _write_whole(self, parts: _Parts) -> int:
+        path = self.folder / f"{parts.spec.name}.parquet"
+        scans = [pl.scan_parquet(part, glob=False) for part in parts.files]
+        table = pl.concat(scans, how="diagonal_relaxed") if len(scans) > 1 else scans[0]
+        names = _in_order(parts.spec, table.collect_schema().names())
+        if not parts.mergeable:
+            table.select(names).sink_parquet(path)
+            return parts.written
+        merged = _merged(table.select(names), parts.spec).collect()
+        merged.write_parquet(path)
+        updates = parts.written - merged.height
+        self.notes.count(f"{parts.spec.name}: updates merged into their row", updates)
+        return merged.height
+
+
+def _merged(table: pl.LazyFrame, spec: TableSpec) -> pl.LazyFrame:
+    """One row for each id: of every column the newest value there is."""
+    assert spec.unique is not None
+    if UPDATED in table.collect_schema().names():
+        table = table.sort(UPDATED, maintain_order=True).drop(UPDATED)
+    return table.group_by(spec.unique, maintain_order=True).agg(pl.all().drop_nulls().last())
+
+
+def _in_order(spec: TableSpec, names: list[str]) -> list[str]:
+    """Required columns, other canonical ones, then the rest as they came."""
+    first = [name for name in dict.fromkeys((*spec.required, *spec.dtypes())) if name in names]
+    return first + [name for name in names if name not in first]
+
+
+def _of_line(line: Broken) -> Finding:
+    return Finding("", line.problem, "error", line.right)
+
+
+def _without_wrong(piece: Piece, rejects: Rejects) -> pl.DataFrame:
+    """The rows all of whose values could be read."""
+    bad = np.zeros(piece.frame.height, dtype=bool)
+    for _, mask in piece.wrong:
+        bad |= mask.to_numpy()
+    for row in np.flatnonzero(bad):
+        findings = [finding for finding, mask in piece.wrong if mask[int(row)]]
+        _reject_row(piece.frame, int(row), findings, rejects)
+    return piece.frame.filter(~bad) if bad.any() else piece.frame
+
+
+def _reject(found: Examined, rows: np.ndarray, rejects: Rejects) -> None:
+    errors = [(rule, mask) for rule, mask in found.broken.items() if rule.severity == "error"]
+    for row in rows:
+        findings = [_of_rule(rule) for rule, mask in errors if mask[row]]
+        _reject_row(found.raw, int(row), findings, rejects)
+
+
+def _of_rule(rule: Rule) -> Finding:
+    return Finding(rule.column, rule.problem, rule.severity, rule.right)
+
+
+def _reject_row(frame: pl.DataFrame, row: int, findings: list[Finding], rejects: Rejects) -> None:
+    data = frame.row(row, named=True)
+    number, line = data.pop(ROW, None), data.pop(LINE, None)
+    kept = {name: value for name, value in data.items() if value is not None}
+    rejects.add(number, line, findings, json_ready(kept))

@@ -1,0 +1,162 @@
+"""Column maps: which column of a foreign file is which canonical one.
+
+`user_id=visitor,item_id=sku,event='click',timestamp=ts:ms,*` reads visitor, sku and ts (a time in
+milliseconds), puts the constant `click` into every row, and keeps all other columns as they are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from m6rec.data.files import LINE, ROW
+from m6rec.data.importers.times import EXAMPLES, TIME_FORMATS, TimeFormat, seconds
+from m6rec.data.report import Finding
+from m6rec.data.schema import TABLES, DataError
+
+TIMES = ("timestamp", "available_from")
+EXAMPLE = "user_id=visitor,item_id=sku,event='click',timestamp=ts:ms"
+
+Wrong = tuple[tuple[Finding, pl.Series], ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where a canonical column comes from: a column of the file, or the same words in all rows."""
+
+    source: str | None = None
+    constant: str | None = None
+    time: TimeFormat | None = None
+
+
+@dataclass(frozen=True)
+class ColumnMap:
+    """columns: by canonical name. file: the file of a folder to read; rest: keep other columns."""
+
+    table: str
+    columns: Mapping[str, Column]
+    file: str | None = None
+    rest: bool = False
+
+    def sources(self) -> dict[str, str]:
+        """Canonical name by column of the file (the last one where several share it)."""
+        return {column.source: name for name, column in self.columns.items() if column.source}
+
+    def over(self, defaults: ColumnMap) -> ColumnMap:
+        """This map, with `defaults` for what it does not name."""
+        merged = {**defaults.columns, **self.columns}
+        return replace(self, columns=merged, rest=self.rest or defaults.rest)
+
+    def require_complete(self) -> None:
+        """Raises DataError where a required column of the table is not mapped."""
+        for name in TABLES[self.table].required:
+            if name not in self.columns and not self.rest:
+                raise DataError(
+                    f"column map of {self.table}: {name!r} is not in it (it has "
+                    f"{', '.join(self.columns) or 'nothing'}); right is {name}=COLUMN or "
+                    f"{name}='WORDS', as in {EXAMPLE}"
+                )
+
+    def require_sources(self, file: Path, there: list[str]) -> None:
+        """Raises DataError for a mapped column that the file does not have."""
+        for name, column in self.columns.items():
+            if column.source is not None and column.source not in there:
+                near = difflib.get_close_matches(column.source, there, n=1)
+                hint = f"; is it {near[0]!r}?" if near else ""
+                shown = ", ".join(name for name in there if name not in (ROW, LINE))
+                raise DataError(
+                    f"{file}: there is no column {column.source!r} (for {name} of {self.table}), "
+                    f"the columns are {shown or 'none at all'}{hint}"
+                )
+
+    def apply(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, Wrong]:
+        """The canonical columns of a batch, and which times in it can not be read.
+
+        Columns of the map that the batch lacks are left out (JSON Lines may lack them at times).
+        """
+        chosen = [pl.col(name) for name in (ROW, LINE) if name in frame.columns]
+        wrong = []
+        for name, column in self.columns.items():
+            if column.constant is not None:
+                chosen.append(pl.lit(column.constant).alias(name))
+            elif column.source in frame.columns:
+                source = pl.col(column.source)
+                if column.time is not None:
+                    source = seconds(source, frame.schema[column.source], column.time)
+                    wrong += _unreadable(frame, name, column, source)
+                chosen.append(source.alias(name))
+        if self.rest:
+            taken = {*self.sources(), *self.columns, ROW, LINE}
+            chosen += [pl.col(name) for name in frame.columns if name not in taken]
+        return frame.select(chosen), tuple(wrong)
+
+    def unused(self, columns: list[str]) -> list[str]:
+        """The columns of a file that end up in no column of the table."""
+        if self.rest:
+            return []
+        sources = self.sources()
+        return [name for name in columns if name not in sources and name not in (ROW, LINE)]
+
+
+def _unreadable(
+    frame: pl.DataFrame, name: str, column: Column, time: pl.Expr
+) -> list[tuple[Finding, pl.Series]]:
+    assert column.source is not None and column.time is not None
+    bad = frame.select(pl.col(column.source).is_not_null() & time.is_null()).to_series()
+    if not bad.any():
+        return []
+    right = f"{EXAMPLES[column.time]} (formats: {', '.join(TIME_FORMATS)})"
+    return [(Finding(name, "not a time", "error", right), bad)]
+
+
+def parse_map(table: str, spec: str | Mapping[str, str]) -> ColumnMap:
+    """A map from `TARGET=SOURCE,…` or {target: source}. Raises DataError for what it can't read.
+
+    SOURCE is a column, a column and a time format (`ts:ms`; s, ms, us or iso) or a constant in
+    single quotes. `from=FILE` names the file of the folder, `*` keeps all other columns.
+    """
+    if table not in TABLES:
+        near = difflib.get_close_matches(table, TABLES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise DataError(
+            f"column map: there is no table {table!r}; right is {', '.join(TABLES)}{hint}"
+        )
+    pairs = _pairs(table, spec) if isinstance(spec, str) else dict(spec)
+    file = pairs.pop("from", None)
+    rest = pairs.pop("*", None) is not None
+    columns = {name: _column(name, source) for name, source in pairs.items()}
+    return ColumnMap(table, columns, file, rest)
+
+
+def _pairs(table: str, spec: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for part in re.findall(r"(?:[^,']|'[^']*'?)+", spec):
+        target, sign, source = part.strip().partition("=")
+        target, source = target.strip(), source.strip()
+        if target == "*" and not sign:
+            source = "*"
+        elif not (target and sign and source) or source.count("'") == 1:
+            raise DataError(
+                f"column map of {table}: {part.strip()!r} is not TARGET=SOURCE; right is {EXAMPLE}"
+            )
+        if target in pairs:
+            raise DataError(f"column map of {table}: {target!r} is mapped twice; keep one of them")
+        pairs[target] = source
+    return pairs
+
+
+def _column(name: str, source: str) -> Column:
+    if len(source) > 1 and source[0] == source[-1] == "'":
+        return Column(constant=source[1:-1])
+    if name not in TIMES:
+        return Column(source)
+    column, _, ending = source.rpartition(":")
+    for kind in TIME_FORMATS:
+        if column and ending.lower() == kind:
+            return Column(column, time=kind)
+    return Column(source, time="s")
