@@ -419,7 +419,8 @@ def _popularity(dataset: Dataset) -> np.ndarray:
 
 
 def _leave_out_seen(scores: np.ndarray, asked: Requests, item_ids: list[str]) -> None:
-    longest = int((asked.rows["stop"] - asked.rows["start"]).max() or 0)  # type: ignore[call-overload]
+    lengths = (asked.rows["stop"] - asked.rows["start"]).to_numpy()
+    longest = int(lengths.max(initial=0))
     if longest:
         codes_BH, _ = asked.history_codes(item_ids, longest)
         rows, columns = np.nonzero(codes_BH >= 0)

@@ -59,4 +59,4 @@ def _frame(items: Items) -> pl.DataFrame:
             )
     if isinstance(rows[0], str):
         return pl.DataFrame({"item_id": rows, "title": rows})
-    return pl.from_dicts([dict(row) for row in rows], infer_schema_length=None)  # type: ignore[call-overload]
+    return pl.from_dicts([row for row in rows if isinstance(row, Mapping)], infer_schema_length=None)

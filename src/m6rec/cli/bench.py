@@ -1,0 +1,71 @@
+"""`m6rec bench TASK --data DATA`: our model beside every baseline, tuned, in one report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from m6rec.cli.common import DEFAULT_MODEL, Adapter, Data, Json, Model, err, out, verb, write_json
+from m6rec.cli.evaluate import as_table
+from m6rec.cli.tune import Positive, SplitBy, Task, parse_label
+from m6rec.data import tables
+from m6rec.data.splits import Split, make_split
+from m6rec.evaluation.report import write_report
+from m6rec.evaluation.result import Result
+from m6rec.evaluation.suite import Suite, SuiteOptions, run_suite
+from m6rec.recommender import M6Rec
+from m6rec.text.templates import Templates
+from m6rec.text.verbalize import Verbalizer
+
+
+@verb
+def bench(
+    task: Task,
+    data: Data,
+    adapter: Adapter = None,
+    baselines: Annotated[
+        list[str] | None, typer.Option("--baseline", help="Only these; repeat (default: all).")
+    ] = None,
+    split: SplitBy = "auto",
+    label: Positive = None,
+    report: Annotated[Path, typer.Option(help="Where the HTML report goes.")] = Path("report.html"),
+    model: Model = DEFAULT_MODEL,
+    budget: Annotated[float, typer.Option(help="Seconds of tuning per baseline.", min=1)] = 300,
+    seed: Annotated[int, typer.Option(help="Seed of the baselines.")] = 0,
+    json: Json = None,
+) -> None:
+    """Compare with baselines that are tuned on valid; results with intervals and a report."""
+    dataset, rule = tables.load(data), parse_label(label)
+    cut = make_split(dataset, task, split, label=rule)
+    rec = M6Rec.from_pretrained(model)
+    ours: list[Result] = []
+    if task == "retrieve":
+        ours.append(rec.evaluate(task, dataset, split=cut))
+    if adapter is not None:
+        rec.load_adapter(adapter)
+        ours.append(rec.evaluate(task, dataset, split=cut))
+    suite = compare(rec, cut, baselines, SuiteOptions(seed=seed, budget=budget, rule=rule))
+    results = [*ours, *suite.results]
+    write_report(results, report, f"{dataset.name}: {task}", suite.missing)
+    if str(json) != "-":
+        out.print(as_table(results))
+        for name, reason in suite.missing.items():
+            out.print(f"not run: {name}: {reason}")
+        out.print(f"report: {report}")
+    results_json = [result.to_dict() for result in results]
+    write_json({"results": results_json, "missing": dict(suite.missing)}, json)
+
+
+def compare(
+    rec: M6Rec, split: Split, names: Sequence[str] | None, options: SuiteOptions
+) -> Suite:
+    """The baselines of a split; text similarity gets the backbone's own vectors."""
+    if split.card.task == "retrieve":
+        texts = Verbalizer(Templates.load(), split.items).item_texts()
+        options = replace(options, vectors=rec.embed(texts))
+    with err.status("baselines") as status:
+        return run_suite(split, names, options, progress=status.update)

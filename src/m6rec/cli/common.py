@@ -1,0 +1,74 @@
+"""What every verb shares: consoles, machine-readable results, and errors for people."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+
+from m6rec.records import M6Error
+
+P = ParamSpec("P")
+R = TypeVar("R")
+DEFAULT_MODEL = "minilm-l6"
+WRONG, INTERRUPTED = 2, 130
+"""Exit codes: the input or a setting is wrong; stopped by the user (as shells say it)."""
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Json = Annotated[
+    Path | None, typer.Option("--json", help="Write the result as JSON to this file ('-': stdout).")
+]
+Data = Annotated[Path, typer.Option("--data", help="Folder with the canonical tables.")]
+Model = Annotated[str, typer.Option("--model", help="Checkpoint by name, or its folder.")]
+Adapter = Annotated[
+    Path | None, typer.Option("--adapter", help="Folder of a tuned task (m6rec tune).")
+]
+Template = Annotated[
+    str | None,
+    typer.Option("--templates", help="Built-in templates (books, movies, news, shop) or a file."),
+]
+
+
+def verb(function: Callable[P, R]) -> Callable[P, R]:
+    """Turns M6Error into one line on stderr and exit code 2; Ctrl-C into 130 and a hint."""
+
+    @wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        logging.basicConfig(
+            level=logging.WARNING,
+            format="%(message)s",
+            handlers=[RichHandler(console=err, show_time=False, show_path=False)],
+        )
+        try:
+            return function(*args, **kwargs)
+        except M6Error as error:
+            err.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
+            raise typer.Exit(WRONG) from None
+        except KeyboardInterrupt:
+            err.print("stopped; the same command goes on where it was")
+            raise typer.Exit(INTERRUPTED) from None
+
+    return guarded
+
+
+def write_json(result: Mapping[str, Any], path: Path | None) -> None:
+    """Writes a result for machines, if asked for."""
+    if path is None:
+        return
+    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")

@@ -1,0 +1,123 @@
+"""`m6rec tune TASK --data DATA --out ADAPTER`: about one per cent of parameters for one task."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from m6rec.cli.common import DEFAULT_MODEL, Data, Json, Model, Template, err, out, verb, write_json
+from m6rec.data.labels import LabelRule
+from m6rec.data.splits import Method as SplitMethod
+from m6rec.model.tuning import Method
+from m6rec.recommender import Fitted, M6Rec
+from m6rec.tasks.build import TaskName
+from m6rec.training.settings import TrainSettings
+
+Task = Annotated[TaskName, typer.Argument(help="retrieve or rank")]
+SplitBy = Annotated[SplitMethod, typer.Option("--split", help="How train, valid and test are cut.")]
+Positive = Annotated[
+    str | None,
+    typer.Option("--label", help="What counts as a yes, such as 'rating>=4' (default: by kind)."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting, such as rate=1e-3, epochs=4, residual=true."),
+]
+
+
+@verb
+def tune(
+    task: Task,
+    data: Data,
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for what is trained.")],
+    model: Model = DEFAULT_MODEL,
+    method: Annotated[Method, typer.Option(help="What is trained (docs/tuning.md).")] = (
+        "option-adapter"
+    ),
+    plan: Annotated[Literal["late", "full"], typer.Option(help="Execution plan.")] = "late",
+    split: SplitBy = "auto",
+    label: Positive = None,
+    templates: Template = None,
+    settings: Set = None,
+    json: Json = None,
+) -> None:
+    """Tune a task on the train part of DATA. Interrupted, the same command goes on where it was."""
+    train, reading = parse_settings(settings or [])
+    state = out_folder.with_name(out_folder.name + ".run")
+    rec = M6Rec.from_pretrained(model)
+    fitted = rec.fit(
+        task,
+        data,
+        method=method,
+        plan=plan,
+        split=split,
+        label=parse_label(label),
+        templates=templates,
+        train=train,
+        state=state,
+        console=err,
+        **reading,
+    )
+    rec.tasks[task].write(out_folder)
+    shutil.rmtree(state, ignore_errors=True)
+    if str(json) != "-":
+        _show(fitted, out_folder)
+    write_json({"task": task, "spec": fitted.spec.model_dump(), **fitted.trained_on}, json)
+
+
+def _show(fitted: Fitted, folder: Path) -> None:
+    history = fitted.trained_on["history"]
+    measures = [key for key in history[0] if key not in ("epoch", "seconds")]
+    table = Table("epoch", *measures, "seconds", title=f"{fitted.task} → {folder}")
+    for entry in history:
+        best = " *" if entry["epoch"] == fitted.trained_on["best_epoch"] else ""
+        figures = [f"{entry[key]:.4f}" for key in measures]
+        table.add_row(f"{entry['epoch'] + 1}{best}", *figures, f"{entry['seconds']:.0f}")
+    out.print(table)
+    share = 100 * fitted.trained_on["trainable_share"]
+    out.print(f"trained {share:.2f} % of the backbone's parameters; * is the epoch that was kept")
+
+
+def parse_label(text: str | None) -> LabelRule | None:
+    """`rating>=4` → the rule; raises BadParameter for anything else."""
+    if text is None:
+        return None
+    event, sign, number = text.partition(">=")
+    try:
+        if sign and event.strip():
+            return LabelRule(event=event.strip(), threshold=float(number))
+    except ValueError:
+        pass
+    raise typer.BadParameter(f"{text!r}; right is a kind and a value, such as 'rating>=4'")
+
+
+def parse_settings(pairs: list[str]) -> tuple[dict[str, object], dict[str, object]]:
+    """`key=value` words → settings of training and of reading; values as JSON, else as text.
+
+    Unknown keys are left to the settings themselves, which name the nearest known one.
+    """
+    train: dict[str, object] = {}
+    reading: dict[str, object] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign:
+            raise typer.BadParameter(f"{pair!r}; right is KEY=VALUE, such as epochs=4")
+        target = train if key in TrainSettings.model_fields else reading
+        target[key] = _value(value)
+    return train, reading
+
+
+def _value(text: str) -> object:
+    words: dict[str, object] = {"true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
