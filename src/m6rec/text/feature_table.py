@@ -78,6 +78,8 @@ def rates(counts: Counts) -> FeatureTable:
     user_rate = _rate(counts.user, prior, PSEUDO_EVENTS, telling)
     user_or_prior = np.where(np.isnan(user_rate), prior, user_rate)
     item_or_prior = np.where(np.isnan(item_rate), prior, item_rate)
+    odds = _odds(user_or_prior) * _odds(item_or_prior) / _odds(prior)
+    told = ~(np.isnan(user_rate) & np.isnan(item_rate))
     recent = Sums(counts.recent[1], counts.recent[1], counts.recent[0])
     recent_rate = _rate(recent, user_or_prior, PSEUDO_EVENTS_RECENT, telling)
     numbers = {
@@ -87,6 +89,7 @@ def rates(counts: Counts) -> FeatureTable:
         "item_rate": item_rate,
         "user_count": counts.user.acted,
         "user_rate": user_rate,
+        "expected": np.where(told, odds / (1 + odds), np.nan),
         "recent_rate": recent_rate,
         "recent_likes": counts.recent[0],
         "recent_total": counts.recent[1],
