@@ -30,7 +30,7 @@ UPDATED = "#updated"
 
 @dataclass
 class Rejects:
-    """What was set aside of one source file, for one table where the file feeds several."""
+    """What was set aside of one source file for one table."""
 
     file: RejectFile
     reasons: Counter[str] = field(default_factory=Counter)
@@ -72,7 +72,8 @@ class Collection:
         self.notes = notes
         self.progress = progress
         self.read: dict[str, int] = {}
-        self.rejects: dict[str, Rejects] = {}
+        self.rejects: dict[tuple[str, str], Rejects] = {}
+        self._files: dict[str, RejectFile] = {}
         self._tables: dict[str, _Parts] = {}
 
     def add(self, piece: Piece) -> None:
@@ -91,9 +92,18 @@ class Collection:
 
     def _rejects(self, piece: Piece) -> Rejects:
         name = f"{piece.file.name}.{piece.table}" if piece.secondary else piece.file.name
-        if name not in self.rejects:
-            self.rejects[name] = Rejects(RejectFile(self.folder, name, str(piece.file)))
-        return self.rejects[name]
+        if name not in self._files:
+            self._files[name] = RejectFile(self.folder, name, str(piece.file))
+        return self.rejects.setdefault((name, piece.table), Rejects(self._files[name]))
+
+    def set_aside(self) -> dict[str, tuple[int, Counter[str]]]:
+        """Rows in each reject file, and why they are there; files without any are not named."""
+        aside = {name: file.rows for name, file in self._files.items() if file.rows}
+        reasons: dict[str, Counter[str]] = {name: Counter() for name in aside}
+        for (name, _), kind in self.rejects.items():
+            if name in aside:
+                reasons[name].update(kind.reasons)
+        return {name: (rows, reasons[name]) for name, rows in aside.items()}
 
     def _usable(
         self, piece: Piece, frame: pl.DataFrame, parts: _Parts, rejects: Rejects
@@ -128,8 +138,7 @@ class Collection:
 
         Raises DataError where a table has no usable row.
         """
-        for kind in self.rejects.values():
-            kind.file.close()
+        self.close()
         if not self._tables:
             raise DataError("there is nothing to import")
         rows = {}
@@ -141,15 +150,19 @@ class Collection:
                 path.unlink()
         return rows
 
+    def close(self) -> None:
+        """Finishes the reject files."""
+        for file in self._files.values():
+            file.close()
+
     def _nothing_usable(self, name: str, parts: _Parts) -> None:
         if not parts.offered:
             files = ", ".join(self.read)
             raise DataError(f"no row for table {name!r} in {files}; is this the right file?")
-        reasons: Counter[str] = Counter()
-        for kind in self.rejects.values():
-            reasons.update(kind.reasons)
+        aside = [kind for (_, table), kind in self.rejects.items() if table == name and kind.first]
+        reasons = sum((kind.reasons for kind in aside), Counter[str]())
         words = ", ".join(f"{reason}: {count}" for reason, count in reasons.most_common(5))
-        first = next(kind for kind in self.rejects.values() if kind.first is not None)
+        first = aside[0]
         assert first.first is not None
         where = f"line {first.first.line}" if first.first.line else f"row {first.first.row}"
         raise DataError(
@@ -182,7 +195,8 @@ def _merged(table: pl.LazyFrame, spec: TableSpec) -> pl.LazyFrame:
 
 def _in_order(spec: TableSpec, names: list[str]) -> list[str]:
     """Required columns, other canonical ones, then the rest as they came."""
-    first = [name for name in dict.fromkeys((*spec.required, *spec.dtypes())) if name in names]
+    order = dict.fromkeys((*spec.required, "timestamp", "value", *spec.dtypes()))
+    first = [name for name in order if name in names]
     return first + [name for name in names if name not in first]
 
 

@@ -66,8 +66,9 @@ class ColumnMap:
         """Raises DataError for a mapped column that the file does not have."""
         for name, column in self.columns.items():
             if column.source is not None and column.source not in there:
-                near = difflib.get_close_matches(column.source, there, n=1)
-                hint = f"; is it {near[0]!r}?" if near else ""
+                small = {name.lower(): name for name in there}
+                near = difflib.get_close_matches(column.source.lower(), small, n=1)
+                hint = f"; is it {small[near[0]]!r}?" if near else ""
                 shown = ", ".join(name for name in there if name not in (ROW, LINE))
                 raise DataError(
                     f"{file}: there is no column {column.source!r} (for {name} of {self.table}), "

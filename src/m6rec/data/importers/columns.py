@@ -81,7 +81,7 @@ def any_batches(file: Path) -> Iterator[Batch]:
             yield Batch(object_frame(texts), objects.broken)
     elif kind in ENDINGS:
         separator = "\t" if kind == ".tsv" else _separator(file)
-        yield from read_rows(file, Layout(separator, fewest=0, quotes=True))
+        yield from read_rows(file, Layout(separator, quotes=True))
     else:
         raise DataError(f"{file}: the ending tells no format; right is {', '.join(ENDINGS)} (.gz)")
 

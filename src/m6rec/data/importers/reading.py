@@ -75,8 +75,8 @@ def read_rows(path: Path, layout: Layout, batch_rows: int = TEXT_BATCH_ROWS) -> 
     lines: Iterable[str] = text_lines(path)
     separator = layout.separator
     if len(separator) > 1:  # csv takes one character
-        lines = (line.replace(separator, "\x1f") for line in lines)
         separator = "\x1f"
+        lines = (line.replace(layout.separator, separator) for line in lines)
     if layout.quotes:
         reader = csv.reader(lines, delimiter=separator)
     else:

@@ -59,7 +59,7 @@ def _order(file: Path) -> int:
 
 def _file_pieces(file: Path, maps: Maps, notes: Notes) -> Iterator[Piece]:
     table, part = TABLE_OF[_kind(file)], _part(file)
-    batches = read_rows(file, Layout("\t", fewest=2 if table == "events" else 1))
+    batches = read_rows(file, Layout("\t"))
     first = next(batches)
     types = _types(file, first.frame.columns)
     columns = _columns(table, types)

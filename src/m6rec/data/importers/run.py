@@ -6,7 +6,7 @@ import csv
 import difflib
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -63,22 +63,22 @@ def run_import(
     notes = Notes()
     with _unfinished(target) as folder:
         collection = Collection(folder, notes, progress)
-        with _readable_errors(source):
+        with closing(collection), _readable_errors(source):
             for piece in importer.pieces(source, maps, notes):
                 collection.add(piece)
             rows = collection.finish()
         if "events" in rows and "items" not in rows:
             notes.say("no items table: put one with item_id and title beside the events")
         _put_in_place(folder, target)
-    aside = {name: kind for name, kind in collection.rejects.items() if kind.file.rows}
+    aside = collection.set_aside()
     return Imported(
         format=name,
         source=str(source),
         target=str(target),
         rows=rows,
         read=collection.read,
-        rejected={name: kind.file.rows for name, kind in aside.items()},
-        reasons={name: dict(kind.reasons) for name, kind in aside.items()},
+        rejected={name: count for name, (count, _) in aside.items()},
+        reasons={name: dict(why) for name, (_, why) in aside.items()},
         rejects={name: str(target / f"{name}.rejects.jsonl") for name in aside},
         notes=notes.all(),
     )
