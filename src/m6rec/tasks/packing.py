@@ -79,7 +79,7 @@ class Packer:
         """Items of requests, by catalogue id or by free text; rendered once for each."""
         pairs = list(zip(item_ids, texts, strict=True))
         rendered = {
-            pair: self.verbalizer.candidate(Candidate(*pair)).text for pair in dict.fromkeys(pairs)
+            pair: self.verbalizer.item(Candidate(*pair)).text for pair in dict.fromkeys(pairs)
         }
         return self.items([rendered[pair] for pair in pairs], item_ids)
 

@@ -31,7 +31,7 @@ SAID = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 RATED = re.compile(
-    r"\s*rated\s+(\d+(?:\.\d+)?)(?:\s*(?:/|of|out of)\s*\d+)?(?:\s*stars?)?\s*:?\s+(\S.*)",
+    r"\s*rated\s+(\d+(?:\.\d+)?)(?:\s*(?:/|of|out of)\s*(\d+))?(?:\s*stars?)?\s*:?\s+(\S.*)",
     re.IGNORECASE | re.DOTALL,
 )
 QUOTES = ("''", '""', "“”", "‘’", "«»")
@@ -41,22 +41,25 @@ class HistoryError(M6Error):
     """An entry of a history that is no event."""
 
 
-def parse_history(entries: Sequence[str | Event | Mapping[str, object]]) -> tuple[Event, ...]:
+def parse_history(
+    entries: Sequence[str | Event | Mapping[str, object]], scale: float = 5.0
+) -> tuple[Event, ...]:
     """Events from strings such as "clicked: trail running shoes", mappings, or events (kept).
 
     A string that begins with no known verb is passed on as it is, as an event of kind "context".
-    Raises HistoryError naming the entry (from 1) and what would be right.
+    scale: the highest rating that the templates know; "rated 8/10: …" is put on it. Raises
+    HistoryError naming the entry (from 1) and what would be right.
     """
     if isinstance(entries, str):
         raise HistoryError(f"a history is a list of entries; right is [{entries!r}]")
-    return tuple(_event(entry, number) for number, entry in enumerate(entries, start=1))
+    return tuple(_event(entry, number, scale) for number, entry in enumerate(entries, start=1))
 
 
-def _event(entry: str | Event | Mapping[str, object], number: int) -> Event:
+def _event(entry: str | Event | Mapping[str, object], number: int, scale: float) -> Event:
     if isinstance(entry, Event):
         return entry
     if isinstance(entry, str):
-        return _from_text(entry)
+        return _from_text(entry, scale)
     if isinstance(entry, Mapping):
         return _from_mapping(entry, number)
     raise HistoryError(
@@ -65,9 +68,13 @@ def _event(entry: str | Event | Mapping[str, object], number: int) -> Event:
     )
 
 
-def _from_text(text: str) -> Event:
+def _from_text(text: str, scale: float) -> Event:
     if rated := RATED.fullmatch(text):
-        return Event("rating", text=_unquoted(rated[2]), value=float(rated[1]))
+        value = float(rated[1])
+        highest = float(rated[2] or 0)
+        return Event(
+            "rating", text=_unquoted(rated[3]), value=value * scale / highest if highest else value
+        )
     if said := SAID.fullmatch(text):
         kind = VERBS[said[1].lower()]
         if kind == "search":
@@ -93,9 +100,12 @@ def _from_mapping(entry: Mapping[str, object], number: int) -> Event:
         raise HistoryError(
             f"history entry {number}: 'event' is missing; right is its kind, such as 'click'"
         )
-    for key in ("timestamp", "value"):
-        if entry.get(key) is not None and not isinstance(entry[key], (int, float)):
+    for field in fields(Event):
+        value = entry.get(field.name)
+        right = (int, float) if field.name in ("timestamp", "value") else str
+        if value is not None and (isinstance(value, bool) or not isinstance(value, right)):
+            word = "text" if right is str else "a number"
             raise HistoryError(
-                f"history entry {number}: {key} is {entry[key]!r}; right is a number"
+                f"history entry {number}: {field.name} is {value!r}; right is {word}"
             )
     return Event(**entry)  # type: ignore[arg-type]

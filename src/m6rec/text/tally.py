@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from m6rec.text.sandbox import parts
+from m6rec.text.language import parts
 
 FEW = 1000
 

@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ class Templates:
                 sandbox,
                 str(self._values[at]),
                 lambda line, at=at, layer=layer: layer.place(*at, line),  # type: ignore[misc]
-                layer.own,
+                layer.own and self._values[at] not in _builtin_values(),
             )
             for at, layer in self._origin.items()
             if at[0] in VARIABLES
@@ -122,7 +123,7 @@ class Templates:
         return tables
 
     def get(self, section: str, key: str = "text") -> Compiled:
-        """A compiled template."""
+        """The template of a section; of [item] there is also "short"."""
         return self._compiled[section, key]
 
     def event(self, kind: str) -> Compiled:
@@ -197,6 +198,13 @@ def builtin_names() -> list[str]:
     return sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".toml"))
 
 
+@cache
+def _builtin_values() -> frozenset[str]:
+    """All that any built-in file says: not a user's own, though a saved copy may hold it."""
+    values = (value for name in builtin_names() for value in _builtin(name).values.values())
+    return frozenset(value for value in values if isinstance(value, str))
+
+
 def _read(source: str | Path) -> Layer:
     if isinstance(source, str) and source in builtin_names():
         return _builtin(source)
@@ -214,6 +222,7 @@ def _read(source: str | Path) -> Layer:
     return _layer(str(path), text, _parse(text, str(path)), own=True)
 
 
+@cache
 def _builtin(name: str) -> Layer:
     file = resources.files("m6rec.text") / "templates" / f"{name}.toml"
     text = file.read_text(encoding="utf-8")

@@ -69,10 +69,10 @@ def _readable(value: object, limit: int) -> object:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        pairs = ((key, _readable(part, limit)) for key, part in value.items() if part is not None)
-        return [f"{key}: {part}" for key, part in pairs]
+        there = [pair for pair in value.items() if pair[1] is not None]
+        return [f"{key}: {_readable(part, limit)}" for key, part in there[:limit]]
     if isinstance(value, (list, tuple)):
-        return [_readable(part, limit) for part in value if part is not None]
+        return [_readable(part, limit) for part in value[:limit] if part is not None]
     return value if value is None or isinstance(value, (int, bool)) else str(value)
 
 
@@ -114,10 +114,6 @@ class Verbalizer:
         else:
             text = self._free_text(candidate.text, "item") or self._unknown_item
         return Segment(text, "item", "target")
-
-    def candidate(self, candidate: Candidate) -> Segment:
-        """The same as `item`."""
-        return self.item(candidate)
 
     def event(self, event: Event, now: float | None, age: int) -> Segment:
         """What the user did; `now` (seconds) gives the recency, None leaves it out.
@@ -170,11 +166,6 @@ class Verbalizer:
         """Where and when the request is made, in free words."""
         values = {"text": self._free_text(text, "context")}
         return Segment(self._render(self.templates.get("context"), values, "context"), "context")
-
-    def features(self, sentences: Sequence[str]) -> Segment | None:
-        """Sentences about a user and a candidate as one segment; None where there are none."""
-        text = clean(". ".join(sentences), self._limit("features"))
-        return Segment(text, "features", "target") if text else None
 
     @property
     def _unknown_item(self) -> str:
