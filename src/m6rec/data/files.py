@@ -92,6 +92,8 @@ def _csv(path: Path) -> Iterator[Batch]:
         csv.field_size_limit(64 * 2**20)
         reader = csv.reader(file)
         header = next(reader, [])
+        if not _is_unicode("".join(header)):
+            raise DataError(f"{path}: line 1 holds bytes that are not UTF-8; save the file as UTF-8")
         if len(set(header)) != len(header):
             twice = sorted({name for name in header if header.count(name) > 1})
             raise DataError(f"{path}: line 1 names column {twice[0]!r} twice; rename one of them")
@@ -203,7 +205,8 @@ def parse_json_line(row: int, line: int, text: str) -> dict[str, object] | Broke
         return Broken(row, line, text, f"not JSON: {what}", "one JSON object per line")
     if not isinstance(value, dict):
         return Broken(row, line, text, f"a JSON {type(value).__name__}", "one JSON object per line")
-    if not _is_unicode(str(value)):
+    # Only an escape can bring one in; the words of a dict would show it escaped, so write it out.
+    if "\\u" in text and not _is_unicode(json.dumps(value, ensure_ascii=False)):
         return Broken(row, line, text, "a lone surrogate (\\ud800…)", "whole Unicode characters")
     return value
 
