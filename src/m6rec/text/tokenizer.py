@@ -1,5 +1,7 @@
 """Text ↔ token ids. Special tokens exist as ids only: no text, however written, becomes one.
 
+Two ways from text to ids: `encode` for what the network reads (segments), and `write` for what it
+is to write, which keeps capitals, spaces and every character (text/spelling.py).
 Built on the `tokenizers` library (huggingface.co/docs/tokenizers).
 """
 
@@ -14,6 +16,7 @@ import tokenizers
 
 from m6rec.config import SpecialIds
 from m6rec.records import M6Error
+from m6rec.text.spelling import Reader, Spelling
 
 CHARS_PER_TOKEN = 12
 """No text needs more characters than this for its token budget; the rest is cut unread."""
@@ -30,6 +33,9 @@ class Tokenizer:
         self.definition = _forget_added_tokens(definition)
         self.special = special
         self._inner = tokenizers.Tokenizer.from_str(self.definition)
+        pieces = self._inner.get_vocab()
+        self._spelling = Spelling(pieces, self._read) if Spelling.fits(pieces) else None
+        self._drop = frozenset(special.model_dump().values())
 
     @classmethod
     def load(cls, path: Path, special: SpecialIds) -> Tokenizer:
@@ -61,10 +67,35 @@ class Tokenizer:
         encodings = self._inner.encode_batch(cut, add_special_tokens=False)
         return [list(e.ids[:b]) for e, b in zip(encodings, budgets, strict=True)]
 
+    def write(self, text: str, budget: int | None = None) -> list[int]:
+        """Ids of a text that is to be written: decode(write(text)) == text, without loss.
+
+        At most `budget` ids, cut at the end. With a vocabulary of another family (it has no room
+        for markers), what the vocabulary itself does.
+        """
+        cut = text if budget is None else text[: budget * CHARS_PER_TOKEN]
+        ids = self._read(cut) if self._spelling is None else self._spelling.write(cut)
+        return ids if budget is None else ids[:budget]
+
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of the ids; special ids are left out."""
-        drop = set(self.special.model_dump().values())
-        return self._inner.decode([i for i in ids if i not in drop], skip_special_tokens=False)
+        """Text of written ids; special ids are left out."""
+        kept = [i for i in ids if i not in self._drop]
+        if self._spelling is None:
+            return self._inner.decode(kept, skip_special_tokens=False)
+        return self._spelling.read(kept)
+
+    def reader(self) -> Reader | None:
+        """Turns written ids into text one by one (None where `write` has no markers)."""
+        return None if self._spelling is None else self._spelling.reader()
+
+    @property
+    def marker_ids(self) -> list[int]:
+        """Ids of markers and bytes, which only written text uses."""
+        spelling = self._spelling
+        return [] if spelling is None else [*spelling.marker.values(), *spelling.byte]
+
+    def _read(self, text: str) -> list[int]:
+        return list(self._inner.encode(text, add_special_tokens=False).ids)
 
     def segments(
         self, texts: Sequence[str], budgets: Sequence[int]
