@@ -19,7 +19,7 @@ from m6rec.data.check import check
 from m6rec.data.labels import default_rule
 from m6rec.data.shop import generate_shop
 from m6rec.data.splits import make_split
-from m6rec.data.tables import Dataset, DataError
+from m6rec.data.tables import DataError, Dataset
 from m6rec.evaluation.report import write_report
 from m6rec.evaluation.result import Result
 from m6rec.evaluation.suite import SuiteOptions

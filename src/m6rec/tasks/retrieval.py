@@ -133,6 +133,8 @@ class Retriever:
     ) -> np.ndarray:
         total = len(packed.index_BG)
         parts = [vectors(packed.rows(slice(i, i + size))) for i in range(0, total, size)]
+        if not parts:
+            return np.zeros((0, self.model.config.projection), dtype=np.float32)
         return torch.cat(parts).cpu().numpy()
 
     @torch.no_grad()

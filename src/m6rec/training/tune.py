@@ -12,8 +12,8 @@ from m6rec.data.splits import Split
 from m6rec.model.m6 import M6
 from m6rec.model.tuning import Method, Tuning, tuned_share
 from m6rec.tasks.build import TaskName, TaskSpec, build_ranker, build_retriever
-from m6rec.tasks.ranking import FeatureSource, Ranker
-from m6rec.tasks.retrieval import Retriever
+from m6rec.tasks.ranking import FeatureSource, Ranker, RankingSettings
+from m6rec.tasks.retrieval import RetrievalSettings, Retriever
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
 from m6rec.training.loop import Outcome, fit
@@ -57,15 +57,14 @@ def recipe(
 
     Small added parameters want ten times the learning rate of a fully tuned layer.
     """
+    words = {"plan": plan, **reading}
     tuning = Tuning(method=method)
-    spec = TaskSpec.parse(
-        {
-            "task": task,
-            "tuning": tuning,
-            ("retrieval" if task == "retrieve" else "ranking"): {"plan": plan, **reading},
-        },
-        f"recipe for {task}",
-    )
+    if task == "retrieve":
+        retrieval = RetrievalSettings.parse(words, "settings of retrieve")
+        spec = TaskSpec(task=task, tuning=tuning, retrieval=retrieval)
+    else:
+        ranking = RankingSettings.parse(words, "settings of rank")
+        spec = TaskSpec(task=task, tuning=tuning, ranking=ranking)
     rate = 3e-4 if method == "full" else 3e-3
     return spec, TrainSettings(rate=rate, epochs=8 if task == "retrieve" else 4)
 

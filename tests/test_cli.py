@@ -1,0 +1,142 @@
+"""The verbs as a person runs them: exit codes, words on the screen, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+import tiny
+from m6rec.cli.app import VERBS, build_app
+
+QUICK = ["--set", "epochs=2", "--set", "batch=16", "--set", "bf16=false"]
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(build_app([words[0]]), list(words))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny shop (data), a backbone (model) and a tuned task (adapter)."""
+    folder = tmp_path_factory.mktemp("world")
+    tiny.write_shop(folder / "data")
+    tiny.write_backbone(folder / "model")
+    result = run(*tuning(folder, "retrieve", folder / "adapter"))
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def tuning(world: Path, task: str, out: Path, *more: str) -> list[str]:
+    where = ["--data", str(world / "data"), "--model", str(world / "model"), "--out", str(out)]
+    split = "leave-one-out" if task == "retrieve" else "temporal"
+    return ["tune", task, *where, "--split", split, *QUICK, *more]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str) -> None:
+    result = run(verb, "--help")
+    assert result.exit_code == 0
+    assert "--json" in result.output
+
+
+def test_check_of_good_data_is_zero_and_of_bad_data_is_one(world: Path, tmp_path: Path) -> None:
+    assert run("check", str(world / "data")).exit_code == 0
+    rows = pl.read_parquet(world / "data" / "events.parquet").head(3)
+    rows.with_columns(item_id=pl.Series(["", "", "red-shoe"])).write_csv(tmp_path / "events.csv")
+    result = run("check", str(tmp_path), "--json", str(tmp_path / "report.json"))
+    assert result.exit_code == 1
+    assert "item_id" in result.output
+    assert json.loads((tmp_path / "report.json").read_text())["errors"] == 2
+
+
+def test_a_missing_folder_is_one_line_and_exit_code_two(tmp_path: Path) -> None:
+    result = run("check", str(tmp_path / "nowhere"))
+    assert result.exit_code == 2
+    assert "nowhere" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_tune_writes_only_the_adapter_and_says_what_it_trained(world: Path) -> None:
+    found = sorted(path.name for path in (world / "adapter").iterdir())
+    assert found == ["task.json", "task.safetensors"]
+    assert not (world / "adapter.run").exists()
+
+
+def test_tune_ranking_by_kinds_and_by_json(world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "result.json"
+    result = run(*tuning(world, "rank", tmp_path / "rank", "--json", str(out)))
+    assert result.exit_code == 0, result.output
+    found = json.loads(out.read_text())
+    assert found["task"] == "rank"
+    assert len(found["history"]) == 2
+    assert 0 < found["trainable_share"] < 1
+
+
+def test_an_unknown_setting_names_the_nearest_one(world: Path, tmp_path: Path) -> None:
+    result = run(*tuning(world, "retrieve", tmp_path / "x", "--set", "max_hystory=3"))
+    assert result.exit_code == 2
+    assert "max_history" in result.output
+
+
+def test_eval_gives_figures_with_their_card(world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "result.json"
+    words = ["--data", str(world / "data"), "--model", str(world / "model")]
+    words += ["--split", "leave-one-out", "--json", str(out)]
+    result = run("eval", "retrieve", *words, "--adapter", str(world / "adapter"))
+    assert result.exit_code == 0, result.output
+    found = json.loads(out.read_text())
+    assert found["card"]["split"].startswith("leave-one-out")
+    hits = found["metrics"]["hr@10"]
+    assert hits["low"] <= hits["value"] <= hits["high"]
+
+
+def test_recommend_for_a_user_and_for_a_written_history(world: Path, tmp_path: Path) -> None:
+    words = ["--data", str(world / "data"), "--model", str(world / "model"), "-k", "3"]
+    out = tmp_path / "found.json"
+    result = run("recommend", *words, "--user", "u0", "--json", str(out))
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(out.read_text())["items"]) == 3
+    result = run("recommend", *words, "--history", "clicked: red shoe")
+    assert result.exit_code == 0
+    assert "red" in result.output
+    assert run("recommend", *words).exit_code == 2
+
+
+def test_json_to_stdout_is_nothing_but_json(world: Path) -> None:
+    words = ["--data", str(world / "data"), "--model", str(world / "model"), "--user", "u0"]
+    result = run("recommend", *words, "--json", "-")
+    assert json.loads(result.stdout)["user"] == "u0"
+
+
+def test_import_by_a_column_map(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("visitor,sku,ts\na,1,1600000000000\na,2,1600000001000\n")
+    columns = "user_id=visitor,item_id=sku,event='click',timestamp=ts:ms"
+    words = ["columns", str(tmp_path / "log.csv"), str(tmp_path / "data"), "--columns", columns]
+    result = run("import", *words)
+    assert result.exit_code == 0, result.output
+    found = pl.read_parquet(tmp_path / "data" / "events.parquet")
+    assert found["timestamp"].to_list() == [1_600_000_000.0, 1_600_000_001.0]
+    assert run("import", "nonsense", str(tmp_path), str(tmp_path / "y")).exit_code == 2
+
+
+def test_convert_of_a_folder_that_is_none_is_told(tmp_path: Path) -> None:
+    result = run("convert-hf", str(tmp_path / "none"), str(tmp_path / "out"))
+    assert result.exit_code == 2
+    assert "none" in result.output
+
+
+def test_demo_goes_the_whole_way_on_own_data(world: Path, tmp_path: Path) -> None:
+    words = ["--data", str(world / "data"), "--model", str(world / "model")]
+    out = tmp_path / "result.json"
+    words += ["--out", str(tmp_path / "demo"), "--minutes", "0.01", "--json", str(out)]
+    result = run("demo", *words)
+    assert result.exit_code == 0, result.output
+    found = json.loads(out.read_text())
+    assert set(found["results"]) == {"retrieve", "rank"}
+    assert len(found["recommendations"]["tuned"]) == 3
+    assert (tmp_path / "demo" / "retrieve.html").is_file()
