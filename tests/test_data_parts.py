@@ -31,7 +31,7 @@ def test_temporal_cuts_all_users_at_the_same_moments() -> None:
     events = worlds.events(rows)
     part, valid_from, test_from = parts.temporal(events, np.ones(10, dtype=bool), 0.2, 0.2)
     assert (valid_from, test_from) == (6.0, 8.0)
-    assert letters(part) == "TTTVS" "TTTVS"
+    assert letters(part) == "TTTVSTTTVS"
 
 
 def test_temporal_shares_are_of_the_anchors() -> None:
@@ -62,11 +62,11 @@ def test_temporal_needs_times() -> None:
 
 
 def test_leave_one_out_takes_a_users_last_anchors() -> None:
-    users = "uuuuu" "vv" "www" "x"
+    users = "uuuuuvvwwwx"
     rows = [(user, "a", "click", float(i)) for i, user in enumerate(users)]
     anchors = np.array([1, 1, 0, 1, 0, 1, 1, 1, 1, 1, 0], dtype=bool)
     part = parts.leave_one_out(anchors, first_of_user(worlds.events(rows)))
-    assert letters(part) == "TVVSS" "TT" "TVS" "T"
+    assert letters(part) == "TVVSSTTTVST"
 
 
 def test_unseen_item_holds_every_event_of_an_item_out() -> None:

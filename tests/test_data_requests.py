@@ -34,9 +34,7 @@ def words(requests: Requests) -> list[str]:
 def test_a_row_reads_as_a_request() -> None:
     requests = make("ab", "")
     assert len(requests) == 2
-    assert requests[0] == Request(
-        history=(Event("click", "a"), Event("click", "b")), target="z"
-    )
+    assert requests[0] == Request(history=(Event("click", "a"), Event("click", "b")), target="z")
     assert requests[1] == Request(target="z")
 
 
