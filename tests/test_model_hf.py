@@ -328,7 +328,7 @@ def test_load_start_knows_both_kinds_of_folder(
     save_backbone(foreign, tokenizer, tmp_path / "ours")
     ours, _ = hf.load_start(str(tmp_path / "ours"))
     assert torch.equal(ours.tokens.weight, foreign.tokens.weight)
-    with pytest.raises(CheckpointError, match="no model is called 'm7-huge'.*'minilm-l6'"):
+    with pytest.raises(CheckpointError, match=r"no model is called 'm7-huge'.*'minilm-l6'"):
         hf.load_start("m7-huge")
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):

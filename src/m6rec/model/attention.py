@@ -45,6 +45,13 @@ def rotate(x_BHTE: Tensor, position_BT: Tensor, theta: float) -> Tensor:
     return x_BHTE * cos + torch.cat([-right, left], -1) * sin
 
 
+def _normalise(x_BHTE: Tensor, norm: nn.RMSNorm) -> Tensor:
+    """Query-key norm in the type of x: under autocast the weight alone would be float32, which
+    keeps torch from its fused kernel."""
+    weight_E = norm.weight.to(x_BHTE.dtype)
+    return F.rms_norm(x_BHTE, norm.weight.shape, weight_E, norm.eps)
+
+
 class Attention(nn.Module):
     """Self-attention of one layer."""
 
@@ -63,14 +70,14 @@ class Attention(nn.Module):
     def queries(self, x_BTD: Tensor, position_BT: Tensor) -> Tensor:
         """[B, H, T, E]."""
         q = self.q(x_BTD).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
-        q = q if self.q_norm is None else self.q_norm(q)
+        q = q if self.q_norm is None else _normalise(q, self.q_norm)
         return q if self.theta is None else rotate(q, position_BT, self.theta)
 
     def keys_values(self, x_BTD: Tensor, position_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Two tensors [B, G, T, E]."""
         k = self.k(x_BTD).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
         v = self.v(x_BTD).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
-        k = k if self.k_norm is None else self.k_norm(k)
+        k = k if self.k_norm is None else _normalise(k, self.k_norm)
         return (k if self.theta is None else rotate(k, position_BT, self.theta)), v
 
     def forward(
