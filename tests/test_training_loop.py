@@ -81,7 +81,7 @@ def losses(outcome: Outcome) -> list[float]:
 
 def test_it_learns_the_line() -> None:
     trainee = LineTrainee()
-    outcome = run(trainee, epochs=30)
+    outcome = run(trainee, epochs=40, rate=0.1)
     assert outcome.best_score > -0.1 > outcome.history[0]["score"]
     assert trainee.line.w.tolist() == pytest.approx([1, 2, 3, 4], abs=0.4)
 
