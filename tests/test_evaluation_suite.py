@@ -87,7 +87,7 @@ def test_the_chosen_settings_are_the_best_trial_on_valid() -> None:
     (result,) = run_suite(shop(), ["item-knn"], SuiteOptions(resampling=FEW)).results
     assert result.made is not None
     figures = {tuple(sorted(chosen.items())): figure for chosen, figure in result.made.trials}
-    assert len(figures) == result.made.choices == 16
+    assert len(figures) == result.made.choices == 24
     assert figures[tuple(sorted(result.made.settings.items()))] == max(figures.values())
     assert result.made.judged_by == "NDCG@10 on valid"
 
