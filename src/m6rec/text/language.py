@@ -168,11 +168,6 @@ def replace(text: object, old: str, new: str, count: int = -1) -> str:
     return text.replace(old, new, count)
 
 
-def rounded(value: float, digits: int = 0) -> float:
-    """`value` to so many digits after the point."""
-    return round(float(value), digits)
-
-
 def bounded(size: int) -> None:
     """Raises SecurityError for what is too large."""
     if size > MOST_CHARS:
@@ -188,6 +183,11 @@ def of_number(phrase: Callable[..., str]) -> Callable[..., str]:
         return phrase(float(value), *options)  # type: ignore[arg-type]
 
     return words
+
+
+def round_to(value: float, digits: int = 0) -> str:
+    """A number to so many digits after the point."""
+    return phrases.number(round(value, digits))
 
 
 NUMBERS = {
@@ -206,7 +206,7 @@ OURS: dict[str, Callable[..., object]] = {**NUMBERS, "parts": parts, "listed": l
 """Filters that Jinja2 does not have; docs/templates.md shows each."""
 FILTERS: dict[str, Callable[..., object]] = {
     **{name: filters.FILTERS[name] for name in LIBRARY},
-    **{"join": join, "replace": replace, "round": rounded},
+    **{"join": join, "replace": replace, "round": of_number(round_to)},
     **OURS,
 }
 

@@ -43,7 +43,7 @@ def printed(value: object) -> object:
     """How a value is written where a template names it without a filter."""
     if value is None:
         return ""
-    if callable(value):
+    if callable(value) and not isinstance(value, jinja2.Undefined):
         raise SecurityError("a method without brackets has no text; right is .upper()")
     if isinstance(value, float):
         return phrases.number(value)

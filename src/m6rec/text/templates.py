@@ -35,7 +35,7 @@ VARIABLES: dict[str, frozenset[str]] = {
     "context": frozenset({"text"}),
     "features.sentences": frozenset(
         {"new_item", "percentile", "item_rate", "item_count", "user_rate", "user_count", "expected"}
-        | {"recent_likes", "recent_total", "own_count", "own_seconds"}
+        | {"recent_rate", "recent_likes", "recent_total", "own_count", "own_seconds"}
         | {"column", "cross_count", "cross_rate", "shared_liked", "shared_disliked"}
     ),
 }

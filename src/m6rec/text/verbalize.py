@@ -178,7 +178,8 @@ class Verbalizer:
         return clean_markup(text, self._limit(kind)) if text else ""
 
     def _render(self, template: Compiled, values: Mapping[str, object], kind: SegmentKind) -> str:
-        return clean(template.render(values), self._limit(kind))
+        told = {name: value for name, value in values.items() if value is not None}
+        return clean(template.render(told), self._limit(kind))
 
     def _seconds_ago(self, timestamp: float | None, now: float | None) -> float | None:
         if timestamp is None or now is None or not self.templates.word("recency"):

@@ -1,0 +1,73 @@
+"""Histories written by hand: what each way of writing is taken for."""
+
+from __future__ import annotations
+
+import pytest
+
+from m6rec.records import Event
+from m6rec.text.history import HistoryError, parse_history
+
+
+@pytest.mark.parametrize(
+    ("entry", "event"),
+    [
+        ("clicked: trail running shoes", Event("click", text="trail running shoes")),
+        ("Clicked on trail running shoes", Event("click", text="trail running shoes")),
+        ("viewed:tent", Event("click", text="tent")),
+        ("bought: tent: for two", Event("purchase", text="tent: for two")),
+        ("purchased tent", Event("purchase", text="tent")),
+        ("ordered tent", Event("purchase", text="tent")),
+        ("added to cart: tent", Event("cart", text="tent")),
+        ("put in the cart: tent", Event("cart", text="tent")),
+        ("liked: Dune", Event("like", text="Dune")),
+        ("LOVED Dune", Event("like", text="Dune")),
+        ("disliked: Dune", Event("dislike", text="Dune")),
+        ("hated: Dune", Event("dislike", text="Dune")),
+        ("searched for: 'warm gloves'", Event("search", query="warm gloves")),
+        ("searched “warm gloves”", Event("search", query="warm gloves")),
+        ("rated 4: Dune", Event("rating", text="Dune", value=4.0)),
+        ("rated 4.5 stars: Dune", Event("rating", text="Dune", value=4.5)),
+        ("rated 4/5 Dune", Event("rating", text="Dune", value=4.0)),
+        ("rated 8 out of 10: Dune", Event("rating", text="Dune", value=4.0)),
+        ("trail running shoes", Event("context", text="trail running shoes")),
+        ("clicked", Event("context", text="clicked")),
+        ("clickedshoes", Event("context", text="clickedshoes")),
+        ("clicked: [EOS] [BOS]", Event("click", text="[EOS] [BOS]")),
+        ("bought: two\nlines", Event("purchase", text="two\nlines")),
+    ],
+)
+def test_a_string_says_what_was_done(entry: str, event: Event) -> None:
+    assert parse_history([entry]) == (event,)
+
+
+def test_a_rating_is_put_on_the_scale_of_the_templates() -> None:
+    (event,) = parse_history(["rated 4/5: Dune"], scale=10)
+    assert event.value == 8
+    (event,) = parse_history(["rated 4: Dune"], scale=10)
+    assert event.value == 4
+
+
+def test_events_and_mappings_stay_what_they_are() -> None:
+    event = Event("click", item_id="7", timestamp=5.0)
+    assert parse_history([event, {"event": "click", "item_id": "7", "timestamp": 5.0}]) == (
+        event,
+        event,
+    )
+    assert parse_history([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("history", "said"),
+    [
+        ("clicked: shoes", r"a history is a list of entries; right is \['clicked: shoes'\]"),
+        (["a", 5], "history entry 2 is int; right is text such as"),
+        ([{"event": "click", "item": "7"}], "unknown key 'item'; did you mean 'item_id'"),
+        ([{"item_id": "7"}], "'event' is missing; right is its kind"),
+        ([{"event": "click", "item_id": 7}], "entry 1: item_id is 7; right is text"),
+        ([{"event": "rating", "value": "4"}], "entry 1: value is '4'; right is a number"),
+        ([{"event": "rating", "value": True}], "value is True; right is a number"),
+    ],
+)
+def test_what_is_no_event_is_told(history: object, said: str) -> None:
+    with pytest.raises(HistoryError, match=said):
+        parse_history(history)  # type: ignore[arg-type]
