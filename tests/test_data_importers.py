@@ -346,7 +346,13 @@ def test_mind_train_and_dev_are_parts_with_requests_of_their_own(
         ("U3", "N1", "impression", "valid-1", "valid"),
     ]
     assert events["request_id"].drop_nulls().to_list()[0] == "train-1"
-    assert "news.tsv: rows that repeat one of items: 3" in outcome.notes
+    assert outcome.read == {
+        "MINDsmall_train/news.tsv": 3,
+        "MINDsmall_dev/news.tsv": 3,
+        "MINDsmall_train/behaviors.tsv": 3,
+        "MINDsmall_dev/behaviors.tsv": 2,
+    }
+    assert "MINDsmall_dev/news.tsv: rows that repeat one of items: 3" in outcome.notes
     assert outcome.rejected == {}
 
 

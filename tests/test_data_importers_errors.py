@@ -237,3 +237,35 @@ def test_a_constant_may_hold_commas_and_equal_signs(
     assert pl.read_parquet(tmp_path / "data" / "events.parquet").rows() == [
         ("a", "b", "purchase", "a=b, c")
     ]
+
+
+def test_files_of_the_same_name_have_reject_files_of_their_own(tmp_path: Path) -> None:
+    for name in ("train", "dev"):
+        folder = tmp_path / "mind" / name
+        folder.mkdir(parents=True)
+        (folder / "news.tsv").write_text("N1\tnews\tworld\tTitle\tText\n")
+        good = "1\tU1\t11/15/2019 8:55:22 AM\tN1\tN1-1\n"
+        (folder / "behaviors.tsv").write_text(good + "2\tU1\t2019\t\tN1-0\n")
+    outcome = import_data("mind", tmp_path / "mind", tmp_path / "data")
+    assert outcome.rejected == {"train/behaviors.tsv": 1, "dev/behaviors.tsv": 1}
+    found = rejects(tmp_path / "data" / "dev-behaviors.tsv.rejects.jsonl")
+    assert found[0]["file"] == str(tmp_path / "mind" / "dev" / "behaviors.tsv")
+    assert found[0]["line"] == 2
+    assert found[0]["data"]["#time"] == "2019"  # type: ignore[index]
+
+
+def test_a_killed_import_leaves_nothing_in_the_way(
+    source: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = source(events__csv="u,i,t\na,b,1\n")
+
+    def stop(file: str, rows: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_data("columns", folder, tmp_path / "data", columns=CLICKS, progress=stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+    (tmp_path / ".data.unfinished").mkdir()
+    (tmp_path / ".data.unfinished" / "items.parquet").write_text("half")
+    import_data("columns", folder, tmp_path / "data", columns=CLICKS)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["events.parquet"]

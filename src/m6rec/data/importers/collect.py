@@ -87,23 +87,21 @@ class Collection:
             rejects.add(line.row, line.line, [_of_line(line)], line.text)
         frame = _without_wrong(piece, rejects)
         parts.write(self._usable(piece, frame, parts, rejects))
-        self.read[piece.file.name] = max(self.read.get(piece.file.name, 0), piece.read)
-        self.progress(piece.file.name, piece.read)
+        self.read[piece.name] = max(self.read.get(piece.name, 0), piece.read)
+        self.progress(piece.name, piece.read)
 
     def _rejects(self, piece: Piece) -> Rejects:
-        name = f"{piece.file.name}.{piece.table}" if piece.secondary else piece.file.name
+        name = f"{piece.name}.{piece.table}" if piece.secondary else piece.name
         if name not in self._files:
-            self._files[name] = RejectFile(self.folder, name, str(piece.file))
+            self._files[name] = RejectFile(self.folder, name.replace("/", "-"), str(piece.file))
         return self.rejects.setdefault((name, piece.table), Rejects(self._files[name]))
 
-    def set_aside(self) -> dict[str, tuple[int, Counter[str]]]:
-        """Rows in each reject file, and why they are there; files without any are not named."""
-        aside = {name: file.rows for name, file in self._files.items() if file.rows}
-        reasons: dict[str, Counter[str]] = {name: Counter() for name in aside}
+    def set_aside(self) -> dict[str, tuple[RejectFile, Counter[str]]]:
+        """The reject file of each source file that has rejected rows, and why they are there."""
+        reasons: dict[str, Counter[str]] = {name: Counter() for name in self._files}
         for (name, _), kind in self.rejects.items():
-            if name in aside:
-                reasons[name].update(kind.reasons)
-        return {name: (rows, reasons[name]) for name, rows in aside.items()}
+            reasons[name].update(kind.reasons)
+        return {name: (file, reasons[name]) for name, file in self._files.items() if file.rows}
 
     def _usable(
         self, piece: Piece, frame: pl.DataFrame, parts: _Parts, rejects: Rejects
@@ -130,7 +128,7 @@ class Collection:
         ids = conform(new.select(unique), parts.spec)[unique]
         new = new.filter(pl.Series([name not in parts.seen for name in ids], dtype=pl.Boolean))
         repeats = frame.height - new.height
-        self.notes.count(f"{piece.file.name}: rows that repeat one of {parts.spec.name}", repeats)
+        self.notes.count(f"{piece.name}: rows that repeat one of {parts.spec.name}", repeats)
         return new.sort(ROW)
 
     def finish(self) -> dict[str, int]:

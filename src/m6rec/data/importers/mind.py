@@ -33,17 +33,19 @@ def pieces(source: Path, maps: Maps, notes: Notes) -> Iterator[Piece]:
     """News, then behaviours, of the folder or of its sub-folders …train, …dev, …test."""
     del maps
     folders = _folders(source)
-    for i, (folder, _) in enumerate(folders):
+    for i, (folder, part) in enumerate(folders):
         news = find(folder, ("news.tsv",))
         if news is None:
             notes.say(f"{folder / 'news.tsv'} is not there: its news have no words")
             continue
-        yield from _news(news, notes, secondary=i > 0)
+        for piece in _news(news, notes, secondary=i > 0):
+            yield replace(piece, folder=folder.name if part else "")
     known: dict[str, int] = {}
     for folder, part in folders:
         behaviors = find(folder, ("behaviors.tsv",))
         assert behaviors is not None
-        yield from _behaviors(behaviors, part, known, notes)
+        for piece in _behaviors(behaviors, part, known, notes):
+            yield replace(piece, folder=folder.name if part else "")
 
 
 def _folders(source: Path) -> list[tuple[Path, str | None]]:

@@ -27,6 +27,7 @@ class Piece:
     wrong: rows with a value that can not be read (bool series of frame's height each).
     secondary: the file is read for another table first, so that most rows repeat an id; repeats
         are counted, not rejected. mergeable: rows of one id are updates, the newest value counts.
+    folder: tells files of the same name in several folders apart.
     """
 
     table: str
@@ -37,6 +38,12 @@ class Piece:
     wrong: tuple[tuple[Finding, pl.Series], ...] = ()
     secondary: bool = False
     mergeable: bool = False
+    folder: str = ""
+
+    @property
+    def name(self) -> str:
+        """What reports call the file."""
+        return f"{self.folder}/{self.file.name}" if self.folder else self.file.name
 
 
 @dataclass

@@ -16,6 +16,7 @@ from m6rec.data.files import FORMATS as TABLE_ENDINGS
 from m6rec.data.importers.collect import Collection, Progress
 from m6rec.data.importers.columnmap import parse_map
 from m6rec.data.importers.pieces import Importer, Maps, Notes
+from m6rec.data.report import RejectFile
 from m6rec.data.schema import TABLES, DataError
 
 Columns = str | Mapping[str, str | Mapping[str, str]]
@@ -77,11 +78,16 @@ def run_import(
         target=str(target),
         rows=rows,
         read=collection.read,
-        rejected={name: count for name, (count, _) in aside.items()},
+        rejected={name: file.rows for name, (file, _) in aside.items()},
         reasons={name: dict(why) for name, (_, why) in aside.items()},
-        rejects={name: str(target / f"{name}.rejects.jsonl") for name in aside},
+        rejects={name: _path(file, target) for name, (file, _) in aside.items()},
         notes=notes.all(),
     )
+
+
+def _path(rejects: RejectFile, target: Path) -> str:
+    assert rejects.path is not None
+    return str(target / rejects.path.name)
 
 
 def _maps(name: str, importer: Importer, columns: Columns | None) -> Maps:
