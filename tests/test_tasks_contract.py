@@ -221,3 +221,14 @@ def test_a_packer_gives_codes_to_known_items_only() -> None:
     packer = Packer(table, words(), 5, code_of={"red-shoe": 0})
     columns = packer.candidates(["red-shoe", "red-tent", None], [None, None, "free text"])
     assert columns.code[:, 0].tolist() == [0, -1, -1]
+
+
+def test_of_equal_texts_the_popular_item_comes_first_and_no_difference_is_outweighed() -> None:
+    made = retriever()
+    texts, ids = ["red shoe", "red shoe", "blue tent"], ["a", "b", "c"]
+    asked = Requests.of([Request(bought("red-shoe"))])
+    plain = Catalogue(made, texts, ids, "plain").score(asked)[0]
+    counted = Catalogue(made, texts, ids, "counted", np.array([0.0, 7.0, 100.0])).score(asked)[0]
+    assert plain[0] == plain[1]
+    assert counted[1] > counted[0]
+    assert np.abs(counted - plain).max() <= 2e-5

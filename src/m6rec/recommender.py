@@ -6,7 +6,7 @@ Shapes: histories are oldest first; lists of answers are best first.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -279,11 +279,13 @@ class M6Rec:
         """
         dataset = _load(data)
         cut = split if isinstance(split, Split) else make_split(dataset, task, split, label=label)
-        kept, self.dataset = self.dataset, dataset
+        # What may be known of the log is its train part, whatever the data set holds beside it.
+        kept, self.dataset = self.dataset, replace(dataset, events=cut.train_events)
         self._opened.clear()
         try:
             if task == "retrieve":
                 return evaluate_retrieval(self._catalogue(None)[0], cut, part)
+            self.dataset = dataset
             return evaluate_ranking(self._ranker(), cut, part)
         finally:
             self.dataset = kept
@@ -327,7 +329,8 @@ class M6Rec:
             task.fill(retriever, self.fingerprint, Path("the task 'retrieve'"))
             _ready(retriever)
         name = "M6-Rec, no training" if task is None else f"M6-Rec, {task.spec.tuning.method}"
-        catalogue = Catalogue(retriever, verbalizer.item_texts(), ids, name)
+        counts = _popularity(self.dataset) if items is None and self.dataset else None
+        catalogue = Catalogue(retriever, verbalizer.item_texts(), ids, name, counts)
         self._opened["retrieve"] = (key, (catalogue, frame["title"].to_list()))
         return catalogue, frame["title"].to_list()
 
@@ -357,8 +360,8 @@ class M6Rec:
         """float32 [B, I]; people with no history get the popular items of the data set."""
         scores = catalogue.score(asked)
         empty = (asked.rows["stop"] == asked.rows["start"]).to_numpy()
-        if empty.any() and own and self._data().events is not None:
-            scores[empty] = _popularity(self._data())
+        if empty.any() and own and (counts := _popularity(self._data())) is not None:
+            scores[empty] = counts / max(float(counts.sum()), 1.0)
         return scores
 
 
@@ -406,16 +409,16 @@ def _own_events(dataset: Dataset, user_id: str) -> tuple[Event, ...]:
     )
 
 
-def _popularity(dataset: Dataset) -> np.ndarray:
-    """Share of all choices that each item of the catalogue has, float32 [I]."""
-    assert dataset.events is not None
+def _popularity(dataset: Dataset) -> np.ndarray | None:
+    """How often each item of the catalogue was chosen, float32 [I]; None without a log."""
+    if dataset.events is None:
+        return None
     chosen = dataset.events.filter(~pl.col("event").is_in(list(SHOWN)))
     counts = chosen.group_by("item_id").len()
     found = dataset.items.select("item_id").join(
         counts, on="item_id", how="left", maintain_order="left"
     )
-    count_I = found["len"].fill_null(0).to_numpy().astype(np.float32)
-    return np.asarray(count_I / max(float(count_I.sum()), 1.0))
+    return found["len"].fill_null(0).to_numpy().astype(np.float32)
 
 
 def _leave_out_seen(scores: np.ndarray, asked: Requests, item_ids: list[str]) -> None:

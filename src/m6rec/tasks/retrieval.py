@@ -24,6 +24,8 @@ from m6rec.tasks.segments import Plan, SegmentTable, below_is_frozen, read
 
 ITEMS_AT_ONCE = 2048
 USERS_AT_ONCE = 512
+TIE_BREAK = 1e-5
+"""Most that popularity adds to a cosine: more than its rounding error, less than any difference."""
 UNTRAINED_RECENCY = -0.693
 """ln ½: without training, each event of the history counts half as much as the next one."""
 
@@ -174,19 +176,31 @@ class Retriever:
 class Catalogue:
     """A retriever over one catalogue: every item's vector is computed once.
 
-    texts and item_ids are in the order of the score columns.
+    texts and item_ids are in the order of the score columns. popularity: how often each item was
+    chosen, float [I]; of items whose text says the same (sizes of one shoe), the one that people
+    choose comes first. It never outweighs a difference in text.
     """
 
     def __init__(
-        self, retriever: Retriever, texts: Sequence[str], item_ids: Sequence[str], name: str
+        self,
+        retriever: Retriever,
+        texts: Sequence[str],
+        item_ids: Sequence[str],
+        name: str,
+        popularity: np.ndarray | None = None,
     ) -> None:
         self.retriever, self.name = retriever, name
         self.item_ids = list(item_ids)
         self.vectors_IK = retriever.encode_items(texts, item_ids)
+        self.tie_break_I = np.zeros(len(self.item_ids), dtype=np.float32)
+        if popularity is not None:
+            most = max(float(popularity.max(initial=0)), 1.0)
+            self.tie_break_I += TIE_BREAK * (popularity / most).astype(np.float32)
 
     def score(self, requests: Requests) -> np.ndarray:
         """Similarity of every request to every item, float32 [B, I]."""
-        return np.asarray(self.retriever.encode_users(requests) @ self.vectors_IK.T)
+        scores_BI = self.retriever.encode_users(requests) @ self.vectors_IK.T
+        return np.asarray(scores_BI + self.tie_break_I)
 
 
 def drop_events(packed: Packed, share: float) -> Packed:
