@@ -48,6 +48,12 @@ def test_a_clicked_impression_is_one_positive_at_the_moment_it_was_shown() -> No
     assert labels.tolist() == [0.0, 1.0, 1.0, 0.0]
 
 
+def test_a_past_click_does_not_answer_for_a_later_impression_of_the_same_request() -> None:
+    rows = [("u", "a", "click", None), ("u", "a", "impression", 5.0), ("u", "b", "impression", 5.0)]
+    where, labels = label_events(worlds.events(rows, request_id=["r", "r", "r"]), LabelRule())
+    assert where.tolist() == [0, 1, 2] and labels.tolist() == [1.0, 0.0, 0.0]
+
+
 def test_the_same_request_id_of_two_users_is_two_requests() -> None:
     rows = [("u", "a", "impression", 1.0), ("v", "a", "click", 1.0)]
     _, labels = label_events(worlds.events(rows, request_id=["r", "r"]), LabelRule())

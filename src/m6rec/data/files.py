@@ -93,7 +93,7 @@ def _csv(path: Path) -> Iterator[Batch]:
         reader = csv.reader(file)
         header = next(reader, [])
         if not _is_unicode("".join(header)):
-            raise DataError(f"{path}: line 1 holds bytes that are not UTF-8; save the file as UTF-8")
+            raise DataError(f"{path}: line 1 has bytes that are not UTF-8; save the file as UTF-8")
         if len(set(header)) != len(header):
             twice = sorted({name for name in header if header.count(name) > 1})
             raise DataError(f"{path}: line 1 names column {twice[0]!r} twice; rename one of them")

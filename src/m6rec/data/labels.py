@@ -87,7 +87,9 @@ def label_events(events: pl.DataFrame, rule: LabelRule) -> tuple[np.ndarray, np.
     """Rows of `events` to judge, int64 [S] ascending, and their labels, float64 [S] of 0 and 1.
 
     By kinds, one sample stands for all events of one user, request and item: the first of them
-    (the moment it was shown), positive if any of them is.
+    (the moment it was shown), positive if any of them is. An event of unknown time is past, so it
+    does not answer for one whose time is known: MIND names the request that an earlier click is
+    told in, and the same item may be shown there again.
     """
     kind = pl.col("event")
     if rule.by_value:
@@ -99,7 +101,12 @@ def label_events(events: pl.DataFrame, rule: LabelRule) -> tuple[np.ndarray, np.
     keys = ["user_id", "item_id", *(["request_id"] if "request_id" in events.columns else [])]
     samples = (
         events.lazy()
-        .select(*keys, yes.cast(pl.Float64).alias("label"), here.alias("here"))
+        .select(
+            *keys,
+            yes.cast(pl.Float64).alias("label"),
+            here.alias("here"),
+            pl.col("timestamp").is_null().alias("past"),
+        )
         .with_row_index("row")
         .filter("here")
         .drop("here")
@@ -109,7 +116,7 @@ def label_events(events: pl.DataFrame, rule: LabelRule) -> tuple[np.ndarray, np.
         alone = samples.filter(pl.col("request_id").is_null()).select("row", "label")
         grouped = (
             samples.filter(pl.col("request_id").is_not_null())
-            .group_by(keys)
+            .group_by(*keys, "past")
             .agg(pl.col("row").min(), pl.col("label").max())
         )
         samples = pl.concat([alone, grouped.select("row", "label")]).sort("row")
