@@ -12,7 +12,13 @@ from m6rec.data.splits import Split
 from m6rec.evaluation.baselines import extras
 from m6rec.evaluation.baselines.din import Batches, DINSettings, fit_din
 from m6rec.evaluation.baselines.din_inputs import Inputs
-from m6rec.evaluation.baselines.sasrec import SASRecSettings, fit_sasrec, known_last, windows
+from m6rec.evaluation.baselines.sasrec import (
+    SASRecSettings,
+    fit_sasrec,
+    known_last,
+    usual_length,
+    windows,
+)
 from m6rec.evaluation.baselines.tuning import by_ndcg
 from m6rec.evaluation.ranking import evaluate_ranking
 from m6rec.evaluation.result import EvaluationError
@@ -125,3 +131,18 @@ def test_a_long_past_is_cut_into_sequences_counted_from_the_newest() -> None:
     codes = windows(users, 2).to_list()
     assert codes[0] != codes[1] == codes[3] != codes[4] == codes[5]
     assert codes[2] not in codes[:2] + codes[3:]
+
+
+def test_the_session_length_fits_four_in_five_users_within_limits() -> None:
+    train = [(f"u{user}", "i0") for user in range(10) for _ in range(5 * user + 5)]
+    assert usual_length(worlds.split(ITEMS, train, test=[])) == 41  # of 5, 10, …, 50
+    assert usual_length(worlds.split(ITEMS, train[:5], test=[])) == 10
+
+
+def test_training_ends_when_its_time_is_up() -> None:
+    pytest.importorskip("rectools", reason=BENCH)
+    data = ordered_world()
+    epochs: list[int] = []
+    settings = SASRecSettings(width=16, max_history=8, max_epochs=9, max_seconds=0.0)
+    fit_sasrec(data, settings, by_ndcg(data), lambda epoch, figure: epochs.append(epoch))
+    assert epochs == [0]

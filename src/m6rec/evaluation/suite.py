@@ -23,7 +23,7 @@ from m6rec.evaluation.retrieval import Part, evaluate_retrieval
 from m6rec.metrics.bootstrap import DEFAULT, Resampling
 
 BUDGET = 300.0
-"""Seconds of tuning per baseline after which no further setting is begun."""
+"""Seconds of tuning per baseline after which no further setting, or epoch of SASRec, is begun."""
 
 Progress = Callable[[str], None]
 
@@ -107,7 +107,7 @@ def run_baseline(
     def report(words: str) -> None:
         progress(f"{baseline.name}: {words}")
 
-    context = Context(options.seed, options.vectors, options.rule, report)
+    context = Context(options.seed, options.budget, options.vectors, options.rule, report)
     build = baseline.maker(split, context)
     tuned, made = _tuned(baseline, build, split, options, report)
     judge = evaluate_ranking if baseline.task == "rank" else evaluate_retrieval

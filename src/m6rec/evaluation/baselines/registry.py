@@ -20,7 +20,7 @@ from m6rec.evaluation.baselines.extras import from_bench
 from m6rec.evaluation.baselines.like_rate import item_rate, like_rate, user_item_rate
 from m6rec.evaluation.baselines.neighbours import co_occurrence, ease, item_knn
 from m6rec.evaluation.baselines.popularity import popularity
-from m6rec.evaluation.baselines.sasrec import SASRecSettings, fit_sasrec
+from m6rec.evaluation.baselines.sasrec import SASRecSettings, fit_sasrec, usual_length
 from m6rec.evaluation.baselines.text_similarity import text_similarity
 from m6rec.evaluation.baselines.tuning import Settings, by_ndcg, grid
 from m6rec.evaluation.result import EvaluationError
@@ -34,10 +34,11 @@ class Context:
     """What a baseline may need beside the split.
 
     vectors: float [I, D] text vectors in catalogue order. rule: what a yes is in a history.
-    report: takes words about the training.
+    report: takes words about the training. budget: seconds that one training may take.
     """
 
     seed: int
+    budget: float
     vectors: np.ndarray | None
     rule: LabelRule | None
     report: Callable[[str], None]
@@ -86,12 +87,17 @@ def _ease(split: Split, context: Context) -> Build:
 def _sasrec(split: Split, context: Context) -> Build:
     from_bench("rectools.models.nn.transformers.sasrec", "SASRec")
     judge = by_ndcg(split, most=2000, seed=context.seed)
+    fixed: dict[str, Any] = {
+        "seed": context.seed,
+        "max_seconds": context.budget,
+        "max_history": usual_length(split),
+    }
 
     def build(**settings: Any) -> Any:
         def epoch(number: int, figure: float) -> None:
             context.report(f"epoch {number + 1}, NDCG@10 on valid {figure:.4f}")
 
-        return fit_sasrec(split, SASRecSettings(seed=context.seed, **settings), judge, epoch)
+        return fit_sasrec(split, SASRecSettings(**fixed, **settings), judge, epoch)
 
     return build
 
@@ -191,7 +197,6 @@ BASELINES: tuple[Baseline, ...] = (
             {"dropout": 0.5},
             {"dropout": 0.5, "learning_rate": 5e-4},
             {"dropout": 0.5, "width": 64},
-            {"dropout": 0.2, "max_history": 50},
         ],
         _sasrec,
     ),

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +33,10 @@ from m6rec.evaluation.retrieval import RetrievalModel
 
 @dataclass(frozen=True)
 class SASRecSettings:
-    """What is tuned. `patience`: epochs without a better valid figure before training stops."""
+    """What is tuned. `patience`: epochs without a better valid figure before training stops.
+
+    max_seconds: no further epoch is begun after them.
+    """
 
     width: int = 128
     blocks: int = 2
@@ -42,6 +47,7 @@ class SASRecSettings:
     max_history: int = 20
     max_epochs: int = 60
     patience: int = 5
+    max_seconds: float = math.inf
     seed: int = 0
 
 
@@ -103,6 +109,7 @@ def fit_sasrec(
         model = _rectools_model(sasrec, settings)
         data = _rectools_data(split, settings.max_history + 1)
         best, kept, waited = -np.inf, {}, 0
+        started = time.perf_counter()
         for epoch in range(settings.max_epochs):
             model.fit_partial(data, min_epochs=1, max_epochs=1)
             figure = judge(_wrapped(model, split, settings))
@@ -110,7 +117,8 @@ def fit_sasrec(
             waited = 0 if figure > best else waited + 1
             if waited == 0:
                 best, kept = figure, copy.deepcopy(model.torch_model.state_dict())
-            if waited >= settings.patience:
+            spent = time.perf_counter() - started
+            if waited >= settings.patience or spent > settings.max_seconds:
                 break
         model.torch_model.load_state_dict(kept)
     return _wrapped(model, split, settings)
@@ -157,6 +165,15 @@ def windows(users: pl.Series, size: int) -> pl.Series:
     newer = pl.int_range(pl.len(), dtype=pl.Int64).reverse().over("user")
     named = pl.DataFrame({"user": users}).select(pl.struct("user", window=newer // size))
     return named.to_series().rank("dense").cast(pl.Int64)
+
+
+def usual_length(split: Split) -> int:
+    """A session length that holds the training events of four in five users, 10 to 50.
+
+    Padding costs as much as events do, so a length that few users reach is mostly wasted.
+    """
+    per_user = split.train_events.group_by("user_id").len()["len"]
+    return int(np.clip(np.quantile(per_user.to_numpy(), 0.8), 10, 50)) if len(per_user) else 10
 
 
 def _wrapped(model: Any, split: Split, settings: SASRecSettings) -> SASRec:
