@@ -20,7 +20,7 @@ import polars as pl
 from m6rec.data.files import LINE, ROW, TEXT_BATCH_ROWS, Batch, Broken, parse_json_line
 from m6rec.data.schema import DataError
 
-JSON_BATCH_ROWS = 50_000
+JSON_BATCH_ROWS = 20_000
 FIELD_LIMIT = 64 * 2**20
 """Characters of one CSV field: a quote that is never closed shall not swallow a whole file."""
 
