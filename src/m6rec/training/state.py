@@ -71,10 +71,12 @@ def load_state(
     settings: Mapping[str, Any],
     parameters: Parameters,
     optimizer: torch.optim.AdamW,
+    kind: type[Progress] = Progress,
 ) -> tuple[Progress, dict[str, Tensor]] | None:
     """Restores a run in place; None when there is nothing to resume.
 
-    Raises CheckpointError when the folder holds a run with other settings.
+    kind: the class of the counters. Raises CheckpointError when the folder holds a run with other
+    settings.
     """
     old = folder.with_name(folder.name + ".old")
     if not folder.exists() and old.exists():
@@ -96,7 +98,7 @@ def load_state(
     tensors, _ = read_tensors(folder / "state.safetensors")
     _restore(tensors, parameters, optimizer)
     best = {name[5:]: tensor for name, tensor in tensors.items() if name.startswith("best.")}
-    return Progress(**body["progress"]), best
+    return kind(**body["progress"]), best
 
 
 def _restore(

@@ -1,0 +1,111 @@
+"""Which documents a step learns from: a function of the seed and the number of the step alone.
+
+So a run that was killed draws the same batches when it goes on, with nothing to remember.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from m6rec.training.batches import ReadPlan
+from m6rec.training.corpus.documents import Corpus, Document
+from m6rec.training.objectives import Asker, Example, Job, Pair, fits, pairs_up
+from m6rec.training.recipe import PretrainRecipe
+
+STEPS_OF_A_POOL = 8
+"""Examples are drawn for so many steps at once, then sorted by length into batches."""
+
+
+class Draws:
+    """Examples and pairs of every step."""
+
+    def __init__(self, corpus: Corpus, asker: Asker, recipe: PretrainRecipe) -> None:
+        self.asker, self.recipe = asker, recipe
+        documents = corpus.train
+        found: dict[Job, list[Document]] = {
+            job: [d for d in documents if fits(job, d)] for job in recipe.jobs
+        }
+        self.of_job = {job: some for job, some in found.items() if some and recipe.jobs[job]}
+        of_kind: defaultdict[str, list[Document]] = defaultdict(list)
+        for document in documents:
+            if pairs_up(document):
+                of_kind[document.kind].append(document)
+        self.of_kind = {kind: of_kind[kind] for kind in recipe.pair_kinds if of_kind[kind]}
+        self._pools: dict[int, tuple[int, list[list[Example]]]] = {}
+
+    def examples(self, step: int, part: int) -> list[Example]:
+        """Examples of a step's micro-batch: about `recipe.tokens` tokens."""
+        pool, within = divmod(step, STEPS_OF_A_POOL)
+        kept = self._pools.get(part)
+        if kept is None or kept[0] != pool:
+            kept = (pool, self._pool(pool, part))
+            self._pools[part] = kept
+        return kept[1][within]
+
+    def pairs(self, step: int) -> list[Pair]:
+        """Pairs of a step."""
+        rng = np.random.default_rng([self.recipe.seed, 1, step])
+        if not self.of_kind:
+            return []
+        weights = np.array([self.recipe.pair_kinds[kind] for kind in self.of_kind])
+        chosen = rng.choice(len(weights), self.recipe.pairs, p=weights / weights.sum())
+        lists = list(self.of_kind.values())
+        return [self.asker.pair(_any(lists[i], rng), rng) for i in chosen]
+
+    def _pool(self, pool: int, part: int) -> list[list[Example]]:
+        plan = self.recipe.plans[part]
+        rng = np.random.default_rng([self.recipe.seed, 0, pool, part])
+        jobs = jobs_under(plan, self.of_job)
+        weights = np.array([self.recipe.jobs[job] for job in jobs])
+        weights = weights / weights.sum()
+        budget = STEPS_OF_A_POOL * self.recipe.tokens
+        drawn: list[Example] = []
+        while sum_of_tokens(drawn) < budget or len(drawn) < STEPS_OF_A_POOL:
+            for index in rng.choice(len(jobs), 32, p=weights):
+                job = jobs[index]
+                drawn.append(self.asker.ask(job, _any(self.of_job[job], rng), rng))
+        drawn.sort(key=lambda example: example.tokens)
+        batches = cut_evenly(drawn, STEPS_OF_A_POOL)
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def jobs_under(plan: ReadPlan, jobs: Sequence[Job] | dict[Job, list[Document]]) -> list[Job]:
+    """Jobs that make sense under a plan; all of them where none would be left."""
+    left = [job for job in jobs if plan != "summary" or job != "infill"]
+    return left or list(jobs)
+
+
+def sum_of_tokens(examples: Sequence[Example]) -> int:
+    """Tokens of all examples."""
+    return sum(example.tokens for example in examples)
+
+
+def cut_evenly(examples: Sequence[Example], parts: int) -> list[list[Example]]:
+    """Consecutive runs with about the same number of tokens; at least one example in each."""
+    ends = np.cumsum([example.tokens for example in examples])
+    edges = np.searchsorted(ends, ends[-1] * np.arange(1, parts) / parts)
+    bounds = [0]
+    for number, edge in enumerate(edges, start=1):
+        latest = len(examples) - (parts - number)
+        bounds.append(int(min(max(edge, bounds[-1] + 1), latest)))
+    bounds.append(len(examples))
+    return [list(examples[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def written_counts(corpus: Corpus, asker: Asker, size: int) -> np.ndarray:
+    """How often the train documents write each id: int64 [size]."""
+    counts: Counter[int] = Counter()
+    for document in corpus.train:
+        for text in dict.fromkeys(document.parts):
+            counts.update(asker.tokenizer.write(text))
+    out = np.zeros(size, dtype=np.int64)
+    for number, count in counts.items():
+        out[number] = count
+    return out
+
+
+def _any(documents: Sequence[Document], rng: np.random.Generator) -> Document:
+    return documents[int(rng.integers(len(documents)))]

@@ -1,0 +1,453 @@
+"""Pretraining: one run that can be killed at any moment and goes on as if it had not been.
+
+Folder of a run: `state` (training/state.py), `checkpoint` (a backbone folder, loadable at any
+time), `log.jsonl` (one line per report), and, where asked for, TensorBoard event files. A file
+named DECAY in it begins the decay of the learning rate, after which the run is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from safetensors.numpy import load_file, save_file
+from torch import Tensor, nn
+
+from m6rec.model.checkpoint import save_backbone
+from m6rec.model.hf import load_start
+from m6rec.model.m6 import M6
+from m6rec.text.tokenizer import Tokenizer
+from m6rec.training import state as run_state
+from m6rec.training.batches import NO_LABEL, ReadPlan, collate_pairs, collate_writing
+from m6rec.training.corpus.documents import Corpus, read_corpus
+from m6rec.training.draws import Draws, written_counts
+from m6rec.training.judge import Judge, to_device
+from m6rec.training.loop import TrainingError
+from m6rec.training.losses import pair_losses, writing_loss
+from m6rec.training.objectives import Asker
+from m6rec.training.recipe import PretrainRecipe
+from m6rec.training.start import ready_to_write
+
+STATE, CHECKPOINT, LOG, DECAY, COUNTS = "state", "checkpoint", "log.jsonl", "DECAY", "written"
+REPORT_STEPS = 20
+SPIKES_IN_A_ROW = 20
+CALM_STEPS = 50
+"""Steps before the guard against loss spikes begins to watch."""
+FORGET = 0.98
+JUDGED = 48
+"""Held-out examples of each job."""
+Check = Callable[[M6, Tokenizer], dict[str, float]]
+
+
+@dataclass
+class PretrainProgress(run_state.Progress):
+    """Counters of a run. level, spread: running mean and variance of the loss of a step.
+
+    decay_from: step at which the decay began (-1: not yet), decay_steps: how long it lasts.
+    """
+
+    tokens: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    level: float = 0.0
+    spread: float = 0.0
+    decay_from: int = -1
+    decay_steps: int = 0
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What a run came to: the checkpoint's folder and the counters."""
+
+    checkpoint: Path
+    progress: PretrainProgress
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often a run looks up, in minutes; check is called with the model then."""
+
+    save: float = 5.0
+    check: float = 10.0
+
+
+def pretrain(
+    recipe: PretrainRecipe,
+    corpus: Path,
+    out: Path,
+    start: str | tuple[M6, Tokenizer] = "minilm-l6",
+    *,
+    minutes: float = 0.0,
+    max_steps: int = 0,
+    resume: bool = True,
+    check: Check | None = None,
+    pace: Pace = Pace(),
+    tensorboard: bool = False,
+    device: str = "cpu",
+    console: Console | None = None,
+) -> Pretrained:
+    """Trains `start` on a corpus folder; writes to `out` and goes on from what lies there.
+
+    minutes: training time after which the run is complete, its decay included (0: until the file
+    DECAY appears in `out`, or for ever). max_steps: stop (and save) at this step (0: none). SIGTERM
+    and SIGINT save and stop. check: more measures, taken every `pace.check` minutes.
+    Raises TrainingError, CorpusError or CheckpointError with what is wrong.
+    """
+    texts = read_corpus(corpus)
+    model, tokenizer = load_start(start) if isinstance(start, str) else start
+    asker = Asker(tokenizer, recipe.infill_share, recipe.span)
+    counts_V = _written(texts, corpus, asker, model.config.vocab_size)
+    model = ready_to_write(model, tokenizer, counts_V, recipe.seed).to(device)
+    out.mkdir(parents=True, exist_ok=True)
+    run = _Run(recipe, texts, asker, model, counts_V, out, console or Console(stderr=True))
+    run.minutes, run.check, run.pace = minutes, check, pace
+    if tensorboard:
+        run.board = _board(out)
+    if resume:
+        run.resume()
+    complete = run.train(max_steps)
+    return Pretrained(out / CHECKPOINT, run.progress, complete)
+
+
+class _Run:
+    """One run: the network, its optimiser, its draws, and where it stands."""
+
+    def __init__(
+        self,
+        recipe: PretrainRecipe,
+        corpus: Corpus,
+        asker: Asker,
+        model: M6,
+        counts_V: np.ndarray,
+        out: Path,
+        console: Console,
+    ) -> None:
+        self.recipe, self.model, self.tokenizer = recipe, model, asker.tokenizer
+        self.out, self.console = out, console
+        self.device = model.read_token.device
+        self.settings = {**recipe.model_dump(mode="json"), "corpus": corpus.fingerprint}
+        self.draws = Draws(corpus, asker, recipe)
+        if not self.draws.of_job:
+            raise TrainingError("no document of the corpus fits any job of the recipe")
+        self.judge = Judge(corpus, asker, list(self.draws.of_job), JUDGED)
+        self.words = _competing(counts_V, self.tokenizer, recipe.rare).to(self.device)
+        self.known = torch.zeros(len(counts_V), dtype=torch.bool)
+        self.known[self.words.cpu()] = True
+        self.parameters = dict(model.named_parameters())
+        self.optimizer = _optimizer(self.parameters, recipe, self.device)
+        self.progress = PretrainProgress()
+        self.minutes, self.pace = 0.0, Pace()
+        self.check: Check | None = None
+        self.board: Any = None
+        self.stop = False
+        self.low = torch.bfloat16 if recipe.bf16 else torch.float32
+        if recipe.compile:
+            for block in model.blocks:
+                block.compile(dynamic=True)
+
+    def resume(self) -> None:
+        """Goes on from the folder's state, if it has one."""
+        found = run_state.load_state(
+            self.out / STATE, self.settings, self.parameters, self.optimizer, PretrainProgress
+        )
+        if found is not None:
+            assert isinstance(found[0], PretrainProgress)
+            self.progress = found[0]
+            self.console.print(f"resuming at step {self.progress.step}")
+
+    def save(self) -> None:
+        """Writes state and checkpoint."""
+        run_state.save_state(
+            self.out / STATE, self.settings, self.progress, self.parameters, {}, self.optimizer
+        )
+        save_backbone(self.model, self.tokenizer, self.out / CHECKPOINT)
+
+    def train(self, max_steps: int) -> bool:
+        """Steps until the run is complete (True), or is told to stop (False)."""
+        progress, report = self.progress, _Report(self)
+        self.model.train()
+        last_save = last_check = time.monotonic()
+        self._measure()
+        with _on_signals(self._stop):
+            while not (complete := self._complete()):
+                if self.stop or (max_steps and progress.step >= max_steps):
+                    break
+                begin = time.monotonic()
+                losses, tokens = self.step()
+                progress.step += 1
+                progress.tokens += tokens
+                progress.seconds += time.monotonic() - begin
+                report.add(losses, tokens, time.monotonic() - begin)
+                self._begin_decay()
+                now = time.monotonic()
+                if now - last_check >= self.pace.check * 60:
+                    self._measure()
+                    last_check = time.monotonic()
+                if now - last_save >= self.pace.save * 60:
+                    self.save()
+                    last_save = time.monotonic()
+        if complete:
+            self._measure()
+        self.save()
+        return complete
+
+    def step(self) -> tuple[dict[str, float], int]:
+        """One optimiser step over all micro-batches; its mean losses and tokens."""
+        self._set_rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        rng = np.random.default_rng([self.recipe.seed, 2, self.progress.step])
+        losses: dict[str, float] = {}
+        tokens = self._write(rng, losses) + self._pair(rng, losses)
+        loss = losses["loss"]
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.clip)
+        if self._spikes(loss, float(norm)):
+            self.progress.skipped += 1
+            self.progress.skipped_in_a_row += 1
+            if self.progress.skipped_in_a_row >= SPIKES_IN_A_ROW:
+                raise TrainingError(
+                    f"{SPIKES_IN_A_ROW} steps in a row were left out for their loss, at step "
+                    f"{self.progress.step} ({loss:.3f}); lower the learning rate"
+                )
+            return losses, tokens
+        self.progress.skipped_in_a_row = 0
+        self.optimizer.step()
+        return losses, tokens
+
+    def _write(self, rng: np.random.Generator, losses: dict[str, float]) -> int:
+        recipe, special = self.recipe, self.tokenizer.special
+        batches = [
+            collate_writing(self.draws.examples(self.progress.step, part), plan, special)
+            for part, plan in enumerate(recipe.plans)
+        ]
+        counts = [self._hide_rare(batch.label_BT) for batch in batches]
+        labels = sum(counts)
+        total = 0.0
+        for batch, count in zip(batches, counts, strict=True):
+            lower = self._lower(rng)
+            moved = to_device(batch, self.device)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bf16):
+                part = writing_loss(self.model, moved, lower, self.words, self.low) / labels
+            part.backward()  # type: ignore[no-untyped-call]
+            mean = part.item() * labels / max(count, 1)
+            losses[batch.plan] = losses.get(batch.plan, 0.0) + mean
+            total += part.item()
+        for plan in set(recipe.plans):
+            losses[plan] /= recipe.plans.count(plan)
+        losses["loss"] = total
+        return sum(batch.tokens for batch in batches)
+
+    def _hide_rare(self, label_BT: Tensor) -> int:
+        """Makes labels that do not compete no labels, in place; how many are left."""
+        label_BT[(label_BT >= 0) & ~self.known[label_BT.clamp(min=0)]] = NO_LABEL
+        return int((label_BT >= 0).sum())
+
+    def _pair(self, rng: np.random.Generator, losses: dict[str, float]) -> int:
+        recipe = self.recipe
+        pairs = self.draws.pairs(self.progress.step) if recipe.pairs else []
+        if not pairs:
+            return 0
+        batch = collate_pairs(pairs, self.tokenizer.special)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bf16):
+            plain, read = pair_losses(self.model, batch, self._lower(rng))
+        loss = recipe.pair_weight * (plain + read) / 2
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses["plain"], losses["read"] = plain.item(), read.item()
+        losses["loss"] += loss.item()
+        return batch.tokens
+
+    def _lower(self, rng: np.random.Generator) -> int:
+        choices = self.recipe.online_layers
+        return self.model.config.layers - choices[int(rng.integers(len(choices)))]
+
+    def _set_rate(self) -> None:
+        scale = rate_scale(self.progress, self.recipe)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.rate * scale
+
+    def _spikes(self, loss: float, norm: float) -> bool:
+        """Whether a step is left out; else its loss joins the running mean."""
+        progress = self.progress
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            return True
+        far = loss - progress.level > self.recipe.spike * math.sqrt(progress.spread) + 0.1
+        if progress.step >= CALM_STEPS and far:
+            return True
+        if progress.step == 0:
+            progress.level = loss
+        keep = min(FORGET, progress.step / (progress.step + 1))
+        away = loss - progress.level
+        progress.level += (1 - keep) * away
+        progress.spread = keep * (progress.spread + (1 - keep) * away * away)
+        return False
+
+    def _begin_decay(self) -> None:
+        progress, share = self.progress, self.recipe.decay_share
+        if progress.decay_from >= 0:
+            return
+        late = self.minutes and progress.seconds >= self.minutes * 60 * (1 - share)
+        if late or (self.out / DECAY).exists():
+            progress.decay_from = progress.step
+            progress.decay_steps = max(1, round(progress.step * share / (1 - share)))
+            self.console.print(f"decay begins: {progress.decay_steps} steps are left")
+
+    def _complete(self) -> bool:
+        progress = self.progress
+        begun = progress.decay_from >= 0
+        return begun and progress.step >= progress.decay_from + progress.decay_steps
+
+    def _measure(self) -> None:
+        """Held-out losses and the caller's own check, to the log."""
+        begin = time.monotonic()
+        random = torch.get_rng_state()
+        entry: dict[str, Any] = {"step": self.progress.step, "tokens": self.progress.tokens}
+        plans: tuple[ReadPlan, ...] = ("full", "summary")
+        for plan in plans:
+            for job, found in self.judge.measure(self.model, plan).items():
+                entry[f"{plan}/{job}"] = round(found.nats_per_token, 4)
+                if plan == "full":
+                    entry[f"{plan}/{job}/byte"] = round(found.nats_per_byte, 4)
+        if self.check is not None:
+            self.model.eval()
+            entry |= {k: round(v, 5) for k, v in self.check(self.model, self.tokenizer).items()}
+            self.model.train()
+        torch.set_rng_state(random)
+        self.log("held out", entry)
+        shown = "  ".join(
+            f"{key} {value:.3f}" for key, value in entry.items() if isinstance(value, float)
+        )
+        took = time.monotonic() - begin
+        self.console.print(
+            f"held out at step {self.progress.step}: {shown} ({took:.0f} s)", soft_wrap=True
+        )
+
+    def log(self, kind: str, entry: dict[str, Any]) -> None:
+        """One line of log.jsonl, and TensorBoard's scalars."""
+        with (self.out / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, "time": round(time.time()), **entry}) + "\n")
+        if self.board is not None:
+            for name, value in entry.items():
+                if isinstance(value, float):
+                    self.board.add_scalar(f"{kind}/{name}", value, self.progress.step)
+            self.board.flush()
+
+    def _stop(self) -> None:
+        self.stop = True
+
+
+class _Report:
+    """Means over REPORT_STEPS steps: losses, tokens per second, time left."""
+
+    def __init__(self, run: _Run) -> None:
+        self.run = run
+        self.sums: dict[str, float] = {}
+        self.steps = self.tokens = 0
+        self.seconds = 0.0
+
+    def add(self, losses: dict[str, float], tokens: int, seconds: float) -> None:
+        """Takes in a step; prints and logs when it is time."""
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.steps, self.tokens = self.steps + 1, self.tokens + tokens
+        self.seconds += seconds
+        if self.run.progress.step % REPORT_STEPS == 0:
+            self._tell()
+            self.sums, self.steps, self.tokens, self.seconds = {}, 0, 0, 0.0
+
+    def _tell(self) -> None:
+        run, progress = self.run, self.run.progress
+        means = {name: value / self.steps for name, value in self.sums.items()}
+        speed = self.tokens / max(self.seconds, 1e-9)
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+        left = ""
+        if progress.decay_from >= 0:
+            steps = progress.decay_from + progress.decay_steps - progress.step
+            left = f", {steps * self.seconds / self.steps / 60:.0f} min left"
+        elif run.minutes:
+            left = f", {max(run.minutes - progress.seconds / 60, 0):.0f} min left"
+        run.console.print(
+            f"step {progress.step}: {shown}  {speed:.0f} tokens/s, "
+            f"{progress.tokens / 1e6:.2f} M tokens{left}"
+            + (f", {progress.skipped} left out" if progress.skipped else ""),
+            soft_wrap=True,
+        )
+        rate = rate_scale(progress, run.recipe)
+        run.log("train", {"step": progress.step, **means, "tokens_per_s": speed, "rate": rate})
+
+
+def rate_scale(progress: PretrainProgress, recipe: PretrainRecipe) -> float:
+    """Share of the peak rate: warm-up, stable, then 1 - √t down to `final_rate` (2405.18392)."""
+    if progress.decay_from >= 0:
+        done = (progress.step - progress.decay_from) / progress.decay_steps
+        return recipe.final_rate + (1 - recipe.final_rate) * (1 - math.sqrt(min(done, 1.0)))
+    return min(1.0, (progress.step + 1) / (recipe.warmup + 1))
+
+
+def _optimizer(
+    parameters: dict[str, nn.Parameter], recipe: PretrainRecipe, device: torch.device
+) -> torch.optim.AdamW:
+    """AdamW; weight decay for matrices only, not for embeddings."""
+    matrices = [p for n, p in parameters.items() if p.ndim > 1 and "blocks." in n]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in parameters.values() if id(p) not in chosen]
+    groups = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.98), fused=True)
+
+
+def _competing(counts_V: np.ndarray, tokenizer: Tokenizer, rare: int) -> Tensor:
+    """Ids that are labels: what the corpus writes often enough, markers, bytes, [EOS], [MASK]."""
+    special = tokenizer.special
+    always = [special.eos, special.mask, *tokenizer.marker_ids]
+    return torch.from_numpy(np.union1d(np.flatnonzero(counts_V >= rare), always))
+
+
+def _written(corpus: Corpus, folder: Path, asker: Asker, size: int) -> np.ndarray:
+    """`written_counts`, kept beside the corpus for the next run."""
+    path = folder / f"{COUNTS}.{corpus.fingerprint}.{size}.safetensors"
+    if path.is_file():
+        return load_file(path)["counts"]
+    counts_V = written_counts(corpus, asker, size)
+    save_file({"counts": counts_V}, path)
+    return counts_V
+
+
+@contextmanager
+def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT call `stop` while the block runs (in the main thread only)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop()
+
+    old = {s: signal.signal(s, handle) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _board(out: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise TrainingError("TensorBoard logs need the extra: pip install 'm6rec[train]'") from None
+    return SummaryWriter(os.fspath(out / "board"))

@@ -1,0 +1,93 @@
+"""What a pretraining run is told; a function per size gives a whole recipe."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from m6rec.config import Settings
+from m6rec.training.batches import ReadPlan
+from m6rec.training.corpus.documents import Kind
+from m6rec.training.objectives import JOBS, Job
+
+PAIR_KINDS: dict[Kind, float] = {
+    "behaviour": 0.6,
+    "item": 0.2,
+    "review": 0.12,
+    "explanation": 0.08,
+}
+
+
+class PretrainRecipe(Settings):
+    """Objectives, mix and schedule.
+
+    plans: one micro-batch of about `tokens` tokens each, in every step. jobs: how often each job is
+    drawn (infilling is left out under "summary", which hides the words around a gap). pairs: user
+    and item pairs of a step, `pair_kinds` their mix by kind of document, `pair_weight` their share
+    in the loss. online_layers: L - L', one drawn for each micro-batch. rate: peak learning rate
+    after `warmup` steps; it stays until the decay begins, which lasts `decay_share` of the steps
+    before it and ends at `final_rate` of the peak. rare: wordpieces that the corpus writes fewer
+    times than this are no labels and compete in no softmax. spike: a step whose loss lies so many
+    deviations above the running mean is left out.
+    """
+
+    name: str = "m6-small"
+    plans: tuple[ReadPlan, ...] = ("full", "late", "full", "summary")
+    tokens: int = Field(default=2048, ge=16)
+    jobs: dict[Job, float]
+    pairs: int = Field(default=48, ge=0)
+    pair_kinds: dict[Kind, float] = PAIR_KINDS
+    pair_weight: float = Field(default=0.3, ge=0)
+    online_layers: tuple[int, ...] = (1, 2)
+    infill_share: float = Field(default=0.3, gt=0, lt=1)
+    span: float = Field(default=3.0, gt=0)
+    rate: float = Field(default=5e-4, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    warmup: int = Field(default=100, ge=0)
+    decay_share: float = Field(default=0.15, gt=0, le=1)
+    final_rate: float = Field(default=0.02, ge=0, le=1)
+    clip: float = Field(default=1.0, gt=0)
+    spike: float = Field(default=6.0, gt=0)
+    rare: int = Field(default=3, ge=1)
+    bf16: bool = True
+    compile: bool = False
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _has_jobs(self) -> Self:
+        if not self.jobs or min(self.jobs.values()) < 0 or sum(self.jobs.values()) == 0:
+            raise ValueError(f"jobs must have weights of which one is above 0: {', '.join(JOBS)}")
+        return self
+
+
+SHOP_JOBS: dict[Job, float] = {
+    "infill": 0.15,
+    "describe": 0.15,
+    "title": 0.07,
+    "name": 0.06,
+    "review": 0.12,
+    "headline": 0.06,
+    "reply": 0.15,
+    "explain": 0.07,
+    "next": 0.17,
+}
+
+
+def m6_small() -> PretrainRecipe:
+    """22 million parameters on two cores: MiniLM-L6's shape."""
+    return PretrainRecipe(jobs=SHOP_JOBS)
+
+
+def m6_base() -> PretrainRecipe:
+    """About 100 million parameters on one GPU: BERT-base's shape."""
+    return PretrainRecipe(
+        name="m6-base",
+        jobs=SHOP_JOBS,
+        tokens=32768,
+        pairs=512,
+        rate=3e-4,
+        warmup=500,
+        online_layers=(1, 2, 3),
+        compile=True,
+    )
