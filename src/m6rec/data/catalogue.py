@@ -59,4 +59,6 @@ def _frame(items: Items) -> pl.DataFrame:
             )
     if isinstance(rows[0], str):
         return pl.DataFrame({"item_id": rows, "title": rows})
-    return pl.from_dicts([row for row in rows if isinstance(row, Mapping)], infer_schema_length=None)
+    return pl.from_dicts(
+        [row for row in rows if isinstance(row, Mapping)], infer_schema_length=None
+    )
