@@ -26,6 +26,8 @@ HISTORY_SCHEMA = {
     "value": pl.Float64,
 }
 
+REMEMBERED = 1 << 20
+
 
 @dataclass(slots=True)
 class Count:
@@ -49,8 +51,7 @@ class Waiting:
     number: int
     user_id: str = field(compare=False)
     item_id: str = field(compare=False)
-    kind: str = field(compare=False)
-    value: float | None = field(compare=False)
+    event: Event = field(compare=False)
     request_id: str | None = field(compare=False)
 
 
@@ -58,6 +59,7 @@ class FeatureState:
     """Counts that grow with the log; asked at a moment, it has seen what lies strictly before.
 
     Memory grows with users, items, and the pairs of user and item or part of an item that occur.
+    Of the judgements within one request (see `past.read`) the newest REMEMBERED are remembered.
     A moment before one already asked about sees what that one saw: nothing is ever taken back.
     """
 
@@ -73,7 +75,7 @@ class FeatureState:
         self._part: defaultdict[tuple[str, str, int], Count] = defaultdict(Count)
         self._pair: dict[tuple[str, str], tuple[int, float]] = {}
         self._items_with: list[int] = [0, 0]
-        self._told: set[tuple[str, str, str, bool]] = set()
+        self._told: dict[tuple[str, str, str, bool], None] = {}
 
     def update(self, user_id: str, event: Event, request_id: str | None = None) -> None:
         """Takes in one event with an item and a time (seconds), in any order.
@@ -85,16 +87,8 @@ class FeatureState:
                 f"cross features count events with an item_id and a timestamp; got {event!r}"
             )
         self._arrived += 1
-        waiting = Waiting(
-            event.timestamp,
-            self._arrived,
-            user_id,
-            event.item_id,
-            event.event,
-            event.value,
-            request_id,
-        )
-        heapq.heappush(self._waiting, waiting)
+        place = (event.timestamp, self._arrived)
+        heapq.heappush(self._waiting, Waiting(*place, user_id, event.item_id, event, request_id))
 
     def table(self, request: Request) -> FeatureTable:
         """Features of the request's candidates at its timestamp."""
@@ -121,21 +115,26 @@ class FeatureState:
             times = int(self._item[item].acted)
             self._items_with.extend([0] * (times + 2 - len(self._items_with)))
             self._items_with[times] += 1
-            count, _ = self._pair.get((user, item), (0, 0.0))
-            self._pair[user, item] = (count + 1, event.timestamp)
+            count, last = self._pair.get((user, item), (0, event.timestamp))
+            self._pair[user, item] = (count + 1, max(last, event.timestamp))
 
-    def _added(self, event: Waiting) -> Count:
+    def _added(self, waiting: Waiting) -> Count:
         """What an event adds; of one request, an item is judged once."""
-        acted, judged, positive = read_one(event.kind, event.value, self.rule)
-        if self.rule.event is None and event.request_id is not None:
-            key = (event.user_id, event.item_id, event.request_id)
-            judged = judged and (*key, False) not in self._told
-            positive = positive and (*key, True) not in self._told
-            if judged:
-                self._told.add((*key, False))
-            if positive:
-                self._told.add((*key, True))
+        acted, judged, positive = read_one(waiting.event.event, waiting.event.value, self.rule)
+        if self.rule.event is None and waiting.request_id is not None:
+            key = (waiting.user_id, waiting.item_id, waiting.request_id)
+            judged = judged and self._first((*key, False))
+            positive = positive and self._first((*key, True))
         return Count(float(acted), float(judged), float(positive))
+
+    def _first(self, judgement: tuple[str, str, str, bool]) -> bool:
+        """Whether it has not been told before; the oldest are forgotten."""
+        if judgement in self._told:
+            return False
+        self._told[judgement] = None
+        if len(self._told) > REMEMBERED:
+            del self._told[next(iter(self._told))]
+        return True
 
     def _parts(self, item_id: str, column: str) -> list[int]:
         code = self._catalogue.items.get(item_id)
@@ -147,9 +146,8 @@ class FeatureState:
         ids = [candidate.item_id for candidate in request.candidates]
         asked = Questions(
             request=np.zeros(len(ids), dtype=np.int64),
-            user=np.full(len(ids), -1),
-            item=self._catalogue.items.of(ids),
             now=np.full(len(ids), now),
+            ids=pl.Series(ids, dtype=pl.String),
             texts=[candidate.text for candidate in request.candidates],
         )
         pool = pl.DataFrame(

@@ -15,7 +15,7 @@ from m6rec.text.phrases import COUNTS, PERCENTILES, RECENCY
 from m6rec.text.sandbox import Compiled
 from m6rec.text.templates import Templates
 
-SHARES = ("item_rate", "user_rate", "expected", "cross_rate")
+SHARES = ("item_rate", "user_rate", "recent_rate", "expected", "cross_rate")
 STEPS = 20
 """Shares are told in steps of 1/20."""
 BOUNDS = {

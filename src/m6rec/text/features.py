@@ -19,7 +19,7 @@ from m6rec.text.past import PartSums, Past, YesNo, read
 from m6rec.text.tally import Codes, Sums
 from m6rec.text.templates import Templates
 
-__all__ = ["CrossFeatures", "YesNo", "build_features"]
+__all__ = ["CrossFeatures", "YesNo"]
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,9 @@ class CrossFeatures:
         self, events: pl.DataFrame | None, items: pl.DataFrame, rule: YesNo, templates: Templates
     ) -> None:
         timed = in_time(events) if events is not None else None
-        others = None if timed is None else timed["item_id"]
         self.rule, self.words = rule, FeatureWords(templates)
         self._recent = int(templates.option("recent"))
+        others = None if timed is None else timed["item_id"]
         self._catalogue = Catalogue.read(items, templates.option("cross"), others)
         self._users = Codes([] if timed is None else timed["user_id"])
         self._log = None if timed is None else self._read_log(timed)
@@ -50,18 +50,15 @@ class CrossFeatures:
         pool, rows: as in `Requests` (the events of histories; user_id, timestamp, start, stop and
         the lists item_ids and texts).
         """
-        asked = self._questions(rows)
-        place = np.zeros(len(asked), dtype=np.int64)
-        covered = np.zeros(len(asked), dtype=bool)
-        if self._log is not None:
-            place = self._log.place(asked.now)
-            covered = self._log.knows(asked.user, place)
-        counts = count_histories(
-            asked, pool, rows, self._catalogue, self.rule, self._recent, covered
-        )
-        if self._log is not None:
-            counts = _over_log(self._log, asked, place, covered, counts)
-        return rates(counts)
+        asked = _questions(rows)
+        own = (pool, rows, self._catalogue, self.rule, self._recent)
+        if self._log is None:
+            return rates(count_histories(asked, *own, skip=np.zeros(len(asked), dtype=bool)))
+        user = self._users.of(rows["user_id"])[asked.request]
+        item = self._catalogue.items.of(asked.ids)
+        covered = self._log.knows(user, self._log.place(asked.now))
+        counts = count_histories(asked, *own, skip=covered)
+        return rates(_over_log(self._log, user, item, asked.now, counts))
 
     def sentences(self, pool: pl.DataFrame, rows: pl.DataFrame) -> list[list[str]]:
         """The features of every candidate in words."""
@@ -73,29 +70,13 @@ class CrossFeatures:
         added = read(timed, self.rule)
         return Past(user, item, timed["timestamp"].to_numpy(), added, self._catalogue.columns)
 
-    def _questions(self, rows: pl.DataFrame) -> Questions:
-        request = np.repeat(np.arange(rows.height), rows["item_ids"].list.len().to_numpy())
-        asked = rows.filter(pl.col("item_ids").list.len() > 0)
-        now = rows["timestamp"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        return Questions(
-            request,
-            self._users.of(rows["user_id"])[request],
-            self._catalogue.items.of(asked["item_ids"].explode()),
-            now[request],
-            asked["texts"].explode().to_list(),
-        )
 
-
-def build_features(
-    events: pl.DataFrame | None,
-    items: pl.DataFrame,
-    pool: pl.DataFrame,
-    rows: pl.DataFrame,
-    rule: YesNo,
-    templates: Templates,
-) -> list[list[str]]:
-    """Sentences of every candidate of every request, flattened in order; see CrossFeatures."""
-    return CrossFeatures(events, items, rule, templates).sentences(pool, rows)
+def _questions(rows: pl.DataFrame) -> Questions:
+    request = np.repeat(np.arange(rows.height), rows["item_ids"].list.len().to_numpy())
+    asked = rows.filter(pl.col("item_ids").list.len() > 0)
+    now = rows["timestamp"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    ids, texts = asked["item_ids"].explode(), asked["texts"].explode()
+    return Questions(request, now[request], ids, texts.to_list())
 
 
 def in_time(events: pl.DataFrame) -> pl.DataFrame:
@@ -121,24 +102,26 @@ def in_time(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _over_log(
-    past: Past, asked: Questions, place: np.ndarray, covered: np.ndarray, own: Counts
+    past: Past, user: np.ndarray, item: np.ndarray, now: np.ndarray, own: Counts
 ) -> Counts:
-    """What the log says at each place, and what the histories say of users it does not know yet."""
-    count, last = past.of_pair(asked.user, asked.item, place)
+    """What the log says before each moment, and the histories of users it does not know yet."""
+    place = past.place(now)
+    covered = past.knows(user, place)
+    count, last = past.of_pair(user, item, place)
     parts = {
         column: PartSums.choose(
-            covered, past.of_parts(column, asked.user, asked.item, place), own.parts[column]
+            covered, past.of_parts(column, user, item, place), own.parts[column]
         )
         for column in own.parts
     }
     return replace(
         own,
-        known=~np.isnan(asked.now),
+        known=~np.isnan(now),
         everybody=past.everybody(place),
-        item=past.of_item(asked.item, place),
-        percentile=past.percentile(asked.item, place),
-        user=Sums.choose(covered, past.of_user(asked.user, place), own.user),
+        item=past.of_item(item, place),
+        percentile=past.percentile(item, place),
+        user=Sums.choose(covered, past.of_user(user, place), own.user),
         own=np.where(covered, count, own.own),
-        own_seconds=np.where(covered, asked.now - last, own.own_seconds),
+        own_seconds=np.where(covered, now - last, own.own_seconds),
         parts=parts,
     )

@@ -19,15 +19,13 @@ from m6rec.text.tally import Codes, Parts, Sums
 
 @dataclass(frozen=True)
 class Questions:
-    """Candidates of all requests, N: the row of their request, its user and time, their item.
-
-    A user or an item that neither log nor catalogue knows is -1; now is nan where not known.
+    """Candidates of all requests, N: the row of their request and its time (nan: not known), their
+    id and text.
     """
 
     request: np.ndarray
-    user: np.ndarray
-    item: np.ndarray
     now: np.ndarray
+    ids: pl.Series
     texts: Sequence[str | None]
 
     def __len__(self) -> int:
@@ -36,7 +34,10 @@ class Questions:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Items as codes, and their parts in every column that cross features look at."""
+    """Items as codes, and their parts in every column that cross features look at.
+
+    Items that only the log names have codes too, and no parts.
+    """
 
     items: Codes
     columns: dict[str, Parts]
@@ -45,11 +46,20 @@ class Catalogue:
     def read(
         cls, items: pl.DataFrame, columns: Sequence[str], others: pl.Series | None = None
     ) -> Catalogue:
-        """others: ids that the log may name beside those of `items`."""
+        """others: ids that the log names."""
         known = items["item_id"].cast(pl.String)
         codes = Codes(known if others is None else pl.concat([known, others]))
         there = [column for column in columns if column in items.columns]
-        return cls(codes, {column: Parts(items[column], len(codes)) for column in there})
+        return cls(codes, {column: Parts(items[column]) for column in there})
+
+    def together(self, asked: pl.Series, pool: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of two columns of ids; those known to neither catalogue nor log come after."""
+        ids = pl.concat([asked, pool])
+        code = self.items.of(ids)
+        strange = ids.filter(pl.Series(code < 0))
+        after = Codes(strange.drop_nulls()).of(strange)
+        code[code < 0] = np.where(after < 0, -1, len(self.items) + after)
+        return code[: len(asked)], code[len(asked) :]
 
 
 def count_histories(
@@ -70,9 +80,10 @@ def count_histories(
     start, stop = rows["start"].to_numpy(), rows["stop"].to_numpy()
     bare = np.ones(rows.height, dtype=bool)
     bare[asked.request[skip]] = False
-    past = _as_past(pool, added, start, np.where(bare, stop, start), catalogue)
+    item, pool_item = catalogue.together(asked.ids, pool["item_id"])
+    past = _as_past(pool, pool_item, added, start, np.where(bare, stop, start), catalogue)
     end = np.full(len(asked), len(past))
-    own, last = past.of_pair(asked.request, asked.item, end)
+    own, last = past.of_pair(asked.request, item, end)
     return Counts(
         known=np.zeros(len(asked), dtype=bool),
         everybody=Sums.zeros(len(asked)),
@@ -82,8 +93,7 @@ def count_histories(
         own=own,
         own_seconds=asked.now - last,
         parts={
-            column: past.of_parts(column, asked.request, asked.item, end)
-            for column in catalogue.columns
+            column: past.of_parts(column, asked.request, item, end) for column in catalogue.columns
         },
         recent=recent_judgements(added, start, stop, recent, asked.request),
         shared=shared_names(asked, pool, added, start, stop),
@@ -91,7 +101,12 @@ def count_histories(
 
 
 def _as_past(
-    pool: pl.DataFrame, added: Sums, start: np.ndarray, stop: np.ndarray, catalogue: Catalogue
+    pool: pl.DataFrame,
+    item: np.ndarray,
+    added: Sums,
+    start: np.ndarray,
+    stop: np.ndarray,
+    catalogue: Catalogue,
 ) -> Past:
     """Each request's history as the past of a user of its own."""
     length = stop - start
@@ -99,7 +114,6 @@ def _as_past(
     within = np.arange(len(request)) - np.repeat(np.cumsum(length) - length, length)
     row = np.repeat(start, length) + within
     time = pool["timestamp"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    item = catalogue.items.of(pool["item_id"])
     return Past(request, item[row], time[row], added[row], catalogue.columns)
 
 

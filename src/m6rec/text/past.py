@@ -5,6 +5,7 @@ Legend: E events in order of time, N questions, M (question, part of its item) p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -40,7 +41,7 @@ def read(events: pl.DataFrame, rule: YesNo) -> Sums:
     """
     kind, value = pl.col("event"), pl.col("value")
     if rule.event is not None:
-        judged = (kind == rule.event) & value.is_not_null()
+        judged = (kind == rule.event) & value.cast(pl.Float64).is_finite()
         positive = judged & (value >= rule.threshold)
     else:
         judged = kind.is_in(list(rule.positive | rule.negative))
@@ -61,7 +62,7 @@ def read(events: pl.DataFrame, rule: YesNo) -> Sums:
 def read_one(kind: str, value: float | None, rule: YesNo) -> tuple[bool, bool, bool]:
     """`read` for one event: acted, judged, positive."""
     if rule.event is not None and rule.threshold is not None:
-        judged = kind == rule.event and value is not None
+        judged = kind == rule.event and value is not None and math.isfinite(value)
         positive = judged and value is not None and value >= rule.threshold
     else:
         judged = kind in rule.positive or kind in rule.negative

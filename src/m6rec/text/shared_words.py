@@ -20,6 +20,10 @@ COMMON = frozenset(
 """Capitalised in so many titles that to share one says nothing."""
 
 
+LONGEST = 1000
+"""Characters of a text that are read."""
+
+
 @lru_cache(1 << 16)
 def names(text: str) -> tuple[frozenset[str], frozenset[str]]:
     """Capitalised words, and pairs of them that stand side by side, in lower case.
@@ -45,10 +49,10 @@ def names(text: str) -> tuple[frozenset[str], frozenset[str]]:
 
 def shared(text: str, others: Iterable[str]) -> int:
     """2 where a text shares a pair of names with any of the others, 1 for a word, 0 for none."""
-    words, pairs = names(text)
+    words, pairs = names(text[:LONGEST])
     best = 0
     for other in others:
-        other_words, other_pairs = names(other)
+        other_words, other_pairs = names(other[:LONGEST])
         if pairs & other_pairs:
             return 2
         if words & other_words:

@@ -80,10 +80,8 @@ class Parts:
     Those of item i are part[start[i] : start[i + 1]], each once.
     """
 
-    def __init__(self, column: pl.Series, items: int) -> None:
-        """items: how many there are; those beyond the column have no parts."""
+    def __init__(self, column: pl.Series) -> None:
         names = [list(dict.fromkeys(parts(value))) for value in column.to_list()]
-        names.extend([] for _ in range(items - len(names)))
         flat = [name for row in names for name in row]
         codes = Codes(flat)
         self.count = len(codes)
@@ -91,14 +89,15 @@ class Parts:
         self.start = np.cumsum([0, *(len(row) for row in names)])
 
     def explode(self, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(row of `item`, code of its part), int64 [M] each, rows ascending; item -1 has none."""
-        if len(self.start) == 1:
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        known = np.maximum(item, 0)
-        count = np.where(item >= 0, np.diff(self.start)[known], 0)
-        row = np.repeat(np.arange(len(item)), count)
-        within = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-        return row, self.part[np.repeat(self.start[known], count) + within]
+        """(row of `item`, code of its part), int64 [M] each, rows ascending.
+
+        Items outside the column, such as -1, have none.
+        """
+        inside = np.flatnonzero((item >= 0) & (item < len(self.start) - 1))
+        first = self.start[item[inside]]
+        count = self.start[item[inside] + 1] - first
+        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        return np.repeat(inside, count), self.part[np.repeat(first, count) + within]
 
 
 class Tally:
