@@ -48,8 +48,10 @@ def test_check_of_good_data_is_zero_and_of_bad_data_is_one(world: Path, tmp_path
     assert run("check", str(world / "data")).exit_code == 0
     rows = pl.read_parquet(world / "data" / "events.parquet").head(3)
     rows.with_columns(item_id=pl.Series(["", "", "red-shoe"])).write_csv(tmp_path / "events.csv")
-    result = run("check", str(tmp_path), "--json", str(tmp_path / "report.json"))
+    more = ["--json", str(tmp_path / "report.json"), "--rejects", str(tmp_path / "bad")]
+    result = run("check", str(tmp_path), *more)
     assert result.exit_code == 1
+    assert len((tmp_path / "bad" / "events.rejects.jsonl").read_text().splitlines()) == 2
     assert "item_id" in result.output
     assert json.loads((tmp_path / "report.json").read_text())["errors"] == 2
 

@@ -16,14 +16,15 @@ from m6rec.data.reporttext import as_text
 def check(
     data: Annotated[Path, typer.Argument(help="Folder with the canonical tables.")],
     rejects: Annotated[
-        Path | None, typer.Option("--rejects", help="Write unusable rows to this folder.")
-    ] = None,
+        Path, typer.Option("--rejects", help="Folder for unusable rows, if there are any.")
+    ] = Path("rejects"),
     examples: Annotated[int, typer.Option(help="Rows shown of each kind of problem.", min=1)] = 5,
     json: Json = None,
 ) -> None:
-    """Look at every row of a data set. Exit code 0: usable, 1: errors, 2: a file can not be read.
+    """Look at every row of a data set. Exit code 0: usable, 1: bad rows, 2: a file can not be used.
 
-    Nothing is changed; rows with errors are what the other verbs leave out.
+    The data stay as they are; bad rows are what the other verbs leave out, and each is written to
+    TABLE.rejects.jsonl with what is wrong with it.
     """
     with err.status("reading") as status:
         report = checking.check(
