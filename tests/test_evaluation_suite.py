@@ -87,7 +87,7 @@ def test_the_chosen_settings_are_the_best_trial_on_valid() -> None:
     (result,) = run_suite(shop(), ["item-knn"], SuiteOptions(resampling=FEW)).results
     assert result.made is not None
     figures = {tuple(sorted(chosen.items())): figure for chosen, figure in result.made.trials}
-    assert len(figures) == result.made.choices == 24
+    assert len(figures) == result.made.choices == 32
     assert figures[tuple(sorted(result.made.settings.items()))] == max(figures.values())
     assert result.made.judged_by == "NDCG@10 on valid"
 
@@ -96,7 +96,7 @@ def test_without_tuning_the_default_settings_are_taken_and_nothing_is_judged() -
     (result,) = run_baselines(shop(), ["ease"], tune=False)
     assert result.made is not None
     assert result.made.trials == ()
-    assert result.made.settings == {"itself": False, "decay": 0.8, "ridge": 100.0}
+    assert result.made.settings == {"ridge": 500.0, "itself": False, "decay": 0.8}
 
 
 def test_baselines_of_one_split_can_be_compared() -> None:

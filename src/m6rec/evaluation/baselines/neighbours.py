@@ -130,17 +130,27 @@ def item_knn(
     return _model("ItemKNN", similarity_II, counted, decay)
 
 
+def ridge_inverse(counted: CoOccurrence, ridge: float) -> np.ndarray:
+    """(XᵀX + ridge I)⁻¹, float64 [I, I]: the part of EASE that takes the time."""
+    gram_II = counted.counts.astype(np.float64)
+    gram_II[np.diag_indices_from(gram_II)] += ridge
+    return np.linalg.inv(gram_II)
+
+
 def ease(
-    counted: CoOccurrence, ridge: float = 100.0, itself: bool = False, decay: float = 1.0
+    counted: CoOccurrence,
+    ridge: float = 100.0,
+    itself: bool = False,
+    decay: float = 1.0,
+    inverse_II: np.ndarray | None = None,
 ) -> ItemToItem:
     """EASE, the linear autoencoder in closed form: B = -P / diag(P), P = (XᵀX + ridge I)⁻¹.
 
     `itself` drops the constraint that an item may not recommend itself (plain ridge regression,
-    B = I - ridge P). Source: Steck, Embarrassingly Shallow Autoencoders (WWW 2019).
+    B = I - ridge P). inverse_II: P, where `ridge_inverse` was called before.
+    Source: Steck, Embarrassingly Shallow Autoencoders (WWW 2019).
     """
-    gram_II = counted.counts.astype(np.float64)
-    gram_II[np.diag_indices_from(gram_II)] += ridge
-    inverse_II = np.linalg.inv(gram_II)
+    inverse_II = ridge_inverse(counted, ridge) if inverse_II is None else inverse_II
     if itself:
         weights_II = np.eye(len(inverse_II)) - ridge * inverse_II
     else:

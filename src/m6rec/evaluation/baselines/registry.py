@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from m6rec.data.splits import Split
 from m6rec.evaluation.baselines.din import DINSettings, fit_din
 from m6rec.evaluation.baselines.extras import from_bench
 from m6rec.evaluation.baselines.like_rate import item_rate, like_rate, user_item_rate
-from m6rec.evaluation.baselines.neighbours import co_occurrence, ease, item_knn
+from m6rec.evaluation.baselines.neighbours import co_occurrence, ease, item_knn, ridge_inverse
 from m6rec.evaluation.baselines.popularity import popularity
 from m6rec.evaluation.baselines.sasrec import SASRecSettings, fit_sasrec, usual_length
 from m6rec.evaluation.baselines.text_similarity import text_similarity
@@ -81,7 +82,12 @@ def _item_knn(split: Split, context: Context) -> Build:
 
 def _ease(split: Split, context: Context) -> Build:
     counted = co_occurrence(split)
-    return lambda **settings: ease(counted, **settings)
+    inverse_of = lru_cache(maxsize=1)(partial(ridge_inverse, counted))
+
+    def build(ridge: float, **settings: Any) -> Any:
+        return ease(counted, ridge, inverse_II=inverse_of(ridge), **settings)
+
+    return build
 
 
 def _sasrec(split: Split, context: Context) -> Build:
@@ -178,14 +184,19 @@ BASELINES: tuple[Baseline, ...] = (
         "item-knn",
         "retrieve",
         "what the same people bought",
-        grid(itself=(False, True), decay=(0.8, 0.4, 0.2), shrink=(10.0, 0.0), neighbours=(100, 20)),
+        grid(
+            shrink=(10.0, 50.0),
+            neighbours=(100, 300),
+            itself=(False, True),
+            decay=(0.8, 0.4, 0.2, 1.0),
+        ),
         _item_knn,
     ),
     Baseline(
         "ease",
         "retrieve",
         "a linear autoencoder over items",
-        grid(itself=(False, True), decay=(0.8, 0.4, 0.2), ridge=(100.0, 10.0, 500.0)),
+        grid(ridge=(500.0, 100.0, 2000.0), itself=(False, True), decay=(0.8, 0.4, 0.2, 1.0)),
         _ease,
     ),
     Baseline(
