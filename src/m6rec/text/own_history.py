@@ -55,7 +55,7 @@ class Catalogue:
     def together(self, asked: pl.Series, pool: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Codes of two columns of ids; those known to neither catalogue nor log come after."""
         ids = pl.concat([asked, pool])
-        code = self.items.of(ids)
+        code = self.items.of(ids).copy()  # polars may lend its own memory, read-only
         strange = ids.filter(pl.Series(code < 0))
         after = Codes(strange.drop_nulls()).of(strange)
         code[code < 0] = np.where(after < 0, -1, len(self.items) + after)
