@@ -1,0 +1,139 @@
+"""The tree of the README: one line per file, taken from the files themselves.
+
+`python tools/tree.py` puts it between the README's markers; `--check` only says whether it is as it
+should be (exit code 1 if not). A Python file is described by the first sentence of its docstring, a
+TOML file by its first comment or its name, a room by ROOMS or its __init__.py.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- tree: `make tree` writes what follows -->", "<!-- tree: end -->"
+WIDTH = 26
+
+ROOMS = {
+    "src/m6rec": "The package. Floor by floor: docs/architecture.md.",
+    "src/m6rec/cli": "The command line, one file per verb.",
+    "src/m6rec/data": "Canonical tables, checked; splits with a protocol card.",
+    "src/m6rec/data/shop/departments": "What the shop sells, one file per department.",
+    "src/m6rec/evaluation": "Protocols, results with intervals, the report.",
+    "src/m6rec/metrics": "Metrics as functions of arrays.",
+    "src/m6rec/model": "The network, its execution plans, tuning, checkpoints.",
+    "src/m6rec/stores": "Whatever keeps state behind a small interface.",
+    "src/m6rec/tasks": "What the network is used for; tasks do not know each other.",
+    "src/m6rec/text": "Everything that becomes words, and words that become ids.",
+    "src/m6rec/text/templates": "How items, events and users are written, by domain.",
+    "src/m6rec/training": "One loop for tuning, and pretraining.",
+    "benchmarks": "Measurements on real data; results as JSON.",
+    "docs": "The documentation (`make docs`).",
+    "models": "Checkpoints that come with the project.",
+    "runs": "One runnable recipe per published figure.",
+    "tests": "One file per module: test_ROOM_MODULE.py.",
+    "tools": "What the project itself is kept in order with.",
+    ".ci": "What has to pass before a change is taken.",
+    "constraints": "Pinned releases of everything that is installed.",
+}
+FILES = {
+    ".ci/run": "make test, lint and types, from nothing.",
+    "constraints/bench.txt": "For the baselines, which need older releases.",
+    "constraints/main.txt": "For everything else.",
+    "src/m6rec/evaluation/report.html.jinja": "The page of the report.",
+    "CHANGELOG.md": "What changed for those who use it.",
+    "CONTRIBUTING.md": "How to work here.",
+    "LICENSE": "Apache-2.0.",
+    "Makefile": "demo, test, lint, types, docs, bench; each does its own set-up.",
+    "mkdocs.yml": "The documentation's pages and looks.",
+    "pyproject.toml": "Dependencies, extras, settings of the tools.",
+}
+WHOLE = ("src/m6rec", "tools", "constraints", ".ci")
+"""Folders that are listed file by file; those in PLAIN stand for what is in them."""
+PLAIN = ("benchmarks", "docs", "models", "runs", "tests")
+UNLISTED = ("__init__.py", "py.typed")
+
+
+def first_sentence(text: str) -> str:
+    """Up to the first full stop that ends a sentence of the first paragraph."""
+    paragraph = " ".join(text.strip().split("\n\n")[0].split())
+    return re.split(r"(?<=[.?!])\s+(?=[A-Z`])", paragraph)[0]
+
+
+def described(path: Path) -> str:
+    """What a file says about itself; raises SystemExit for one that says nothing."""
+    name = path.relative_to(ROOT).as_posix()
+    if name in FILES:
+        return FILES[name]
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        found = ast.get_docstring(ast.parse(text)) or ""
+    else:
+        said = re.match(r'\s*(?:#\s*(.+)|name = "(.+)")', text)
+        found = (said[1] or said[2]) if said else ""
+    if not found:
+        sys.exit(f"{name} says nothing about itself: begin it with a docstring or a comment")
+    return first_sentence(found)
+
+
+def room(folder: Path) -> str:
+    """What a folder is for."""
+    init = folder / "__init__.py"
+    name = folder.relative_to(ROOT).as_posix()
+    if name not in ROOMS and init.is_file():
+        return described(init)
+    if name not in ROOMS:
+        sys.exit(f"{name}/ is not described: add it to ROOMS of tools/tree.py")
+    return ROOMS[name]
+
+
+def line(depth: int, name: str, words: str) -> str:
+    """One line; descriptions stand below each other."""
+    return f"{'  ' * depth + name:<{WIDTH}} {words}".rstrip()
+
+
+def files_below(folder: Path, depth: int) -> list[str]:
+    """Files first, then folders, each in order of their names."""
+    lines = [line(depth, folder.relative_to(ROOT).as_posix() + "/", room(folder))]
+    if depth:
+        lines = [line(depth, folder.name + "/", room(folder))]
+    entries = sorted(path for path in folder.iterdir() if path.name not in ("__pycache__",))
+    for path in entries:
+        if path.is_file() and path.name not in UNLISTED and path.suffix != ".pyc":
+            lines.append(line(depth + 1, path.name, described(path)))
+    for path in entries:
+        if path.is_dir() and any(path.rglob("*.*")):
+            lines += files_below(path, depth + 1)
+    return lines
+
+
+def tree() -> str:
+    """The whole tree as a Markdown block."""
+    lines = []
+    for name in WHOLE:
+        lines += files_below(ROOT / name, 0)
+    for name in PLAIN:
+        if (ROOT / name).is_dir() and any((ROOT / name).iterdir()):
+            lines.append(line(0, name + "/", ROOMS[name]))
+    lines += [line(0, name, words) for name, words in FILES.items() if "/" not in name]
+    return "```text\n" + "\n".join(lines) + "\n```"
+
+
+def main() -> int:
+    """Writes or checks the README."""
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    wanted = f"{before}{BEGIN}\n\n{tree()}\n\n{END}{rest.split(END)[1]}"
+    if "--check" in sys.argv[1:]:
+        if text != wanted:
+            print("the README's tree is not as the files are: run `make tree`", file=sys.stderr)
+        return int(text != wanted)
+    path.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
