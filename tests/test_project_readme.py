@@ -1,7 +1,7 @@
 """Every command and every Python block of the README runs, and its tree is the tree there is.
 
 A block may be preceded by comments that say how it is run here; readers do not see them:
-`<!-- test: dry -->` asks `make -n` for each command instead of running it (the suite is one of them);
+`<!-- test: dry -->` asks `make -n` for each command instead of running it (one is this suite);
 `<!-- test: VERB OPTIONS -->` adds documented options to the commands of a verb, to be quick;
 `<!-- test: NAME = VALUE -->` hands a named argument to each `fit` of a block of Python.
 There is no way to leave a block out.
@@ -80,6 +80,13 @@ def with_argument(block: Block) -> str:
     return ast.unparse(ast.fix_missing_locations(tree))
 
 
+def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """A command and what it says."""
+    return subprocess.run(
+        words, cwd=folder, check=False, capture_output=True, text=True, timeout=300
+    )
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the README's reader stands: `make demo` has left a shop."""
@@ -106,13 +113,7 @@ def test_the_first_example_is_a_user_and_items_that_nobody_has_seen() -> None:
 
 @pytest.mark.parametrize("block", PYTHON, ids=range(len(PYTHON)))
 def test_python_of_the_readme_runs(block: Block, folder: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", with_argument(block)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = run([sys.executable, "-c", with_argument(block)], folder)
     assert done.returncode == 0, done.stderr
     if block is PYTHON[0]:
         first, *_ = done.stdout.splitlines()
@@ -135,7 +136,7 @@ def test_commands_of_the_readme_run(
     for words in commands(block):
         if "dry" in block.how:
             assert words[0] == "make"
-            done = subprocess.run([*words, "-n"], cwd=ROOT, capture_output=True, text=True)
+            done = run([*words, "-n"], ROOT)
             assert done.returncode == 0, done.stderr
             continue
         assert words[0] == "m6rec", f"the README has a command that is not run: {words}"
@@ -154,17 +155,13 @@ def test_options_for_the_test_are_of_verbs_that_the_block_has() -> None:
 def test_the_command_is_installed_under_its_name() -> None:
     command = shutil.which("m6rec", path=str(Path(sys.executable).parent))
     assert command is not None
-    done = subprocess.run([command, "check", "--help"], capture_output=True, text=True)
+    done = run([command, "check", "--help"], ROOT)
     assert done.returncode == 0, done.stderr
     assert "m6rec check" in done.stdout
 
 
 def test_the_tree_of_the_readme_is_the_tree_there_is() -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "tree.py"), "--check"],
-        capture_output=True,
-        text=True,
-    )
+    done = run([sys.executable, "tools/tree.py", "--check"], ROOT)
     assert done.returncode == 0, done.stderr
 
 

@@ -45,12 +45,8 @@ def main() -> None:
     extras = frozenset(filter(None, ",".join(sys.argv[1:]).split(",")))
     asked_by = closure("m6rec", extras)
     shown = f"m6rec[{','.join(sorted(extras))}]"
-    print(
-        f"# {shown}, by tools/constraints.py; raise a release here on purpose, then run the tests."
-    )
-    lines = [
-        f"{name}=={release}  # weights that models start from" for name, release in ALSO.items()
-    ]
+    print(f"# {shown}, by tools/constraints.py; raise a release on purpose, then run the tests.")
+    lines = [f"{name}=={release}  # weights to start from" for name, release in ALSO.items()]
     for name in sorted(asked_by):
         try:
             # A local label (+cpu) names a build, not a release; pip may take any build.

