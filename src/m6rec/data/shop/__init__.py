@@ -1,4 +1,4 @@
-"""The built-in shop: a made-up store with shoppers, written by a seed, for when there is no data."""
+"""The built-in shop: a made-up store and its shoppers, the same for the same seed."""
 
 from m6rec.data.shop.generate import SIZES, ShopSize, generate_shop
 

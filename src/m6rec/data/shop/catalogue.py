@@ -6,8 +6,10 @@ Legend: I items.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from m6rec.data.shop import grammar
 from m6rec.data.shop.calendar import Calendar
@@ -75,7 +77,9 @@ class Item:
         return {**self.words, "f": feature.clause, "aspect": aspects[feature.aspect].noun}
 
 
-def build_items(words: Vocabulary, count: int, departments: int, calendar: Calendar, seed: int) -> tuple[Item, ...]:
+def build_items(
+    words: Vocabulary, count: int, departments: int, calendar: Calendar, seed: int
+) -> tuple[Item, ...]:
     """`count` items over the first kinds of some departments; their order tells nothing."""
     draws = Draws(seed, "catalogue")
     kinds = _kinds(words, count, departments, draws)
@@ -96,7 +100,9 @@ def chosen_departments(words: Vocabulary, departments: int) -> tuple[Department,
 
 def _kinds(words: Vocabulary, count: int, departments: int, draws: Draws) -> list[Kind]:
     """Every kind about equally often: each once, then with chance."""
-    chosen = [kind for department in chosen_departments(words, departments) for kind in department.kinds]
+    chosen = [
+        kind for department in chosen_departments(words, departments) for kind in department.kinds
+    ]
     weights = draws.uniforms(len(chosen)) + 0.5
     kinds = list(chosen[:count])
     while len(kinds) < count:
@@ -121,9 +127,11 @@ def _item(
         variant = draws.pick(kind.variants) if kind.variants else ""
         colour = draws.pick(words.colours[style]) if kind.colours else ""
         size, factor = draws.pick(kind.sizes) if kind.sizes else ("", 1.0)
-        gaps = _gaps(kind, department.styles[style], draws.pick(department.lines), brand, variant, draws)
+        gaps = _gaps(
+            kind, department.styles[style], draws.pick(department.lines), brand, variant, draws
+        )
         title = _title(department, kind, features, gaps, colour or size, draws)
-        if title not in titles:
+        if title not in titles and not repeats(title):
             titles.add(title)
             break
     tier = min(1.0, max(-1.0, 0.55 * brand.tier + 0.35 * draws.normal()))
@@ -143,11 +151,17 @@ def _item(
         variant=variant,
         colour=colour,
         tier=tier,
-        popularity=round(1.15 * draws.normal(), 6),
+        popularity=round(1.0 * draws.normal(), 6),
         quality=round(0.35 * draws.normal(), 6),
         latent=tuple(round(draws.normal(), 6) for _ in range(LATENT)),
         words={**gaps, "the_title": f"{article}{title}"},
     )
+
+
+def repeats(title: str) -> bool:
+    """Whether two neighbouring words are one and the same, as in "Travel Travel Pillow"."""
+    words = re.split(r"\W+", title.lower())
+    return any(word == other for word, other in pairwise(words))
 
 
 def _features(kind: Kind, draws: Draws) -> tuple[Feature, ...]:

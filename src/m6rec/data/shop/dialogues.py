@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -27,11 +28,12 @@ def dialog_rows(world: World, count: int, ratings: Sequence[Rated]) -> list[dict
         if rated.stars >= 4:
             loved.setdefault(rated.shopper.user_id, []).append(rated)
     days = sorted(draws.uniform(0.02, 1.0) for _ in range(count))
+    joined = np.array([shopper.joined for shopper in world.shoppers])
     rows = []
     for number, share in enumerate(days):
         time = float(np.floor(START + share * (world.calendar.end - 1 - START)))
-        there = [shopper for shopper in world.shoppers if shopper.joined <= time]
-        shopper = draws.pick(there)
+        there = np.flatnonzero(joined <= time)
+        shopper = world.shoppers[there[draws.below(len(there))]]
         past = [r for r in loved.get(shopper.user_id, ()) if r.time < time]
         turns = _Talk(world, shopper, time, past, draws).turns()
         split = "train" if number < 0.8 * count else "valid" if number < 0.9 * count else "test"
@@ -57,9 +59,13 @@ class _Talk:
     past: list[Rated]
     draws: Draws
     written: list[Turn] = field(default_factory=list)
+    taste: Taste = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.taste = self.shopper.taste(self.time)
 
     def turns(self) -> list[Turn]:
-        self.taste = self.shopper.taste(self.time)
+        """The whole conversation."""
         self.greet()
         kind = self.need()
         offers = self.choices(kind)
@@ -68,10 +74,14 @@ class _Talk:
         self.system("goodbye" if liked else "goodbye_maybe")
         return self.written
 
-    def user(self, phrase: str, words: dict[str, str] | None = None, items: Sequence[Turn] = ()) -> None:
+    def user(
+        self, phrase: str, words: dict[str, str] | None = None, items: Sequence[Turn] = ()
+    ) -> None:
         self.say("USER", phrase, words or {}, items)
 
-    def system(self, phrase: str, words: dict[str, str] | None = None, items: Sequence[Turn] = ()) -> None:
+    def system(
+        self, phrase: str, words: dict[str, str] | None = None, items: Sequence[Turn] = ()
+    ) -> None:
         self.say("SYSTEM", phrase, words or {}, items)
 
     def say(self, role: str, phrase: str, words: dict[str, str], items: Sequence[Turn]) -> None:
@@ -86,14 +96,16 @@ class _Talk:
         elif chance < 0.5:
             self.user("small_talk")
             # The answer fits the remark: the lists go in pairs.
-            remark = self.world.words.phrases["dialog"]["small_talk"].index(str(self.written[-1]["text"]))
+            remark = self.world.words.phrases["dialog"]["small_talk"].index(
+                str(self.written[-1]["text"])
+            )
             answer = self.world.words.phrases["dialog"]["small_talk_back"][remark]
             self.written.append({"role": "SYSTEM", "text": answer, "items": []})
 
     def need(self) -> Kind:
         """What is wanted; a happy owner asks for what goes with a thing, some of the time."""
         kinds = {kind.key: kind for d in self.world.departments for kind in d.kinds}
-        on_sale = {self.world.items[i].kind.key for i in self.on_sale()}
+        on_sale = {self.world.items[i].kind.key for i in self.on_sale}
         if self.past and self.draws.chance(0.5):
             owned = self.world.items[self.draws.pick(self.past).item]
             goes_with = self.world.words.complements.get(owned.kind.key, ())
@@ -108,7 +120,9 @@ class _Talk:
         self.user("need_gift" if self.draws.chance(0.1) else "need", self.kind_words(kind))
         return kind
 
+    @cached_property
     def on_sale(self) -> list[int]:
+        """Items that can be bought at this moment."""
         return np.flatnonzero(np.isfinite(self.world.exposure(self.time))).tolist()
 
     def favourite(self) -> Department:
@@ -125,7 +139,7 @@ class _Talk:
     def choices(self, kind: Kind) -> list[Item]:
         """Goods of the kind that are on sale, the shopper's favourite first."""
         affinity = self.world.affinity(self.shopper, self.time)
-        there = [i for i in self.on_sale() if self.world.items[i].kind is kind]
+        there = [i for i in self.on_sale if self.world.items[i].kind is kind]
         return [self.world.items[i] for i in sorted(there, key=lambda i: -affinity[i])]
 
     def ask(self, kind: Kind) -> str | None:
@@ -198,5 +212,3 @@ class _Talk:
 
     def mention(self, item: Item, liked: bool) -> Turn:
         return {"id": item.item_id, "title": item.title, "liked": liked}
-
-    taste: Taste = field(init=False)

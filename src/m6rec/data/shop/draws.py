@@ -20,7 +20,7 @@ class Draws:
 
     def __init__(self, seed: int, purpose: str, number: int = 0) -> None:
         words = [seed % 2**32, zlib.crc32(purpose.encode()), number]
-        self._state = np.random.RandomState(words)  # type: ignore[arg-type]
+        self._state = np.random.RandomState(words)
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         return low + (high - low) * float(self._state.random_sample())
@@ -58,7 +58,9 @@ class Draws:
     def top(self, log_weights: np.ndarray, count: int) -> np.ndarray:
         """Different indices drawn one after another by weight (Gumbel top-k); none of -inf."""
         noise = -np.log(-np.log(self._state.random_sample(len(log_weights)) + 1e-300) + 1e-300)
-        # Rounded, so that the last bit of a library's logarithm can not swap two of them.
-        keys = np.round(log_weights + noise, 9)
-        order = np.argsort(-keys, kind="stable")[:count]
-        return order[np.isfinite(keys[order])]
+        keys = log_weights + noise
+        few = count < len(keys)
+        best = np.argpartition(-keys, count)[:count] if few else np.arange(len(keys))
+        best = best[np.isfinite(keys[best])]
+        ordered: np.ndarray = best[np.argsort(-keys[best], kind="stable")]
+        return ordered

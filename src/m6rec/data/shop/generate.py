@@ -82,7 +82,8 @@ def generate_shop(
         "queries": queries_table(world, log.searches),
     }
     for name, table in tables.items():
-        write_table(table, folder / f"{name}.parquet")
+        if table.height:  # a table without rows is an error to `load`, no table is none
+            write_table(table, folder / f"{name}.parquet")
     dialogs = dialog_rows(world, world.size.dialogs, log.ratings)
     _write_text(folder / "dialogs.jsonl", (json.dumps(d, ensure_ascii=False) for d in dialogs))
     _write_text(folder / "templates.toml", ['extends = "shop"'])

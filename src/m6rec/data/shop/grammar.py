@@ -15,8 +15,8 @@ VOWEL_SOUND = re.compile(r"[ai]|e(?!u)|o(?!ne\b)|u(?!n[aiou]|s[aeiu]|rea|-)|11-|
 def article(words: str) -> str:
     """ "a" or "an", by how the words are spoken.
 
-    >>> article("LED lantern"), article("18-piece set"), article("one-pound tin"), article("U-shaped lock")
-    ('an', 'an', 'a', 'a')
+    >>> [article(words) for words in ("LED lantern", "18-piece set", "one-pound tin", "U-lock")]
+    ['an', 'an', 'a', 'a']
     """
     spoken = VOWEL_SOUND.match(words) or VOWEL_SOUND.match(words.lower())
     return "an" if spoken else "a"

@@ -39,7 +39,13 @@ class Columns:
         kinds = [kind for department in departments for kind in department.kinds]
         brands = dict.fromkeys(brand.name for d in departments for brand in d.brands)
         aspects = sorted({feature.aspect for kind in kinds for feature in kind.features})
-        names = ([d.key for d in departments], [k.key for k in kinds], list(brands), STYLES, aspects)
+        names = (
+            [d.key for d in departments],
+            [k.key for k in kinds],
+            list(brands),
+            STYLES,
+            aspects,
+        )
         tables, first = [], 0
         for sort in names:
             tables.append({name: first + i for i, name in enumerate(sort)})
@@ -62,7 +68,7 @@ class Taste:
 
 @dataclass(frozen=True)
 class Shopper:
-    """A person. The taste turns from `before` to `after` around `turn`, within about `pace` seconds.
+    """A person. The taste goes from `before` to `after` around `turn`, within about `pace` seconds.
 
     attributes: the row of the users table. joined, left: the first and the last second of visits.
     visits: how many.
@@ -104,7 +110,9 @@ def build_shoppers(
     """Shoppers with `visits` visits on average; every fortieth has an account and no visit."""
     columns = Columns.of(departments)
     return tuple(
-        _shopper(number, words, departments, columns, visits, calendar, Draws(seed, "shopper", number))
+        _shopper(
+            number, words, departments, columns, visits, calendar, Draws(seed, "shopper", number)
+        )
         for number in range(1, count + 1)
     )
 
@@ -162,7 +170,7 @@ def _first_taste(
     weights = np.zeros(columns.count)
     for favourite in draws.top(np.log(keen), min(3, len(departments))):
         weights[columns.department[departments[favourite].key]] = draws.uniform(0.9, 1.5)
-    for table, spread in ((columns.kind, 0.35), (columns.brand, 0.55), (columns.style, 0.6)):
+    for table, spread in ((columns.kind, 0.7), (columns.brand, 0.55), (columns.style, 0.6)):
         weights[list(table.values())] = spread * draws.normals(len(table))
     aspects = list(columns.aspect.values())
     weights[aspects] = -0.15
@@ -171,7 +179,11 @@ def _first_taste(
 
 
 def _later_taste(
-    before: Taste, departments: Sequence[Department], columns: Columns, keen: np.ndarray, draws: Draws
+    before: Taste,
+    departments: Sequence[Department],
+    columns: Columns,
+    keen: np.ndarray,
+    draws: Draws,
 ) -> Taste:
     """A new hobby takes the place of an old one; brands, styles and cares change in part."""
     weights = before.weights.copy()
@@ -180,7 +192,7 @@ def _later_taste(
     new = [keys[i] for i in draws.top(np.log(keen), len(keys)) if weights[keys[i]] == 0]
     for gone, come in zip(draws.some(old, 2), new, strict=False):
         weights[gone], weights[come] = 0.0, weights[gone]
-    for table, spread in ((columns.brand, 0.55), (columns.style, 0.6)):
+    for table, spread in ((columns.kind, 0.7), (columns.brand, 0.55), (columns.style, 0.6)):
         for column in table.values():
             if draws.chance(0.35):
                 weights[column] = spread * draws.normal()

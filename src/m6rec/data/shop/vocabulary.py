@@ -27,7 +27,7 @@ class Aspect:
 
 @dataclass(frozen=True)
 class Feature:
-    """What makes an item good at an aspect: `clause` follows "it" (or "they"), `tag` is for titles."""
+    """A strength of an item. `clause` follows "it" or "they"; `tag` is a word for titles."""
 
     aspect: str
     clause: str
@@ -124,7 +124,9 @@ def vocabulary() -> Vocabulary:
     complements = {key: tuple(others) for key, others in shared["complements"].items()}
     _require_known("aspect", (f.aspect for kind in kinds for f in kind.features), aspects)
     known = {kind.key for kind in kinds}
-    _require_known("kind", (key for pair in complements.items() for key in (pair[0], *pair[1])), known)
+    _require_known(
+        "kind", (key for pair in complements.items() for key in (pair[0], *pair[1])), known
+    )
     groups = {
         column: tuple(Group(name, **group) for name, group in shared[plural].items())
         for column, plural in (("age", "ages"), ("household", "households"), ("home", "homes"))
@@ -148,7 +150,9 @@ def _require_known(what: str, names: Iterable[str], known: Iterable[str]) -> Non
     known = set(known)
     for name in names:
         if name not in known:
-            raise DataError(f"the shop's words: no {what} {name!r}; right is one of {sorted(known)}")
+            raise DataError(
+                f"the shop's words: no {what} {name!r}; right is one of {sorted(known)}"
+            )
 
 
 def _department(key: str, raw: Mapping[str, Any]) -> Department:

@@ -13,35 +13,55 @@ from functools import cached_property
 
 import numpy as np
 
-from m6rec.data.shop.calendar import DAY, Calendar, month
+from m6rec.data.schema import DataError
+from m6rec.data.shop.calendar import DAY, DAYS, Calendar, month
 from m6rec.data.shop.catalogue import Item, build_items, chosen_departments
 from m6rec.data.shop.draws import Draws
 from m6rec.data.shop.shoppers import Columns, Shopper, Taste, build_shoppers
 from m6rec.data.shop.vocabulary import Department, Vocabulary, vocabulary
 
-LATENT_WEIGHT = 0.22
+LATENT_WEIGHT = 0.35
 PRICE_WEIGHT = 0.55
 LAUNCH_DAYS = 45
 LAUNCH_BOOST = 0.7
 PARTNERS = 3
+DEPARTMENTS = 14
+"""As many as there are files of words."""
 
 
 @dataclass(frozen=True)
 class ShopSize:
-    """How much of everything. visits: mean number per shopper. days: length of the log."""
+    """How much of everything. visits: mean number per shopper. days: length of the log.
+
+    Raises DataError for sizes that make no shop.
+    """
 
     items: int
     shoppers: int
     departments: int
     visits: float
     dialogs: int
-    days: int = 366
+    days: int = DAYS
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("items", 20, None),
+            ("shoppers", 1, None),
+            ("departments", 1, DEPARTMENTS),
+            ("visits", 1, None),
+            ("dialogs", 0, None),
+            ("days", 30, DAYS),
+        ):
+            value = getattr(self, name)
+            if value < low or (high is not None and value > high):
+                right = f"{low} or more" if high is None else f"{low} to {high}"
+                raise DataError(f"ShopSize({name}={value}): right is {right}")
 
 
 SIZES: Mapping[str, ShopSize] = {
     "tiny": ShopSize(items=60, shoppers=40, departments=4, visits=5, dialogs=20),
     "small": ShopSize(items=500, shoppers=300, departments=8, visits=8, dialogs=150),
-    "full": ShopSize(items=2400, shoppers=1250, departments=14, visits=8, dialogs=1500),
+    "full": ShopSize(items=2100, shoppers=1400, departments=14, visits=9, dialogs=1500),
 }
 
 
@@ -71,18 +91,19 @@ class World:
         """Log of how often each item is shown at a moment, float64 [I]; -inf before it exists."""
         return self.goods.exposure(time)
 
-    def cared(self, item: Item, aspects: list[str]) -> list[str]:
-        """Those of `aspects` that the item is good at."""
-        return [aspect for aspect in aspects if aspect in item.aspects]
+    def follow_up_kinds(self, number: int) -> list[int]:
+        """The kinds (columns) that go with an item; kinds of other departments may not be there."""
+        kinds = self.words.complements.get(self.items[number].kind.key, ())
+        return [self.columns.kind[key] for key in kinds if key in self.columns.kind]
 
 
 @dataclass(frozen=True)
 class Goods:
-    """What the items are, as arrays. columns: int [I, K], padded with the column of nothing."""
+    """What the items are, as arrays. columns: int [K, I], padded with the column of nothing."""
 
     columns: np.ndarray
     tier: np.ndarray
-    latent: np.ndarray
+    latent: np.ndarray  # float64 [LATENT, I]
     quality: np.ndarray
     popularity: np.ndarray
     available: np.ndarray
@@ -98,25 +119,25 @@ class Goods:
         items = world.items
         seasons = np.log([d.season for d in world.departments])
         department = np.array([world.columns.department[item.department.key] for item in items])
-        first_kind = len(world.departments)
         return cls(
-            columns=np.array([row + [nothing] * (width - len(row)) for row in rows]),
+            columns=np.array([row + [nothing] * (width - len(row)) for row in rows]).T.copy(),
             tier=np.array([item.tier for item in items]),
-            latent=np.array([item.latent for item in items]),
+            latent=np.array([item.latent for item in items]).T.copy(),
             quality=np.array([item.quality for item in items]),
             popularity=np.array([item.popularity for item in items]),
             available=np.array([item.available_from or 0.0 for item in items]),
             season=seasons[department].T,
             department=department,
-            kind=np.array([world.columns.kind[item.kind.key] - first_kind for item in items]),
+            kind=np.array([world.columns.kind[item.kind.key] for item in items]),
         )
 
     def affinity(self, taste: Taste) -> np.ndarray:
         """float64 [I], rounded so that the last bit of a machine's sums can not matter."""
-        liked = np.append(taste.weights, 0.0)[self.columns].sum(axis=1)
-        hidden = LATENT_WEIGHT * (self.latent * taste.latent).sum(axis=1)
+        liked = np.append(taste.weights, 0.0)[self.columns].sum(axis=0)
+        hidden = LATENT_WEIGHT * (self.latent * taste.latent[:, None]).sum(axis=0)
         dear = PRICE_WEIGHT * (self.tier - taste.tier) ** 2
-        return np.round(liked + hidden + self.quality - dear, 6)
+        liking: np.ndarray = np.round(liked + hidden + self.quality - dear, 6)
+        return liking
 
     def exposure(self, time: float) -> np.ndarray:
         age = time - self.available

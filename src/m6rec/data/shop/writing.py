@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from m6rec.data.shop.behaviour import Rated
 from m6rec.data.shop.catalogue import Item
 from m6rec.data.shop.draws import Draws
@@ -25,12 +27,16 @@ def _review(world: World, rated: Rated, draws: Draws) -> Row:
     wanted = cares(taste, world.columns)
     praised = _praised(item, wanted, draws)
     missed = _missed(item, wanted, draws)
+    voice = _Voice(world, item, wanted, draws)
+    feature: str | None = praised.aspect
     if rated.stars >= 4:
-        text, feature = _praise(world, item, praised, rated.stars, draws), praised.aspect
+        text = voice.joined("loved" if rated.stars == 5 else "liked", voice.praise(praised))
     elif rated.stars == 3:
-        text, feature = _mixed(world, item, praised, missed, draws), praised.aspect
+        mixed = voice.about("praise_anyway", praised)
+        text = voice.joined("mixed", mixed, voice.complaint(missed))
     else:
-        text, feature = _complaint(world, item, praised, missed, draws), missed
+        more = voice.about("praise_anyway", praised) if draws.chance(0.4) else ""
+        text, feature = voice.joined("disliked", voice.complaint(missed), more), missed
     why = explain(world, item, taste, praised, draws) if rated.stars >= 3 else None
     return {
         "user_id": rated.shopper.user_id,
@@ -56,46 +62,43 @@ def _missed(item: Item, wanted: list[str], draws: Draws) -> str | None:
     return draws.pick(cared or lacking) if lacking else None
 
 
-def _praise(world: World, item: Item, feature: Feature, stars: int, draws: Draws) -> str:
-    phrases = world.words.phrases["review"]
-    words = item.about(feature, world.words.aspects)
-    opening = draws.pick(phrases["loved" if stars == 5 else "liked"])
-    return _joined(fill(opening, words), fill(draws.pick(phrases["praise"]), words))
+@dataclass(frozen=True)
+class _Voice:
+    """A shopper who writes about an item; `wanted` are the aspects they care about."""
+
+    world: World
+    item: Item
+    wanted: list[str]
+    draws: Draws
+
+    def about(self, phrase: str, feature: Feature, or_else: str | None = None) -> str:
+        """A sentence on a feature, from one list of phrases or two."""
+        phrases = self.world.words.phrases["review"]
+        lines = phrases[phrase] + (phrases[or_else] if or_else else ())
+        return fill(self.draws.pick(lines), self.item.about(feature, self.world.words.aspects))
+
+    def praise(self, feature: Feature) -> str:
+        return self.about("praise", feature, "praise_cared" if self.cares(feature.aspect) else None)
+
+    def complaint(self, missed: str | None) -> str:
+        """A sentence on what is lacking; nothing where nothing is."""
+        if missed is None:
+            return ""
+        phrases, aspect = self.world.words.phrases["review"], self.world.words.aspects[missed]
+        lines = phrases["complaint"] + (phrases["complaint_cared"] if self.cares(missed) else ())
+        words = {**self.item.words, "aspect": aspect.noun, "lack": aspect.lack}
+        return fill(self.draws.pick(lines), words)
+
+    def cares(self, aspect: str) -> bool:
+        return aspect in self.wanted
+
+    def joined(self, opening: str, *sentences: str) -> str:
+        """An opening of a kind, then the sentences that are not empty."""
+        first = fill(self.draws.pick(self.world.words.phrases["review"][opening]), self.item.words)
+        return " ".join(sentence for sentence in (first, *sentences) if sentence)
 
 
-def _mixed(world: World, item: Item, feature: Feature, missed: str | None, draws: Draws) -> str:
-    phrases = world.words.phrases["review"]
-    words = item.about(feature, world.words.aspects)
-    parts = [fill(draws.pick(phrases[name]), words) for name in ("mixed", "praise_anyway")]
-    return _joined(*parts, _lack(world, item, missed, draws))
-
-
-def _complaint(
-    world: World, item: Item, feature: Feature, missed: str | None, draws: Draws
-) -> str:
-    phrases = world.words.phrases["review"]
-    words = item.about(feature, world.words.aspects)
-    parts = [fill(draws.pick(phrases["disliked"]), words), _lack(world, item, missed, draws)]
-    if draws.chance(0.4):
-        parts.append(fill(draws.pick(phrases["praise_anyway"]), words))
-    return _joined(*parts)
-
-
-def _lack(world: World, item: Item, missed: str | None, draws: Draws) -> str:
-    if missed is None:
-        return ""
-    aspect = world.words.aspects[missed]
-    words = {**item.words, "aspect": aspect.noun, "lack": aspect.lack}
-    return fill(draws.pick(world.words.phrases["review"]["complaint"]), words)
-
-
-def _joined(*sentences: str) -> str:
-    return " ".join(sentence for sentence in sentences if sentence)
-
-
-def explain(
-    world: World, item: Item, taste: Taste, feature: Feature, draws: Draws
-) -> str | None:
+def explain(world: World, item: Item, taste: Taste, feature: Feature, draws: Draws) -> str | None:
     """Why the item suits the taste, naming the feature's aspect; None where nothing true is left.
 
     Only what the item's description says, and only what the shopper really likes.
