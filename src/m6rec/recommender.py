@@ -42,6 +42,7 @@ from m6rec.tasks.folder import TaskFolder, trained
 from m6rec.tasks.ranking import Ranker
 from m6rec.tasks.retrieval import Catalogue, Retriever
 from m6rec.tasks.segments import SegmentTable
+from m6rec.tasks.zero_shot import ZeroShot, ZeroShotSettings
 from m6rec.text.features import CrossFeatures
 from m6rec.text.history import parse_history
 from m6rec.text.templates import Templates
@@ -63,7 +64,10 @@ class NotTunedError(M6Error):
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """One item of an answer. score: cosine similarity (retrieval) or probability (ranking)."""
+    """One item of an answer.
+
+    score: cosine similarity (retrieval), probability (ranking) or log-likelihood (scoring).
+    """
 
     item_id: str
     title: str
@@ -192,18 +196,47 @@ class M6Rec:
         timestamp: the moment of the question in seconds, for features counted over the data set's
         events. Raises NotTunedError before `fit("rank", …)`.
         """
-        frame = as_items(items)
-        ids, titles = frame["item_id"].to_list(), frame["title"].to_list()
-        known = set() if self.dataset is None else set(self.dataset.items["item_id"])
-        candidates = tuple(
-            Candidate(item_id if item_id in known else None, title)
-            for item_id, title in zip(ids, titles, strict=True)
-        )
-        request = self._request(history, user_id)
-        request = Request(request.history, user_id, timestamp, None, candidates)
+        request, ids, titles = self._candidates(history, items, user_id)
+        request = replace(request, timestamp=timestamp)
         chances = self._ranker().predict(Requests.of([request]))
-        order = np.argsort(-chances, kind="stable")
-        return [Recommendation(ids[i], titles[i], float(chances[i])) for i in order]
+        return _best_first(chances, ids, titles)
+
+    def score(
+        self,
+        history: History,
+        items: Items,
+        *,
+        user_id: str | None = None,
+        calibrated: bool | float = True,
+        liked: bool = False,
+        **reading: Any,
+    ) -> list[Recommendation]:
+        """All of the given items, best first, by how likely their words are after the history.
+
+        With no training (paper section 2). score: log-likelihood in nats, the mean over the
+        tokens of the item's words. calibrated: takes off the same without a history (a number:
+        that share of it), so that common words do not win. liked: the score is the probability
+        that the user likes the item rather than dislikes it. reading: changes to ZeroShotSettings
+        (plan, form, normalise, …). Raises ConfigError for a setting that is none.
+        """
+        settings = ZeroShotSettings.parse({"calibration": float(calibrated), **reading}, "score")
+        request, ids, titles = self._candidates(history, items, user_id)
+        scorer = self.zero_shot(settings)
+        asked = Requests.of([request])
+        return _best_first(scorer.predict(asked) if liked else scorer.score(asked), ids, titles)
+
+    def zero_shot(self, settings: ZeroShotSettings) -> ZeroShot:
+        """What `score` asks: for many requests at once, and for `evaluate_ranking`."""
+        kept = self._opened.get("score")
+        if kept is None or kept[0] != settings:
+            data = self.dataset
+            items = as_items(["an unknown item"]) if data is None else data.items
+            own, users = (None, None) if data is None else (data.templates, data.users)
+            words = Verbalizer(Templates.load(own), items, users)
+            kept = (settings, ZeroShot(self.backbone, self.tokenizer, words, settings))
+            self._opened["score"] = kept
+        scorer: ZeroShot = kept[1]
+        return scorer
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Text vectors of the backbone: float32 [N, D], unit length, cosine is similarity."""
@@ -308,6 +341,19 @@ class M6Rec:
             events = _own_events(self._data(), user_id)
         return Request(history=events, user_id=user_id)
 
+    def _candidates(
+        self, history: History, items: Items, user_id: str | None
+    ) -> tuple[Request, list[str], list[str]]:
+        """A request that asks for some items, their ids and titles."""
+        frame = as_items(items)
+        ids, titles = frame["item_id"].to_list(), frame["title"].to_list()
+        known = set() if self.dataset is None else set(self.dataset.items["item_id"])
+        candidates = tuple(
+            Candidate(item_id if item_id in known else None, title)
+            for item_id, title in zip(ids, titles, strict=True)
+        )
+        return replace(self._request(history, user_id), candidates=candidates), ids, titles
+
     def _catalogue(self, items: Items | None) -> tuple[Catalogue, list[str]]:
         key = self._data().items if items is None else items
         if (kept := self._opened.get("retrieve")) is not None and kept[0] is key:
@@ -348,7 +394,9 @@ class M6Rec:
             events = None if self.dataset is None else self.dataset.events
             features = CrossFeatures(events, items, rule, words)
             verbalizer = Verbalizer(words, items, users)
-            ranker = build_ranker(self.backbone, self.tokenizer, verbalizer, task.spec, features)
+            ranker = build_ranker(
+                self.backbone, self.tokenizer, verbalizer, task.spec, features, task.known
+            )
             task.fill(ranker, self.fingerprint, Path("the task 'rank'"))
             ranker.name = f"M6-Rec, {task.spec.tuning.method}"
             _ready(ranker)
@@ -371,7 +419,7 @@ def _load(data: Data) -> Dataset:
 
 def _ready(task: Retriever | Ranker) -> None:
     task.model.eval()
-    if isinstance(task, Retriever) and task.residual is not None:
+    if task.residual is not None:
         task.residual.eval()
 
 
@@ -439,3 +487,9 @@ def _best(
         for i in order.tolist()
         if np.isfinite(scores[i])
     ]
+
+
+def _best_first(scores: np.ndarray, item_ids: list[str], titles: list[str]) -> list[Recommendation]:
+    """All items; equal scores keep their order."""
+    order = np.argsort(-scores, kind="stable").tolist()
+    return [Recommendation(item_ids[i], titles[i], float(scores[i])) for i in order]

@@ -75,14 +75,7 @@ def build_retriever(
     settings = spec.retrieval
     assert settings is not None
     table = _table(backbone, tokenizer, spec)
-    codes = {item_id: code for code, item_id in enumerate(known)} if settings.residual else {}
-    packer = Packer(table, verbalizer, settings.max_history, codes, settings.profile)
-    residual = None
-    if settings.residual:
-        width, projection = backbone.config.d_model, backbone.config.projection
-        residual = ItemResidual(
-            len(known), width, projection, settings.residual_size, settings.residual_dropout
-        ).to(backbone.read_token.device)
+    packer, residual = _packer(table, verbalizer, settings, known)
     return Retriever(table.model, table, packer, settings, residual)
 
 
@@ -92,13 +85,14 @@ def build_ranker(
     verbalizer: Verbalizer,
     spec: TaskSpec,
     features: FeatureSource | None = None,
+    known: Sequence[str] = (),
 ) -> Ranker:
     """A ranker on a branch of the backbone, its options started from the words no and yes."""
     settings = spec.ranking
     assert settings is not None
     table = _table(backbone, tokenizer, spec)
-    packer = Packer(table, verbalizer, settings.max_history, profile=settings.profile)
-    return Ranker(table.model, table, packer, settings, spec.tuning, features)
+    packer, residual = _packer(table, verbalizer, settings, known)
+    return Ranker(table.model, table, packer, settings, spec.tuning, features, residual)
 
 
 UNTRAINED = RetrievalSettings(online_layers=0, segment_states=1, dropout=0.0)
@@ -113,6 +107,27 @@ def untrained_retriever(
     retriever.model.eval()
     retriever.start_untrained(retriever.pack_items(verbalizer.item_texts(), item_ids))
     return retriever
+
+
+def _packer(
+    table: SegmentTable,
+    verbalizer: Verbalizer,
+    settings: RetrievalSettings | RankingSettings,
+    known: Sequence[str],
+) -> tuple[Packer, ItemResidual | None]:
+    """The packer of a task, and the residual of the known items where the settings ask for one."""
+    if not settings.residual:
+        return Packer(table, verbalizer, settings.max_history, profile=settings.profile), None
+    codes = {item_id: code for code, item_id in enumerate(known)}
+    config = table.model.config
+    residual = ItemResidual(
+        len(known),
+        config.d_model,
+        config.projection,
+        settings.residual_size,
+        settings.residual_dropout,
+    ).to(table.device)
+    return Packer(table, verbalizer, settings.max_history, codes, settings.profile), residual
 
 
 def _table(backbone: M6, tokenizer: Tokenizer, spec: TaskSpec) -> SegmentTable:

@@ -109,7 +109,6 @@ class TaskFolder:
 def trained(task: Task) -> dict[str, nn.Parameter]:
     """What the task trains, by name; those of the residual begin with "residual."."""
     found = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
-    residual = task.residual if isinstance(task, Retriever) else None
-    if residual is not None:
-        found |= {f"residual.{name}": p for name, p in residual.named_parameters()}
+    if task.residual is not None:
+        found |= {f"residual.{name}": p for name, p in task.residual.named_parameters()}
     return found

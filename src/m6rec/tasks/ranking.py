@@ -21,6 +21,7 @@ from m6rec.data.requests import Requests
 from m6rec.model import plans
 from m6rec.model.m6 import M6
 from m6rec.model.plans import Packed
+from m6rec.model.residual import ItemResidual
 from m6rec.model.tuning import Tuning, option_logits
 from m6rec.tasks.packing import Columns, Packer, join, pack, read_column
 from m6rec.tasks.segments import Plan, SegmentTable, below_is_frozen, read
@@ -32,7 +33,7 @@ CLASS_WORDS = ("no", "yes")
 class RankingSettings(Settings):
     """What ranking reads and how; the fields of retrieval mean the same here.
 
-    features: whether cross features in words stand beside the candidate.
+    features: whether cross features in words stand beside the candidate. residual: as in retrieval.
     """
 
     plan: Plan = "late"
@@ -42,6 +43,9 @@ class RankingSettings(Settings):
     profile: bool = True
     features: bool = True
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    residual: bool = False
+    residual_size: int = Field(default=64, ge=1)
+    residual_dropout: float = Field(default=0.3, ge=0, lt=1)
 
 
 class FeatureSource(Protocol):
@@ -61,11 +65,12 @@ class Ranker:
         settings: RankingSettings,
         tuning: Tuning,
         features: FeatureSource | None = None,
+        residual: ItemResidual | None = None,
         name: str = "M6-Rec",
     ) -> None:
         self.model, self.table, self.packer = model, table, packer
         self.settings, self.tuning, self.name = settings, tuning, name
-        self.features = features
+        self.features, self.residual = features, residual
 
     def predict(self, requests: Requests) -> np.ndarray:
         """Probability of a yes for each candidate of every request in order: float32 [N]."""
@@ -101,7 +106,10 @@ class Ranker:
         """Class scores [B, C] from the states at [EOS]."""
         frozen = below_is_frozen(self.model, self.table.lower)
         dropout = self.settings.dropout if self.model.training else 0.0
-        states_BQD = read(self.table, packed, self.settings.plan, frozen, dropout=dropout)
+        residual_BGD = None
+        if self.residual is not None:
+            residual_BGD = self.residual.for_segments(packed.code_BG.to(self.table.device))
+        states_BQD = read(self.table, packed, self.settings.plan, frozen, residual_BGD, dropout)
         return option_logits(self.model, states_BQD[:, -1], self.tuning)
 
     def loss(self, packed: Packed, labels_B: Tensor) -> Tensor:

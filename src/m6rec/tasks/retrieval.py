@@ -99,7 +99,7 @@ class Retriever:
         training = self.model.training
         residual_BGD = None
         if self.residual is not None:
-            residual_BGD = self.residual.for_segments(packed.code_BG)
+            residual_BGD = self.residual.for_segments(packed.code_BG.to(self.table.device))
         dropout = self.settings.dropout if training else 0.0
         frozen = below_is_frozen(self.model, self.table.lower)
         out = read(self.table, packed, self.settings.plan, frozen, residual_BGD, dropout)
@@ -116,7 +116,8 @@ class Retriever:
         y_NK = F.normalize(self.model.project_item(self.states(packed)).float(), dim=1)
         if self.residual is None:
             return y_NK
-        return F.normalize(y_NK + self.residual.for_items(packed.code_BG[:, 0]).float(), dim=1)
+        code_N = packed.code_BG[:, 0].to(self.table.device)
+        return F.normalize(y_NK + self.residual.for_items(code_N).float(), dim=1)
 
     @torch.no_grad()
     def encode_users(self, requests: Requests) -> np.ndarray:

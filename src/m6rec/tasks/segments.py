@@ -45,6 +45,11 @@ class SegmentTable:
     def __len__(self) -> int:
         return len(self._ids)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.model.read_token.device
+
     def add(self, texts: Sequence[str], budget: int) -> np.ndarray:
         """Rows of the texts, cut at `budget` tokens; int64 [len(texts)]."""
         fresh = [t for t in dict.fromkeys(texts) if (t, budget) not in self._rows]
@@ -66,9 +71,8 @@ class SegmentTable:
         for index, row in enumerate(ids):
             ids_SN[index, : len(row)] = row
             valid_SN[index, : len(row)] = True
-        device = self.model.read_token.device
         return SegmentTokens(
-            torch.from_numpy(ids_SN).to(device), torch.from_numpy(valid_SN).to(device)
+            torch.from_numpy(ids_SN).to(self.device), torch.from_numpy(valid_SN).to(self.device)
         )
 
     def states(self) -> SegmentStates:
@@ -76,7 +80,7 @@ class SegmentTable:
         done = 0 if self._states is None else len(self._states.h_SKD)
         if done < len(self):
             # Training asks for states under autocast, which can not join tensors of float16.
-            with torch.autocast(self.model.read_token.device.type, enabled=False):
+            with torch.autocast(self.device.type, enabled=False):
                 fresh = self._encode(range(done, len(self)))
                 self._states = fresh if self._states is None else _append(self._states, fresh)
         assert self._states is not None
@@ -101,7 +105,7 @@ class SegmentTable:
         shown = len(rows) >= SHOW_PROGRESS_FROM
         console = Console(stderr=True, quiet=not shown)
         width = len(self._ids[order[-1]]) if self.segment_states == "all" else self.segment_states
-        D, device = self.model.config.d_model, self.model.read_token.device
+        D, device = self.model.config.d_model, self.device
         h_SKD = torch.zeros(len(rows), width, D, dtype=torch.float16, device=device)
         valid_SK = torch.zeros(len(rows), width, dtype=torch.bool, device=device)
         text = f"encoding {len(rows)} segments"

@@ -41,9 +41,7 @@ class RetrievalTrainee:
     @property
     def modules(self) -> Mapping[str, nn.Module]:
         """The network, and the residual where there is one."""
-        residual = self.retriever.residual
-        extra = {} if residual is None else {"residual": residual}
-        return {"model": self.retriever.model, **extra}
+        return modules_of(self.retriever)
 
     @property
     def examples(self) -> int:
@@ -97,8 +95,8 @@ class RankingTrainee:
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
-        """The network."""
-        return {"model": self.ranker.model}
+        """The network, and the residual where there is one."""
+        return modules_of(self.ranker)
 
     @property
     def examples(self) -> int:
@@ -117,6 +115,12 @@ class RankingTrainee:
             return {"score": float(self._epochs)}
         probability = self.ranker.probabilities(self.valid)
         return {"score": metrics.auc(probability, self.valid_label)}
+
+
+def modules_of(task: Retriever | Ranker) -> Mapping[str, nn.Module]:
+    """What a task trains, by name."""
+    extra = {} if task.residual is None else {"residual": task.residual}
+    return {"model": task.model, **extra}
 
 
 def catalogue(retriever: Retriever, split: Split) -> tuple[list[str], list[str]]:

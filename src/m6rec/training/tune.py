@@ -83,8 +83,7 @@ def tune_retriever(
 
     folder: where the run keeps its state, so that it can be killed and resumed.
     """
-    catalogue = split.items["item_id"].to_list()
-    known = tuple(item_id for item_id in catalogue if item_id in split.train_item_ids)
+    catalogue, known = split.items["item_id"].to_list(), known_items(split)
     retriever = build_retriever(backbone, tokenizer, verbalizer, spec, known)
     retriever.model.eval()
     retriever.start_projections(retriever.pack_items(verbalizer.item_texts(), catalogue))
@@ -106,6 +105,14 @@ def tune_ranker(
     console: Console | None = None,
 ) -> Tuned[Ranker]:
     """Classification of labelled candidates, best epoch by AUC on valid (if it has labels)."""
-    ranker = build_ranker(backbone, tokenizer, verbalizer, spec, features)
+    known = known_items(split)
+    ranker = build_ranker(backbone, tokenizer, verbalizer, spec, features, known)
     outcome = fit(RankingTrainee(ranker, split), train, folder, console)
-    return Tuned(ranker, spec, train, outcome, tuned_share(ranker.model))
+    has_residual = ranker.residual is not None
+    share = tuned_share(ranker.model)
+    return Tuned(ranker, spec, train, outcome, share, known if has_residual else ())
+
+
+def known_items(split: Split) -> tuple[str, ...]:
+    """Items of the catalogue that train knows; these may have a residual."""
+    return tuple(i for i in split.items["item_id"].to_list() if i in split.train_item_ids)

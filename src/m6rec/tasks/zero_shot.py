@@ -1,0 +1,219 @@
+"""Zero-shot scoring: how likely the model finds a verbalised event after a history (section 2).
+
+Nothing is trained. The source is the history, one segment for each event, as pretraining presents
+behaviour; the target is the candidate's event, written with the lossless ids of `Tokenizer.write`.
+A history is read once, whatever the number of its candidates (likelihood.py, model/prefix.py).
+
+Legend: N candidates over all requests, P distinct pairs of source and target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from m6rec.config import ConfigError, Settings
+from m6rec.data.labels import SHOWN
+from m6rec.data.requests import Requests
+from m6rec.model import plans
+from m6rec.model.m6 import M6
+from m6rec.records import Candidate, Event, Request
+from m6rec.tasks.likelihood import Questions, Reading, Source, Target, log_likelihoods
+from m6rec.tasks.segments import Plan, SegmentTable
+from m6rec.text.tokenizer import Tokenizer
+from m6rec.text.verbalize import Verbalizer
+
+REQUESTS_AT_ONCE = 512
+MOST_SEGMENTS, MOST_TARGETS = 20_000, 200_000
+"""What is remembered between calls; beyond it, memory is begun anew."""
+PLACEHOLDER = "¤item¤"
+NO_CHOICE = SHOWN | {"context"}
+"""Events of a history that a candidate's event is never told like."""
+
+
+class ZeroShotSettings(Settings):
+    """What zero-shot scoring reads, writes and compares.
+
+    plan, online_layers, segment_states, max_history, profile: as in retrieval; cached: whether the
+    late plan reads remembered states of half precision. form: what of a candidate is judged: the
+    words of the "item" after the verb ("bought: " is told), the whole "event", or the bare "title".
+    event: how the candidate's event is told (None: like the newest choice of the history, else as
+    a click). normalise: per judged token, or the sum. calibration: weight of the candidate's own
+    log-likelihood under an empty history, which is taken off (0: nothing). budget: tokens of a
+    target. yes, no: the two events of a judgement; asked: whether the item is "written" after the
+    verb, or "read" before it; prior: weight of the judgement under an empty history, taken off.
+    rows_at_once: states held at once, of sources and of targets with their sources.
+    """
+
+    plan: Plan = "late"
+    online_layers: int = Field(default=1, ge=1)
+    segment_states: int | Literal["all"] = "all"
+    cached: bool = True
+    max_history: int = Field(default=12, ge=0)
+    profile: bool = False
+    form: Literal["item", "event", "title"] = "item"
+    event: str | None = None
+    normalise: Literal["mean", "sum"] = "mean"
+    calibration: float = Field(default=1.0, ge=0)
+    budget: int = Field(default=64, ge=1)
+    yes: str = "like"
+    no: str = "dislike"
+    asked: Literal["written", "read"] = "written"
+    prior: float = Field(default=0.0, ge=0)
+    rows_at_once: int = Field(default=16_384, ge=1)
+
+
+DEFAULT = ZeroShotSettings()
+
+
+class ZeroShot:
+    """Scores candidates by likelihood, and says whether a user will like them."""
+
+    def __init__(
+        self,
+        model: M6,
+        tokenizer: Tokenizer,
+        verbalizer: Verbalizer,
+        settings: ZeroShotSettings = DEFAULT,
+        name: str = "M6-Rec, zero-shot",
+    ) -> None:
+        self.model, self.tokenizer, self.verbalizer = model, tokenizer, verbalizer
+        self.settings, self.name = settings, name
+        self.lower = model.config.layers - settings.online_layers
+        if self.lower < 0:
+            raise ConfigError(
+                f"online_layers = {settings.online_layers}: the model has "
+                f"{model.config.layers} layers, right is that many or fewer"
+            )
+        self._targets: dict[tuple[str, Candidate], Target] = {}
+        self._begin_anew()
+
+    def score(self, requests: Requests) -> np.ndarray:
+        """Log-likelihood (nats, normalised, calibrated) of each candidate of every request in
+        order: float64 [N]. Higher is likelier."""
+        weight = self.settings.calibration
+        parts = [np.zeros(0)]
+        for block in self._blocks(requests):
+            questions = Questions()
+            after: list[int] = []
+            alone: list[int] = []
+            judged: list[int] = []
+            for request in block:
+                source, kind = self.source(request), self._kind(request)
+                for candidate in request.candidates:
+                    target = self.target(candidate, kind)
+                    after.append(questions.add(source, target))
+                    alone.append(questions.add((), target) if weight else after[-1])
+                    judged.append(target.judged)
+            sums_P = self.log_likelihoods(questions)
+            scores = sums_P[after] - weight * sums_P[alone]
+            parts.append(scores / judged if self.settings.normalise == "mean" else scores)
+        return np.concatenate(parts)
+
+    def predict(self, requests: Requests) -> np.ndarray:
+        """P(yes) / (P(yes) + P(no)) of each candidate of every request in order: float32 [N]."""
+        weight = self.settings.prior
+        parts = [np.zeros(0)]
+        for block in self._blocks(requests):
+            questions = Questions()
+            after: list[tuple[int, int]] = []
+            alone: list[tuple[int, int]] = []
+            for request in block:
+                history = self.source(request)
+                for candidate in request.candidates:
+                    after.append(self._judgement(questions, history, candidate))
+                    own = self._judgement(questions, (), candidate) if weight else after[-1]
+                    alone.append(own)
+            sums_P = self.log_likelihoods(questions)
+            yes_no, own_yes_no = (sums_P[np.array(x, int).reshape(-1, 2)] for x in (after, alone))
+            parts.append(yes_no @ [1.0, -1.0] - weight * (own_yes_no @ [1.0, -1.0]))
+        odds = np.concatenate(parts)
+        return ((1 + np.tanh(odds / 2)) / 2).astype(np.float32)
+
+    def source(self, request: Request) -> Source:
+        """The newest events, oldest first, after the user's profile where it is read."""
+        segments = []
+        if self.settings.profile and (found := self.verbalizer.profile(request.user_id)):
+            segments.append(found)
+        newest = request.history[max(0, len(request.history) - self.settings.max_history) :]
+        for place, event in enumerate(newest, start=1):
+            segments.append(self.verbalizer.event(event, None, len(newest) - place))
+        rows = [
+            int(self.table.add([s.text], self.verbalizer.templates.budget(s.kind))[0])
+            for s in segments
+        ]
+        slots = [plans.slot(s.kind, s.age, self.model.config) for s in segments]
+        return tuple(zip(slots, rows, strict=True))
+
+    def target(self, candidate: Candidate, event: str) -> Target:
+        """What is written of a candidate, in the settings' form."""
+        key = (event, candidate)
+        if key not in self._targets:
+            text = self._event_text(event, candidate)
+            before, _, after = self._event_text(event, Candidate(text=PLACEHOLDER)).partition(
+                PLACEHOLDER
+            )
+            before = before if text.startswith(before) else ""
+            if self.settings.form == "title":
+                text = text.removeprefix(before).removesuffix(after)
+            ids = tuple(self.tokenizer.write(text, self.settings.budget))
+            told = self._told(ids, before) if self.settings.form == "item" else 0
+            self._targets[key] = Target(ids, told)
+        return self._targets[key]
+
+    def log_likelihoods(self, questions: Questions) -> np.ndarray:
+        """Sum of log p over each pair's judged tokens, in nats: float64 [P]."""
+        reading = self.settings
+        how = Reading(reading.plan, reading.cached, reading.rows_at_once)
+        return log_likelihoods(self.table, questions, how)
+
+    def _blocks(self, requests: Requests) -> Iterator[Requests]:
+        for block in requests.blocks(REQUESTS_AT_ONCE):
+            if len(self.table) > MOST_SEGMENTS or len(self._targets) > MOST_TARGETS:
+                self._begin_anew()
+            yield block
+
+    def _begin_anew(self) -> None:
+        states = self.settings.segment_states
+        self.table = SegmentTable(self.model, self.tokenizer, self.lower, states)
+        self._targets.clear()
+
+    def _kind(self, request: Request) -> str:
+        if self.settings.event is not None:
+            return self.settings.event
+        chosen = (e.event for e in reversed(request.history) if e.event not in NO_CHOICE)
+        return next(chosen, "click")
+
+    def _event_text(self, kind: str, candidate: Candidate) -> str:
+        event = Event(kind, candidate.item_id, candidate.text)
+        return self.verbalizer.event(event, None, 0).text
+
+    def _told(self, ids: Sequence[int], before: str) -> int:
+        """How many ids say `before` (a marker for the words after it may stand among them)."""
+        wanted = _squeezed(before)
+        for count in range(len(ids) + 1):
+            if _squeezed(self.tokenizer.decode(ids[:count])).startswith(wanted):
+                return count
+        return 0
+
+    def _judgement(
+        self, questions: Questions, history: Source, candidate: Candidate
+    ) -> tuple[int, int]:
+        """Numbers of the pairs of yes and no."""
+        kinds = (self.settings.yes, self.settings.no)
+        if self.settings.asked == "read":
+            budget = self.verbalizer.templates.budget("item")
+            row = int(self.table.add([self.verbalizer.item(candidate).text], budget)[0])
+            history = (*history, (plans.SLOTS["item"], row))
+            texts = [self.verbalizer.templates.verb(kind) for kind in kinds]
+        else:
+            texts = [self._event_text(kind, candidate) for kind in kinds]
+        yes, no = (Target(tuple(self.tokenizer.write(t, self.settings.budget))) for t in texts)
+        return questions.add(history, yes), questions.add(history, no)
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split()).lower()
