@@ -15,6 +15,7 @@ VERBS = {
     "tune": ("tune", "tune"),
     "eval": ("evaluate", "evaluate"),
     "recommend": ("recommend", "recommend"),
+    "score": ("score", "score"),
     "convert-hf": ("convert", "convert_hf"),
     "bench": ("bench", "bench"),
 }

@@ -77,12 +77,16 @@ class Block(nn.Module):
             query_BQD, residual_BQD = take_rows(source_BTD, rows_BQ), take_rows(x_BTD, rows_BQ)
             query_position = position_BT.gather(1, rows_BQ)
         y = self.attention(query_BQD, source_BTD, (query_position, position_BT), mask_BQK)
+        return self.absorb(residual_BQD, y)
+
+    def absorb(self, x_BQD: Tensor, y_BQD: Tensor) -> Tensor:
+        """What follows attention: its output y joins the rows x, then the FFN. [B, Q, D]."""
         if self.pre:
-            h = residual_BQD + y
-            result: Tensor = h + self.ffn(self.ffn_norm(h))
+            h_BQD = x_BQD + y_BQD
+            result: Tensor = h_BQD + self.ffn(self.ffn_norm(h_BQD))
         else:
-            h = self.attention_norm(residual_BQD + y)
-            result = self.ffn_norm(h + self.ffn(h))
+            h_BQD = self.attention_norm(x_BQD + y_BQD)
+            result = self.ffn_norm(h_BQD + self.ffn(h_BQD))
         return result
 
 
