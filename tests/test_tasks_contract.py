@@ -232,3 +232,22 @@ def test_of_equal_texts_the_popular_item_comes_first_and_no_difference_is_outwei
     assert plain[0] == plain[1]
     assert counted[1] > counted[0]
     assert np.abs(counted - plain).max() <= 2e-5
+
+
+def test_recency_in_words_counts_from_the_request() -> None:
+    made = ranker(recency=True)
+    day = 86_400.0
+    past = (Event("purchase", "red-shoe", timestamp=0.0), Event("purchase", "red-hat"))
+    asked = [
+        Request(past, timestamp=1.5 * day, candidates=(Candidate("red-tent"),)),
+        Request(past, timestamp=5 * day, candidates=(Candidate("red-tent"),)),
+        Request(past, candidates=(Candidate("red-tent"),)),
+    ]
+    columns = made.packer.source(Requests.of(asked))
+    texts = {row: text for (text, _), row in made.table._rows.items()}
+    told = [[texts[row] for row in rows[-3:-1]] for rows in columns.index.tolist()]
+    assert told == [
+        ["bought yesterday: red shoe", "bought: red hat"],
+        ["bought days ago: red shoe", "bought: red hat"],
+        ["bought: red shoe", "bought: red hat"],
+    ]

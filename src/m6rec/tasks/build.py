@@ -116,9 +116,12 @@ def _packer(
     known: Sequence[str],
 ) -> tuple[Packer, ItemResidual | None]:
     """The packer of a task, and the residual of the known items where the settings ask for one."""
+    codes = {item_id: code for code, item_id in enumerate(known)} if settings.residual else {}
+    packer = Packer(
+        table, verbalizer, settings.max_history, codes, settings.profile, settings.recency
+    )
     if not settings.residual:
-        return Packer(table, verbalizer, settings.max_history, profile=settings.profile), None
-    codes = {item_id: code for code, item_id in enumerate(known)}
+        return packer, None
     config = table.model.config
     residual = ItemResidual(
         len(known),
@@ -127,7 +130,7 @@ def _packer(
         settings.residual_size,
         settings.residual_dropout,
     ).to(table.device)
-    return Packer(table, verbalizer, settings.max_history, codes, settings.profile), residual
+    return packer, residual
 
 
 def _table(backbone: M6, tokenizer: Tokenizer, spec: TaskSpec) -> SegmentTable:

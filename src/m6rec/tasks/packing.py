@@ -6,6 +6,7 @@ Legend: R requests, H events of a history, E events of a pool, I items, G segmen
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,7 @@ from m6rec.model import plans
 from m6rec.model.plans import Packed
 from m6rec.records import Candidate, Event
 from m6rec.tasks.segments import SegmentTable
+from m6rec.text.phrases import RECENCY
 from m6rec.text.verbalize import Verbalizer
 
 EVENT_KEYS = ("event", "item_id", "text", "query", "value")
@@ -24,7 +26,8 @@ EVENT_KEYS = ("event", "item_id", "text", "query", "value")
 class Packer:
     """Writes requests as rows of one segment table.
 
-    code_of: item id → row of the collaborative residual; items it lacks get -1.
+    code_of: item id → row of the collaborative residual; items it lacks get -1. recency: whether
+    events say how long before the request they happened, which makes more distinct segments.
     """
 
     def __init__(
@@ -34,12 +37,13 @@ class Packer:
         max_history: int,
         code_of: dict[str, int] | None = None,
         profile: bool = True,
+        recency: bool = False,
     ) -> None:
         self.table, self.verbalizer = table, verbalizer
-        self.max_history, self.profile = max_history, profile
+        self.max_history, self.profile, self.recency = max_history, profile, recency
         self.code_of = code_of or {}
         self._pool: pl.DataFrame | None = None
-        self._pool_rows: tuple[np.ndarray, np.ndarray] | None = None
+        self._pool_events: tuple[np.ndarray, list[Event]] | None = None
 
     def budget(self, kind: str) -> int:
         """Tokens that a segment of this kind may have."""
@@ -47,23 +51,29 @@ class Packer:
 
     def source(self, requests: Requests) -> Columns:
         """Profile, then the newest events (oldest first), then [EOS']."""
-        rows_E, codes_E = self._events(requests.pool)
+        key_E, events = self._events(requests.pool)
         start = requests.rows["start"].to_numpy()
         stop = requests.rows["stop"].to_numpy()
         longest = int((stop - start).max()) if len(requests) else 0
         H = max(1, min(self.max_history, longest))
         place_RH = stop[:, None] - np.arange(H, 0, -1)[None, :]
         inside_RH = place_RH >= start[:, None]
+        if not events:
+            inside_RH, key_E, events = (
+                np.zeros_like(inside_RH),
+                np.zeros(1, int),
+                [Event("context")],
+            )
         safe_RH = np.where(inside_RH, place_RH, 0)
-        if rows_E.size == 0:
-            rows_E, codes_E = np.array([-1]), np.array([-1])
-            safe_RH = np.zeros_like(safe_RH)
+        key_RH = key_E[safe_RH]
+        ago_RH = self._ago(requests, safe_RH) if self.recency else np.full(key_RH.shape, -1)
         config = self.table.model.config
         slots_H = [plans.slot("event", H - 1 - h, config) for h in range(H)]
+        code_K = [self.code_of.get(e.item_id, -1) if e.item_id else -1 for e in events]
         history = Columns(
-            np.where(inside_RH, rows_E[safe_RH], -1),
+            self._told(key_RH, ago_RH, inside_RH, events),
             np.tile(np.array(slots_H), (len(requests), 1)),
-            np.where(inside_RH, codes_E[safe_RH], -1),
+            np.where(inside_RH, np.array(code_K, dtype=np.int64)[key_RH], -1),
         )
         parts = [history, read_column(len(requests), plans.READ_SOURCE)]
         return join(([self._profiles(requests)] if self.profile else []) + parts)
@@ -94,23 +104,49 @@ class Packer:
         slots = np.full_like(index_R, plans.SLOTS["profile"])
         return Columns(index_R[:, None], slots[:, None], np.full_like(slots, -1)[:, None])
 
-    def _events(self, pool: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Table row and residual code of every event of the pool: int64 [E] each."""
-        if self._pool is not pool or self._pool_rows is None:
+    def _events(self, pool: pl.DataFrame) -> tuple[np.ndarray, list[Event]]:
+        """Distinct events K of the pool, and which of them every row is: int64 [E]."""
+        if self._pool is not pool or self._pool_events is None:
             keys = pool.select(EVENT_KEYS)
             distinct = keys.unique(maintain_order=True).with_row_index("key")
             which = keys.join(
                 distinct, on=EVENT_KEYS, how="left", nulls_equal=True, maintain_order="left"
             )["key"].to_numpy()
             events = [Event(**row) for row in distinct.select(EVENT_KEYS).rows(named=True)]
-            texts = [self.verbalizer.event(event, None, 0).text for event in events]
-            rows = self.table.add(texts, self.budget("event"))
-            codes = np.array(
-                [self.code_of.get(e.item_id, -1) if e.item_id else -1 for e in events],
-                dtype=np.int64,
-            )
-            self._pool, self._pool_rows = pool, (rows[which], codes[which])
-        return self._pool_rows
+            self._pool, self._pool_events = pool, (which.astype(np.int64), events)
+        return self._pool_events
+
+    def _ago(self, requests: Requests, place_RH: np.ndarray) -> np.ndarray:
+        """Which phrase says how long ago an event was: int64 [R, H], -1 where no time is known."""
+        if not requests.pool.height:
+            return np.full(place_RH.shape, -1)
+        now_R = requests.rows["timestamp"].fill_null(float("nan")).to_numpy()
+        time_E = requests.pool["timestamp"].fill_null(float("nan")).to_numpy()
+        seconds_RH = now_R[:, None] - time_E[place_RH]
+        limits = np.array([limit for limit, _ in RECENCY])
+        phrase_RH = np.searchsorted(limits, seconds_RH, side="right")
+        return np.where(np.isfinite(seconds_RH), phrase_RH, -1)
+
+    def _told(
+        self, key_RH: np.ndarray, ago_RH: np.ndarray, inside_RH: np.ndarray, events: list[Event]
+    ) -> np.ndarray:
+        """Table rows of events in words: int64 [R, H], -1 outside. One text for each distinct one.
+
+        An event is told as of the beginning of its phrase: yesterday is a day ago.
+        """
+        begins = np.array([np.nan, 0.0, *(limit for limit, _ in RECENCY)])
+        pair_RH = np.where(inside_RH, key_RH * len(begins) + ago_RH + 1, -1)
+        distinct, inverse = np.unique(pair_RH, return_inverse=True)
+        texts = []
+        for pair in distinct[distinct >= 0].tolist():
+            event, seconds = events[pair // len(begins)], float(begins[pair % len(begins)])
+            known = np.isfinite(seconds)
+            event = replace(event, timestamp=0.0 if known else None)
+            texts.append(self.verbalizer.event(event, seconds if known else None, 0).text)
+        rows = self.table.add(texts, self.budget("event"))
+        outside = np.full(int((distinct < 0).sum()), -1)
+        found: np.ndarray = np.concatenate([outside, rows])[inverse].reshape(key_RH.shape)
+        return found
 
 
 class Columns:

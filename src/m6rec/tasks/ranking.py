@@ -41,6 +41,7 @@ class RankingSettings(Settings):
     segment_states: int | Literal["all"] = 1
     max_history: int = Field(default=20, ge=1)
     profile: bool = True
+    recency: bool = False
     features: bool = True
     dropout: float = Field(default=0.1, ge=0, lt=1)
     residual: bool = False

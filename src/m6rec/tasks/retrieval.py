@@ -36,6 +36,7 @@ class RetrievalSettings(Settings):
     plan: late or full. online_layers: L - L' (0: a region is read as the mean of its segments,
     which needs no training). segment_states: k summary vectors or "all".
     max_history: newest events read. profile: whether the user's attributes are read.
+    recency: whether events say how long ago they were.
     dropout: on cached states, in training. event_dropout: share of past events left out, in
     training (never the newest). negatives: items beside the batch's own when the catalogue has
     more than `full_softmax` items. residual: opt-in collaborative residual, with its own
@@ -47,6 +48,7 @@ class RetrievalSettings(Settings):
     segment_states: int | Literal["all"] = 1
     max_history: int = Field(default=20, ge=1)
     profile: bool = False
+    recency: bool = False
     dropout: float = Field(default=0.1, ge=0, lt=1)
     event_dropout: float = Field(default=0.0, ge=0, lt=1)
     full_softmax: int = Field(default=6000, ge=1)
