@@ -5,20 +5,20 @@ Shapes: histories are oldest first; lists of answers are best first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 import torch
 from rich.console import Console
 from torch.nn import functional as F
 
 from m6rec.data import tables
 from m6rec.data.catalogue import Items, as_items
-from m6rec.data.labels import SHOWN, LabelRule, default_rule
+from m6rec.data.known import own_events, popularity
+from m6rec.data.labels import LabelRule, default_rule
 from m6rec.data.requests import Requests
 from m6rec.data.splits import Method as SplitMethod
 from m6rec.data.splits import Split, make_split
@@ -34,11 +34,9 @@ from m6rec.records import Candidate, Event, M6Error, Request
 from m6rec.tasks.build import (
     TaskName,
     TaskSpec,
-    build_ranker,
-    build_retriever,
-    untrained_retriever,
 )
 from m6rec.tasks.folder import TaskFolder, trained
+from m6rec.tasks.opening import Opener
 from m6rec.tasks.ranking import Ranker
 from m6rec.tasks.retrieval import Catalogue, Retriever
 from m6rec.tasks.segments import SegmentTable
@@ -52,6 +50,7 @@ from m6rec.training.settings import TrainSettings
 from m6rec.training.tune import Tuned, recipe, tune_ranker, tune_retriever
 
 TASKS = "tasks"
+NOTHING = Dataset(name="no data")
 EMBED_BUDGET = 128
 """Tokens of a text that `embed` reads."""
 History = Sequence[str | Event | Mapping[str, object]]
@@ -255,6 +254,7 @@ class M6Rec:
         plan: Literal["late", "full"] = "late",
         split: SplitMethod | Split = "auto",
         label: LabelRule | None = None,
+        targets: Collection[str] | None = None,
         templates: str | Path | None = None,
         train: Mapping[str, Any] | None = None,
         state: Path | None = None,
@@ -263,14 +263,16 @@ class M6Rec:
     ) -> Fitted:
         """Tunes a task on the train part of a data set and keeps the best epoch by its valid part.
 
-        method, plan: paper sections 4 and 3. train: changes to TrainSettings (rate, epochs,
-        minutes, …); reading: changes to RetrievalSettings or RankingSettings (online_layers,
-        max_history, residual, …). state: folder from which an interrupted run goes on.
-        The backbone stays as it is. Raises M6Error with what is wrong in the data or the settings.
+        method, plan: paper sections 4 and 3. split, label, targets: as in `make_split` (targets are
+        the kinds of events that retrieval has to foresee), or a Split. train: changes to
+        TrainSettings (rate, epochs, minutes, …); reading: changes to RetrievalSettings or
+        RankingSettings (online_layers, max_history, residual, …). state: folder from which an
+        interrupted run goes on. The backbone stays as it is.
+        Raises M6Error with what is wrong in the data or the settings.
         """
         dataset = _load(data)
         words = Templates.load(dataset.templates, templates)
-        cut = split if isinstance(split, Split) else make_split(dataset, task, split, label=label)
+        cut = _cut(dataset, task, split, label, targets)
         spec, settings = recipe(task, method, plan, **reading)
         settings = TrainSettings.parse({**settings.model_dump(), **(train or {})}, "train")
         verbalizer = Verbalizer(words, cut.items, cut.users)
@@ -280,7 +282,8 @@ class M6Rec:
         if task == "retrieve":
             tuned = tune_retriever(*shared, folder=state, console=console)
         else:
-            rule = label or _rule(dataset)
+            log = dataset.events
+            rule = label or (LabelRule() if log is None else default_rule(log))
             features = CrossFeatures(dataset.events, cut.items, rule, words)
             tuned = tune_ranker(*shared, features, folder=state, console=console)
         trained_on = {"card": cut.card.to_dict(), **tuned.summary()}
@@ -290,7 +293,7 @@ class M6Rec:
                 backbone=self.fingerprint,
                 templates=words.to_dict(),
                 tensors={name: p.detach().cpu() for name, p in trained(tuned.task).items()},
-                rule=None if rule is None else _rule_to_dict(rule),
+                rule=None if rule is None else rule.to_dict(),
                 known=tuned.known,
                 trained_on=trained_on,
             )
@@ -305,13 +308,14 @@ class M6Rec:
         *,
         split: SplitMethod | Split = "auto",
         label: LabelRule | None = None,
+        targets: Collection[str] | None = None,
     ) -> Result:
         """Full-ranking (retrieve) or candidate-wise (rank) figures with intervals and the card.
 
         Retrieval without a tuned task is measured as it is: with no training.
         """
         dataset = _load(data)
-        cut = split if isinstance(split, Split) else make_split(dataset, task, split, label=label)
+        cut = _cut(dataset, task, split, label, targets)
         # What may be known of the log is its train part, whatever the data set holds beside it.
         kept, self.dataset = self.dataset, replace(dataset, events=cut.train_events)
         self._opened.clear()
@@ -335,10 +339,15 @@ class M6Rec:
             )
         return self.dataset
 
+    def _scale(self) -> float:
+        """Highest rating, by the templates of the data set in use."""
+        own = None if self.dataset is None else self.dataset.templates
+        return float(Templates.load(own).word("scale"))
+
     def _request(self, history: History, user_id: str | None) -> Request:
-        events = parse_history(history)
+        events = parse_history(history, self._scale())
         if not events and user_id is not None:
-            events = _own_events(self._data(), user_id)
+            events = own_events(self._data(), user_id)
         return Request(history=events, user_id=user_id)
 
     def _candidates(
@@ -359,26 +368,15 @@ class M6Rec:
         if (kept := self._opened.get("retrieve")) is not None and kept[0] is key:
             found: tuple[Catalogue, list[str]] = kept[1]
             return found
-        frame = self._data().items if items is None else as_items(items)
-        ids = frame["item_id"].to_list()
-        users = None if self.dataset is None else self.dataset.users
-        task = self.tasks.get("retrieve")
-        own = None if self.dataset is None else self.dataset.templates
-        words = Templates.load(own) if task is None else _templates(task)
-        verbalizer = Verbalizer(words, frame, users)
-        if task is None:
-            retriever = untrained_retriever(self.backbone, self.tokenizer, verbalizer, ids)
+        if items is None:
+            asked = self._data()
         else:
-            retriever = build_retriever(
-                self.backbone, self.tokenizer, verbalizer, task.spec, task.known
-            )
-            task.fill(retriever, self.fingerprint, Path("the task 'retrieve'"))
-            _ready(retriever)
-        name = "M6-Rec, no training" if task is None else f"M6-Rec, {task.spec.tuning.method}"
-        counts = _popularity(self.dataset) if items is None and self.dataset else None
-        catalogue = Catalogue(retriever, verbalizer.item_texts(), ids, name, counts)
-        self._opened["retrieve"] = (key, (catalogue, frame["title"].to_list()))
-        return catalogue, frame["title"].to_list()
+            asked = replace(self.dataset or NOTHING, items=as_items(items), events=None)
+        opener = Opener(self.backbone, self.tokenizer, self.fingerprint)
+        catalogue = opener.catalogue(self.tasks.get("retrieve"), asked)
+        titles = asked.items["title"].to_list()
+        self._opened["retrieve"] = (key, (catalogue, titles))
+        return catalogue, titles
 
     def _ranker(self) -> Ranker:
         task = self.tasks.get("rank")
@@ -387,20 +385,8 @@ class M6Rec:
                 "ranking is not tuned yet: call fit('rank', data), or load_adapter(folder)"
             )
         if "rank" not in self._opened:
-            words, rule = _templates(task), LabelRule(**_rule_from_dict(task.rule or {}))
-            nothing = as_items(["an unknown item"])
-            items = nothing if self.dataset is None else self.dataset.items
-            users = None if self.dataset is None else self.dataset.users
-            events = None if self.dataset is None else self.dataset.events
-            features = CrossFeatures(events, items, rule, words)
-            verbalizer = Verbalizer(words, items, users)
-            ranker = build_ranker(
-                self.backbone, self.tokenizer, verbalizer, task.spec, features, task.known
-            )
-            task.fill(ranker, self.fingerprint, Path("the task 'rank'"))
-            ranker.name = f"M6-Rec, {task.spec.tuning.method}"
-            _ready(ranker)
-            self._opened["rank"] = (None, ranker)
+            opener = Opener(self.backbone, self.tokenizer, self.fingerprint)
+            self._opened["rank"] = (None, opener.ranker(task, self.dataset or NOTHING))
         found: Ranker = self._opened["rank"][1]
         return found
 
@@ -408,65 +394,26 @@ class M6Rec:
         """float32 [B, I]; people with no history get the popular items of the data set."""
         scores = catalogue.score(asked)
         empty = (asked.rows["stop"] == asked.rows["start"]).to_numpy()
-        if empty.any() and own and (counts := _popularity(self._data())) is not None:
+        if empty.any() and own and (counts := popularity(self._data())) is not None:
             scores[empty] = counts / max(float(counts.sum()), 1.0)
         return scores
 
 
+def _cut(
+    dataset: Dataset,
+    task: TaskName,
+    split: SplitMethod | Split,
+    label: LabelRule | None,
+    targets: Collection[str] | None,
+) -> Split:
+    if isinstance(split, Split):
+        return split
+    positives = None if targets is None else frozenset(targets)
+    return make_split(dataset, task, split, label=label, positives=positives)
+
+
 def _load(data: Data) -> Dataset:
     return data if isinstance(data, Dataset) else tables.load(data)
-
-
-def _ready(task: Retriever | Ranker) -> None:
-    task.model.eval()
-    if task.residual is not None:
-        task.residual.eval()
-
-
-def _templates(task: TaskFolder) -> Templates:
-    return Templates.from_dict(task.templates, "the task's templates")
-
-
-def _rule(dataset: Dataset) -> LabelRule:
-    if dataset.events is None:
-        return LabelRule()
-    return default_rule(dataset.events)
-
-
-def _rule_to_dict(rule: LabelRule) -> dict[str, Any]:
-    return {
-        "positive": sorted(rule.positive),
-        "negative": sorted(rule.negative),
-        "event": rule.event,
-        "threshold": rule.threshold,
-    }
-
-
-def _rule_from_dict(raw: Mapping[str, Any]) -> dict[str, Any]:
-    sets = {key: frozenset(raw[key]) for key in ("positive", "negative") if key in raw}
-    return {**raw, **sets}
-
-
-def _own_events(dataset: Dataset, user_id: str) -> tuple[Event, ...]:
-    names = ("event", "item_id", "text", "query", "timestamp", "value")
-    if dataset.events is None:
-        return ()
-    own = dataset.events.filter((pl.col("user_id") == user_id) & (pl.col("event") != "impression"))
-    return tuple(
-        Event(**row) for row in own.select(n for n in names if n in own.columns).rows(named=True)
-    )
-
-
-def _popularity(dataset: Dataset) -> np.ndarray | None:
-    """How often each item of the catalogue was chosen, float32 [I]; None without a log."""
-    if dataset.events is None:
-        return None
-    chosen = dataset.events.filter(~pl.col("event").is_in(list(SHOWN)))
-    counts = chosen.group_by("item_id").len()
-    found = dataset.items.select("item_id").join(
-        counts, on="item_id", how="left", maintain_order="left"
-    )
-    return found["len"].fill_null(0).to_numpy().astype(np.float32)
 
 
 def _leave_out_seen(scores: np.ndarray, asked: Requests, item_ids: list[str]) -> None:

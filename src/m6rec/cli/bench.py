@@ -11,7 +11,7 @@ import typer
 
 from m6rec.cli.common import DEFAULT_MODEL, Adapter, Data, Json, Model, err, out, verb, write_json
 from m6rec.cli.evaluate import as_table
-from m6rec.cli.tune import Positive, SplitBy, Task, parse_label
+from m6rec.cli.tune import Positive, SplitBy, Targets, Task, parse_label, parse_targets
 from m6rec.data import tables
 from m6rec.data.splits import Split, make_split
 from m6rec.evaluation.report import write_report
@@ -32,6 +32,7 @@ def bench(
     ] = None,
     split: SplitBy = "auto",
     label: Positive = None,
+    targets: Targets = None,
     report: Annotated[Path, typer.Option(help="Where the HTML report goes.")] = Path("report.html"),
     model: Model = DEFAULT_MODEL,
     budget: Annotated[float, typer.Option(help="Seconds of tuning per baseline.", min=1)] = 300,
@@ -40,7 +41,7 @@ def bench(
 ) -> None:
     """Compare with baselines that are tuned on valid; results with intervals and a report."""
     dataset, rule = tables.load(data), parse_label(label)
-    cut = make_split(dataset, task, split, label=rule)
+    cut = make_split(dataset, task, split, label=rule, positives=parse_targets(targets))
     rec = M6Rec.from_pretrained(model)
     ours: list[Result] = []
     if task == "retrieve":
@@ -60,9 +61,7 @@ def bench(
     write_json({"results": results_json, "missing": dict(suite.missing)}, json)
 
 
-def compare(
-    rec: M6Rec, split: Split, names: Sequence[str] | None, options: SuiteOptions
-) -> Suite:
+def compare(rec: M6Rec, split: Split, names: Sequence[str] | None, options: SuiteOptions) -> Suite:
     """The baselines of a split; text similarity gets the backbone's own vectors."""
     if split.card.task == "retrieve":
         texts = Verbalizer(Templates.load(), split.items).item_texts()

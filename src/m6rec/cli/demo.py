@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import polars as pl
 import typer
@@ -27,13 +27,15 @@ from m6rec.recommender import M6Rec
 from m6rec.tasks.build import TaskName
 
 QUICK: dict[TaskName, tuple[str, ...]] = {
-    "retrieve": ("popularity", "text-similarity", "item-knn"),
-    "rank": ("like-rate", "item-rate"),
+    "retrieve": ("popularity", "text-mean", "item-knn"),
+    "rank": ("like-rate", "item-rate", "user-item-rate"),
 }
 """Baselines that need no extra and a few seconds."""
 MOST_TRAIN = 20_000
 MOST_JUDGED = 4_000
 SHOPPERS = 3
+CHOICES = {"click", "purchase"}
+"""What retrieval foresees where the log has it; a cart or a rating names an item chosen before."""
 
 
 @verb
@@ -43,7 +45,9 @@ def demo(
     ] = None,
     folder: Annotated[Path, typer.Option("--out", help="Where everything goes.")] = Path("demo"),
     minutes: Annotated[float, typer.Option(help="Training time of each task.", min=0.01)] = 0.75,
-    size: Annotated[str, typer.Option(help="Built-in shop: tiny, small or full.")] = "full",
+    size: Annotated[
+        Literal["tiny", "small", "full"], typer.Option(help="Built-in shop: tiny, small or full.")
+    ] = "full",
     model: Model = DEFAULT_MODEL,
     json: Json = None,
 ) -> None:
@@ -52,7 +56,7 @@ def demo(
     source = data or folder / "shop"
     if data is None and not (source / "items.parquet").is_file():
         with err.status("opening the shop"):
-            generate_shop(source, size=size)  # type: ignore[arg-type]
+            generate_shop(source, size=size)
     _look(source)
     dataset = tables.load(source)
     rec = M6Rec.from_pretrained(model).use(dataset)
@@ -90,7 +94,14 @@ def _tasks(dataset: Dataset) -> list[TaskName]:
 
 def _task(rec: M6Rec, dataset: Dataset, task: TaskName, minutes: float) -> list[Result]:
     """Tunes one task for a short while and judges it beside quick baselines."""
-    split = make_split(dataset, task, max_train=MOST_TRAIN, max_eval=MOST_JUDGED)
+    kinds = set() if dataset.events is None else set(dataset.events["event"].unique())
+    split = make_split(
+        dataset,
+        task,
+        positives=frozenset(CHOICES & kinds) or None,
+        max_train=MOST_TRAIN,
+        max_eval=MOST_JUDGED,
+    )
     found = [rec.evaluate(task, dataset, split=split)] if task == "retrieve" else []
     out.print(f"[bold]tuning[/] {task} on {len(split.train):,} requests")
     rec.fit(task, dataset, split=split, train={"minutes": minutes}, console=err)

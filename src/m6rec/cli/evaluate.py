@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from m6rec.cli.common import DEFAULT_MODEL, Adapter, Data, Json, Model, out, verb, write_json
-from m6rec.cli.tune import Positive, SplitBy, Task, parse_label
+from m6rec.cli.tune import Positive, SplitBy, Targets, Task, parse_label, parse_targets
 from m6rec.evaluation.result import Result
 from m6rec.recommender import M6Rec
 
@@ -26,6 +26,7 @@ def evaluate(
     ] = "test",
     split: SplitBy = "auto",
     label: Positive = None,
+    targets: Targets = None,
     model: Model = DEFAULT_MODEL,
     json: Json = None,
 ) -> None:
@@ -33,7 +34,9 @@ def evaluate(
     rec = M6Rec.from_pretrained(model)
     if adapter is not None:
         rec.load_adapter(adapter)
-    result = rec.evaluate(task, data, part, split=split, label=parse_label(label))
+    result = rec.evaluate(
+        task, data, part, split=split, label=parse_label(label), targets=parse_targets(targets)
+    )
     if str(json) != "-":
         out.print(as_table([result]))
         out.print(f"{result.card.dataset}: {result.card.split}")

@@ -23,6 +23,10 @@ Positive = Annotated[
     str | None,
     typer.Option("--label", help="What counts as a yes, such as 'rating>=4' (default: by kind)."),
 ]
+Targets = Annotated[
+    str | None,
+    typer.Option("--targets", help="Kinds of events to foresee, such as click,purchase."),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting, such as rate=1e-3, epochs=4, residual=true."),
@@ -41,6 +45,7 @@ def tune(
     plan: Annotated[Literal["late", "full"], typer.Option(help="Execution plan.")] = "late",
     split: SplitBy = "auto",
     label: Positive = None,
+    targets: Targets = None,
     templates: Template = None,
     settings: Set = None,
     json: Json = None,
@@ -56,6 +61,7 @@ def tune(
         plan=plan,
         split=split,
         label=parse_label(label),
+        targets=parse_targets(targets),
         templates=templates,
         train=train,
         state=state,
@@ -80,6 +86,13 @@ def _show(fitted: Fitted, folder: Path) -> None:
     out.print(table)
     share = 100 * fitted.trained_on["trainable_share"]
     out.print(f"trained {share:.2f} % of the backbone's parameters; * is the epoch that was kept")
+
+
+def parse_targets(text: str | None) -> frozenset[str] | None:
+    """`click,purchase` → the kinds of events; None where none are given."""
+    if text is None:
+        return None
+    return frozenset(kind.strip() for kind in text.split(",") if kind.strip())
 
 
 def parse_label(text: str | None) -> LabelRule | None:

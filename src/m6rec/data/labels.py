@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -39,6 +41,21 @@ class LabelRule:
     @property
     def by_value(self) -> bool:
         return self.event is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "positive": sorted(self.positive),
+            "negative": sorted(self.negative),
+            "event": self.event,
+            "threshold": self.threshold,
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> LabelRule:
+        """What `to_dict` gave; keys that are absent have their usual value."""
+        sets = {key: frozenset(raw[key]) for key in ("positive", "negative") if key in raw}
+        return cls(**{**raw, **sets})
 
     def __str__(self) -> str:
         if self.by_value:

@@ -1,0 +1,32 @@
+"""What a data set knows of a user and of its items as it stands, for answers rather than splits."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from m6rec.data.labels import SHOWN
+from m6rec.data.requests import POOL_SCHEMA
+from m6rec.data.tables import Dataset
+from m6rec.records import Event
+
+
+def own_events(dataset: Dataset, user_id: str) -> tuple[Event, ...]:
+    """All that a user did, oldest first; what was only shown is left out."""
+    if dataset.events is None:
+        return ()
+    own = dataset.events.filter((pl.col("user_id") == user_id) & (pl.col("event") != "impression"))
+    names = [name for name in POOL_SCHEMA if name in own.columns]
+    return tuple(Event(**row) for row in own.select(names).rows(named=True))
+
+
+def popularity(dataset: Dataset) -> np.ndarray | None:
+    """How often each item of the catalogue was chosen, float32 [I]; None without a log."""
+    if dataset.events is None:
+        return None
+    chosen = dataset.events.filter(~pl.col("event").is_in(list(SHOWN)))
+    counts = chosen.group_by("item_id").len()
+    found = dataset.items.select("item_id").join(
+        counts, on="item_id", how="left", maintain_order="left"
+    )
+    return found["len"].fill_null(0).to_numpy().astype(np.float32)

@@ -1,0 +1,75 @@
+"""A tuned task beside a catalogue, users and a log: ready to be asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from m6rec.data.known import popularity
+from m6rec.data.labels import LabelRule
+from m6rec.data.tables import Dataset
+from m6rec.model.m6 import M6
+from m6rec.tasks.build import build_ranker, build_retriever, untrained_retriever
+from m6rec.tasks.folder import TaskFolder
+from m6rec.tasks.ranking import Ranker
+from m6rec.tasks.retrieval import Catalogue, Retriever
+from m6rec.text.features import CrossFeatures
+from m6rec.text.templates import Templates
+from m6rec.text.tokenizer import Tokenizer
+from m6rec.text.verbalize import Verbalizer
+
+NO_ITEMS = pl.DataFrame({"item_id": [""], "title": ["an unknown item"]})
+"""Stands for a catalogue where every candidate comes as free text."""
+
+
+class Opener:
+    """Opens tasks on one backbone. fingerprint: of that backbone."""
+
+    def __init__(self, backbone: M6, tokenizer: Tokenizer, fingerprint: str) -> None:
+        self.backbone, self.tokenizer, self.fingerprint = backbone, tokenizer, fingerprint
+
+    def catalogue(self, task: TaskFolder | None, dataset: Dataset) -> Catalogue:
+        """Retrieval over the items of a data set; with no task, retrieval without training."""
+        ids = dataset.items["item_id"].to_list()
+        words = Templates.load(dataset.templates) if task is None else _templates(task)
+        verbalizer = Verbalizer(words, dataset.items, dataset.users)
+        if task is None:
+            name = "M6-Rec, no training"
+            retriever = untrained_retriever(self.backbone, self.tokenizer, verbalizer, ids)
+        else:
+            name = _name(task)
+            retriever = build_retriever(
+                self.backbone, self.tokenizer, verbalizer, task.spec, task.known
+            )
+            self._fill(task, retriever)
+        texts = verbalizer.item_texts()
+        return Catalogue(retriever, texts, ids, name, popularity(dataset))
+
+    def ranker(self, task: TaskFolder, dataset: Dataset) -> Ranker:
+        """Ranking, its features counted over the log of a data set."""
+        words, rule = _templates(task), LabelRule.from_dict(task.rule or {})
+        items = dataset.items if dataset.items.height else NO_ITEMS
+        features = CrossFeatures(dataset.events, items, rule, words)
+        verbalizer = Verbalizer(words, items, dataset.users)
+        ranker = build_ranker(
+            self.backbone, self.tokenizer, verbalizer, task.spec, features, task.known
+        )
+        ranker.name = _name(task)
+        self._fill(task, ranker)
+        return ranker
+
+    def _fill(self, task: TaskFolder, made: Retriever | Ranker) -> None:
+        task.fill(made, self.fingerprint, Path(f"the task {task.spec.task!r}"))
+        made.model.eval()
+        if made.residual is not None:
+            made.residual.eval()
+
+
+def _templates(task: TaskFolder) -> Templates:
+    return Templates.from_dict(task.templates, "the task's templates")
+
+
+def _name(task: TaskFolder) -> str:
+    residual = " with residual" if task.spec.reading.residual else ""
+    return f"M6-Rec, {task.spec.tuning.method}{residual}"
