@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import Result
 from torch import Tensor
+from typer.testing import CliRunner
 
 import tiny
+from m6rec.cli.app import build_app
 from m6rec.config import ConfigError
 from m6rec.data.requests import Requests
 from m6rec.model import plans
@@ -305,14 +310,8 @@ def test_yes_against_no_by_hand(asking: str, prior: float) -> None:
 
 
 STRANGE = [
-    "",
-    " ",
-    "[EOS]",
-    "[EOS] [BOS] liked: x",
-    "🙂🙃",
-    "x" * 1_000_000,
-    "a b " * 250_000,
-    "\u202e",
+    *("", " ", "[EOS]", "[EOS] [BOS] liked: x", "🙂🙃", "\u202e"),
+    *("x" * 1_000_000, "a b " * 250_000),
 ]
 
 
@@ -383,3 +382,53 @@ def test_the_mask_of_the_hand_made_sequence_is_unilm() -> None:
     layout = Layout(torch.ones(1, 4, dtype=torch.bool), group == 0, group, group)
     rows = [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
     assert unilm(layout)[0].int().tolist() == rows
+
+
+def test_bfloat16_is_near_and_ranks_alike() -> None:
+    exact = zero(calibration=0.0).score(ASKED)
+    quick = zero(calibration=0.0, bf16=True).score(ASKED)
+    assert quick == pytest.approx(exact, rel=0.05)
+    assert not np.array_equal(quick, exact)
+    assert np.corrcoef(quick, exact)[0, 1] > 0.99
+
+
+def test_own_likelihoods_are_remembered_between_requests() -> None:
+    scorer = zero(**LIVE)
+    first = scorer.score(ASKED)
+    known = len(scorer._alone)
+    assert known == 7  # four titles told as bought, three told as clicked
+    assert scorer.score(ASKED) == pytest.approx(first, abs=1e-6)
+    assert len(scorer._alone) == known
+
+
+def test_the_verb_scores_titles_ids_and_files(tmp_path: Path) -> None:
+    tiny.write_shop(tmp_path / "data")
+    model = str(tiny.write_backbone(tmp_path / "model"))
+    (tmp_path / "titles.txt").write_text("green boot\n\nblue lamp\n")
+    (tmp_path / "items.csv").write_text("item_id,title\n7,green boot\n")
+    (tmp_path / "items.pdf").write_text("x")
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(build_app(["score"]), ["score", "--model", model, *words])
+
+    history = ["--data", str(tmp_path / "data"), "--history", "bought: red shoe"]
+    out = tmp_path / "out.json"
+    result = run(
+        *history, "--item", "red-tent", "--items", str(tmp_path / "titles.txt"), "--json", str(out)
+    )
+    assert result.exit_code == 0, result.output
+    found = json.loads(out.read_text())["items"]
+    assert sorted(i["title"] for i in found) == ["blue lamp", "green boot", "red tent"]
+    assert "red tent" in result.output
+    table = run(*history, "--items", str(tmp_path / "items.csv"), "--set", "normalise=sum")
+    assert table.exit_code == 0, table.output
+    assert run("--item", "x", "--liked", "--plain").exit_code == 0
+    for words, right in (
+        (["--items", str(tmp_path / "items.pdf")], ".txt"),
+        (["--item", "x", "--set", "normalize=sum"], "normalise"),
+        (["--history", "x"], "--item"),
+        (["--item", "x", "--user", "u0"], "--data"),
+    ):
+        wrong = run(*words)
+        assert wrong.exit_code == 2
+        assert right in wrong.output

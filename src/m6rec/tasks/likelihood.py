@@ -63,11 +63,16 @@ class Questions:
 
 @dataclass(frozen=True)
 class Reading:
-    """How sources are read. cached: whether the late plan reads remembered states of half
-    precision. rows_at_once: states held at once, of sources and of targets with their sources."""
+    """How sources are read.
+
+    cached: whether the late plan reads remembered states of half precision. bf16: whether all is
+    computed in bfloat16. rows_at_once: states held at once, of sources and of targets with their
+    sources.
+    """
 
     plan: Plan = "late"
     cached: bool = True
+    bf16: bool = False
     rows_at_once: int = 16_384
 
 
@@ -87,7 +92,8 @@ def log_likelihoods(table: SegmentTable, questions: Questions, reading: Reading)
         _check_room(table.model, int(sizes.max(initial=0) + lengths.max(initial=0)))
     by_size = np.argsort(sizes, kind="stable")
     for block in _chunks(by_size, sizes[by_size], reading.rows_at_once):
-        prefix = _prefix(table, [sources[number] for number in block], reading)
+        with _precision(table.model, reading):
+            prefix = _prefix(table, [sources[number] for number in block], reading)
         place_of = np.full(len(sources), -1)
         place_of[block] = np.arange(len(block))
         mine = order[place_of[pairs_P2[order, 0]] >= 0]
@@ -95,8 +101,13 @@ def log_likelihoods(table: SegmentTable, questions: Questions, reading: Reading)
         for chunk in _chunks(mine, rows, reading.rows_at_once):
             written = [targets[number] for number in pairs_P2[chunk, 1]]
             owner_C = place_of[pairs_P2[chunk, 0]]
-            sums_P[chunk] = _sums(table.model, prefix, owner_C, written, reading.plan)
+            with _precision(table.model, reading):
+                sums_P[chunk] = _sums(table.model, prefix, owner_C, written, reading.plan)
     return sums_P
+
+
+def _precision(model: M6, reading: Reading) -> torch.autocast:
+    return torch.autocast(model.read_token.device.type, torch.bfloat16, enabled=reading.bf16)
 
 
 def _used(sources: Sequence[Source]) -> np.ndarray:
