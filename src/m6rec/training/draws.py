@@ -5,6 +5,7 @@ So a run that was killed draws the same batches when it goes on, with nothing to
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
@@ -92,15 +93,16 @@ def cut_evenly(examples: Sequence[Example], parts: int) -> list[list[Example]]:
         latest = len(examples) - (parts - number)
         bounds.append(int(min(max(edge, bounds[-1] + 1), latest)))
     bounds.append(len(examples))
-    return [list(examples[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [list(examples[a:b]) for a, b in itertools.pairwise(bounds)]
 
 
 def written_counts(corpus: Corpus, asker: Asker, size: int) -> np.ndarray:
     """How often the train documents write each id: int64 [size]."""
+    texts = Counter(text for document in corpus.train for text in document.parts)
     counts: Counter[int] = Counter()
-    for document in corpus.train:
-        for text in dict.fromkeys(document.parts):
-            counts.update(asker.tokenizer.write(text))
+    for text, times in texts.items():
+        for number in asker.tokenizer.write(text):
+            counts[number] += times
     out = np.zeros(size, dtype=np.int64)
     for number, count in counts.items():
         out[number] = count
