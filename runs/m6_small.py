@@ -8,6 +8,7 @@ Run it again to go on; `touch OUT/run/DECAY` ends it early with a decay of the l
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
 
 import torch
@@ -40,7 +41,8 @@ def retrieval_check(folder: Path) -> Check | None:
     ids = split.items["item_id"].to_list()
 
     def check(model: M6, tokenizer: Tokenizer) -> dict[str, float]:
-        retriever = untrained_retriever(model, tokenizer, words, ids)
+        apart = copy.deepcopy(model)  # a task may freeze what it is given
+        retriever = untrained_retriever(apart, tokenizer, words, ids)
         catalogue = Catalogue(retriever, words.item_texts(), ids, "check")
         ranks = evaluate_retrieval(catalogue, split, "valid")
         return {name: ranks.metrics[name].value for name in ("hr@10", "ndcg@10")}
