@@ -11,7 +11,7 @@ import torch
 import tiny
 from m6rec.data.requests import Requests
 from m6rec.model import plans
-from m6rec.model.tuning import Tuning
+from m6rec.model.tuning import Tuning, branch
 from m6rec.records import Candidate, Event, Request
 from m6rec.tasks.build import TaskSpec, build_ranker, build_retriever, untrained_retriever
 from m6rec.tasks.packing import Packer, pack
@@ -251,3 +251,14 @@ def test_recency_in_words_counts_from_the_request() -> None:
         ["bought days ago: red shoe", "bought: red hat"],
         ["bought: red shoe", "bought: red hat"],
     ]
+
+
+@pytest.mark.parametrize("method", ["full", "adapter", "prompt", "option", "option-adapter"])
+def test_a_branch_shares_what_is_frozen_and_leaves_the_backbone_trainable(method: str) -> None:
+    model, _ = tiny.backbone(layers=3)
+    own = branch(model, Tuning(method=method, classes=2, prompts=3), lower=2)  # type: ignore[arg-type]
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    theirs = {p.data_ptr() for p in model.parameters()}
+    for name, parameter in own.named_parameters():
+        assert parameter.requires_grad != (parameter.data_ptr() in theirs), name
+    assert own.lm_head.decoder.weight is own.tokens.weight

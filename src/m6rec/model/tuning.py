@@ -110,21 +110,21 @@ def branch(
 
     So ten tasks cost one backbone and ten times the one per cent. Arguments as in `prepare`.
     """
-    own = copy.deepcopy(model, memo={id(p): p for p in model.parameters()})
+    # New parameters over the same memory: what is frozen here may well be trained over there.
+    shared = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
+    own = copy.deepcopy(model, memo=dict(shared))
     trainable = prepare(own, tuning, lower, class_words)
     parameters = dict(own.named_parameters())
-    shared = {id(p) for p in model.parameters()}
+    frozen = {id(p) for p in shared.values()}
     fresh = {
         id(parameters[name]): nn.Parameter(parameters[name].detach().clone())
         for name in trainable
-        if id(parameters[name]) in shared
+        if id(parameters[name]) in frozen
     }
     for module in own.modules():
         for key, parameter in module._parameters.items():
             if parameter is not None and id(parameter) in fresh:
                 module._parameters[key] = fresh[id(parameter)]
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
     return own
 
 
