@@ -21,8 +21,11 @@ TIGHT = frozenset("-/_^\\`*–—’+")
 IN_NUMBERS = frozenset(".,:")
 """No space after, between two digits."""
 SMALL_WORDS = frozenset(
-    "a an and as at by for from in of on or the to w with x oz ft lb lbs mm cm ml kg g mg inch "
-    "gal ga sq cu mah ct pcs".split()
+    (
+        *("a", "an", "and", "as", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to"),
+        *("w", "with", "x", "oz", "ft", "lb", "lbs", "mm", "cm", "ml", "kg", "g", "mg", "inch"),
+        *("gal", "ga", "sq", "cu", "mah", "ct", "pcs"),
+    )
 )
 """Lower case in titles."""
 RAW = "\0"
@@ -83,13 +86,12 @@ class Place:
         if mode == "title":
             small = word in SMALL_WORDS and bool(self.left)
             return "lower" if glued or small or word[0].isdigit() else "cap"
-        begins = self.sentence_begins and (bool(gap) or not self.left or self.left in OPENING)
+        apart = bool(gap) or not self.left or self.left in OPENING
+        begins = "\n" in gap or (self.sentence_begins and apart)
         return "cap" if word == "i" or (begins and not glued) else "lower"
 
     def advance(self, unit: str, gap: str) -> None:
         """Goes past a unit that stands after `gap` (RAW for a character in bytes)."""
-        if "\n" in gap:
-            self.sentence_begins = True
         if unit == '"':
             inches = self.left.isdigit() and not gap and not self.quote_open
             self.quote_opened_last = not inches and not self.quote_open
