@@ -148,7 +148,7 @@ def test_adapters_start_as_identity(method: Method, layers: str) -> None:
     before = answer(model)
     tuning = Tuning.parse({"method": method, "layers": layers}, "test")
     prepare(model, tuning, LOWER)
-    assert torch.equal(answer(model), before)
+    assert torch.allclose(answer(model), before, atol=1e-5)
     swapped = [isinstance(block.ffn, Adapter) for block in model.blocks]
     assert swapped == ([True] * 3 if layers == "all" else [False, False, True])
 
@@ -263,11 +263,11 @@ def test_branches_share_what_is_frozen_and_own_what_they_train(method: Method) -
     before = {name: p.clone() for name, p in backbone.named_parameters()}
     tuning = Tuning(method=method, classes=2, prompts=1, layers="all")
     first, second = branch(backbone, tuning, LOWER), branch(backbone, tuning, LOWER)
-    theirs = {id(p) for p in backbone.parameters()}
-    own_of_second = {id(p) for p in second.parameters()}
+    theirs = {p.data_ptr() for p in backbone.parameters()}
+    own_of_second = {p.data_ptr() for p in second.parameters()}
     for parameter in first.parameters():
-        assert (id(parameter) in theirs) != parameter.requires_grad
-        assert (id(parameter) in own_of_second) != parameter.requires_grad
+        assert (parameter.data_ptr() in theirs) != parameter.requires_grad
+        assert (parameter.data_ptr() in own_of_second) != parameter.requires_grad
     unchanged = answer(second).detach()
     with torch.no_grad():
         for parameter in first.parameters():
