@@ -8,6 +8,7 @@ item_vectors.py. Needs the `bench` extra for SASRec and DIN; without it they are
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,29 +81,53 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", default=list(CUTS))
     parser.add_argument("--vectors", type=Path)
     parser.add_argument("--budget", type=float, default=240.0)
+    parser.add_argument("--only", nargs="*", help="measure these baselines, keep the others' rows")
     given = parser.parse_args()
     for name in given.sets:
         path = (given.vectors or given.root.parent / "vectors") / f"{name}.npy"
         vectors = np.load(path) if path.is_file() else None
-        measure(name, given.root, vectors, given.budget)
+        options = SuiteOptions(
+            budget=given.budget, vectors=vectors, rule=CUTS[name].options.get("label")
+        )
+        measure(name, given.root, options, given.only)
 
 
-def measure(name: str, root: Path, vectors: np.ndarray | None, budget: float) -> None:
-    """All baselines on one set; the report shows the first seed of a few-shot set."""
+def measure(name: str, root: Path, options: SuiteOptions, only: list[str] | None) -> None:
+    """The baselines on one set; the report shows the first seed of a few-shot set."""
     found: list[Result] = []
     missing: dict[str, str] = {}
-    rule = CUTS[name].options.get("label")
-    options = SuiteOptions(budget=budget, vectors=vectors, rule=rule)
     for split in splits_of(name, root):
-        suite = run_suite(split, None, options, say)
+        suite = run_suite(split, only, options, say)
         found += suite.results
         missing |= suite.missing
-    write_results(found, RESULTS / f"{name}.json")
+    path = RESULTS / f"{name}.json"
+    kept = rows_of(path) if only else []
+    write_results(found, path)
+    if only:
+        keep_others(path, kept)
     print(f"\n{name}\n\n{table(found)}\n", flush=True)
     for who, why in missing.items():
         print(f"not run: {who}: {why}")
     shown = found[:: len(SEEDS)] if name == "tallrec_book" else found
     write_report(shown, Path("out") / f"{name}.html", f"Baselines: {name}", missing)
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The results of an earlier run; none where there was none."""
+    return list(json.loads(path.read_text())["results"]) if path.is_file() else []
+
+
+def keep_others(path: Path, kept: list[dict[str, Any]]) -> None:
+    """Puts new rows in the place of old ones of the same model and protocol."""
+
+    def key(row: dict[str, Any]) -> tuple[str, str]:
+        return row["model"], row["card"]["card_hash"]
+
+    body = json.loads(path.read_text())
+    new = {key(row): row for row in body["results"]}
+    merged = [new.pop(key(row), row) for row in kept]
+    body["results"] = [*merged, *new.values()]
+    path.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

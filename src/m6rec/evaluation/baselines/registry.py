@@ -163,7 +163,7 @@ BASELINES: tuple[Baseline, ...] = (
         "recent-popularity",
         "retrieve",
         "what sold most lately",
-        grid(half_life_days=(30.0, 90.0, 7.0, 365.0)),
+        grid(half_life_days=(30.0, 90.0, 7.0, 2.0, 365.0)),
         _popularity,
     ),
     Baseline(
@@ -196,7 +196,9 @@ BASELINES: tuple[Baseline, ...] = (
         "ease",
         "retrieve",
         "a linear autoencoder over items",
-        grid(ridge=(500.0, 100.0, 2000.0), itself=(False, True), decay=(0.8, 0.4, 0.2, 1.0)),
+        grid(
+            ridge=(500.0, 2000.0, 8000.0, 100.0), itself=(False, True), decay=(0.8, 0.4, 0.2, 1.0)
+        ),
         _ease,
     ),
     Baseline(
@@ -242,8 +244,8 @@ BASELINES: tuple[Baseline, ...] = (
             {"l2": 1e-4, "user_ids": False},
             {"l2": 1e-3, "user_ids": False},
             {"l2": 1e-3, "user_ids": False, "dropout": 0.5},
-            {"l2": 1e-3},
             {"l2": 1e-3, "user_ids": False, "learning_rate": 5e-4},
+            {"l2": 1e-3},
             {"l2": 1e-3, "user_ids": False, "width": 32},
             {"l2": 1e-5},
         ],
