@@ -69,8 +69,10 @@ constraints: setup-dev setup-bench
 setup: setup-dev
 
 setup-core setup-dev setup-bench:
-	@test -n '$(PYTHON)' || { echo 'm6rec needs Python 3.11 or later, and no such python3 is on' \
-		'the PATH. Install one, or name it: make PYTHON=/path/to/python3.11' >&2; exit 2; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo 'm6rec needs Python 3.11 or later$(if $(PYTHON),; $(PYTHON) is not,, and no such' \
+		'python3 is on the PATH). Install one, or name it: make PYTHON=/path/to/python3.11' >&2; \
+		exit 2; }
 	@'$(PYTHON)' tools/setup.py $(@:setup-%=%)
 
 clean:

