@@ -158,6 +158,13 @@ def test_patience_ends_the_run_and_the_best_epoch_is_kept() -> None:
     assert torch.equal(again.line.w, trainee.line.w)
 
 
+def test_when_the_minutes_are_used_up_the_epoch_ends_and_is_judged() -> None:
+    outcome = run(LineTrainee(), epochs=50, minutes=1e-9)
+    assert outcome.steps == 1
+    assert len(outcome.history) == 1
+    assert "score" in outcome.history[0]
+
+
 def test_accumulated_parts_equal_one_batch() -> None:
     whole, parts = LineTrainee(), LineTrainee()
     for trainee in (whole, parts):

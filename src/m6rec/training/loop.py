@@ -163,9 +163,14 @@ class _Run:
         """Whether epochs, patience or minutes have run out."""
         progress, settings = self.progress, self.settings
         tired = settings.patience and progress.epoch - 1 - progress.best_epoch >= settings.patience
-        late = settings.minutes and progress.seconds > settings.minutes * 60
         started = progress.epoch > 0 and progress.batch == 0
-        return progress.epoch >= settings.epochs or (started and bool(tired or late))
+        stop = bool(tired) or self.out_of_time()
+        return progress.epoch >= settings.epochs or (started and stop)
+
+    def out_of_time(self) -> bool:
+        """Whether the minutes, if any were given, are used up."""
+        minutes = self.settings.minutes
+        return bool(minutes) and self.progress.seconds > minutes * 60
 
     def epoch(self) -> dict[str, Any]:
         """Trains one epoch (or what is left of it), validates, and keeps the best parameters."""
@@ -175,7 +180,7 @@ class _Run:
         )
         for module in self.trainee.modules.values():
             module.train()
-        while progress.batch < self.batches:
+        while progress.batch < self.batches and not (progress.batch and self.out_of_time()):
             start = progress.batch * self.settings.batch
             chosen = torch.from_numpy(order[start : start + self.settings.batch])
             progress.loss_sum += self.step(chosen)
@@ -190,7 +195,7 @@ class _Run:
             module.eval()
         with torch.no_grad():
             measures = self.trainee.validate()
-        loss = progress.loss_sum / self.batches
+        loss = progress.loss_sum / max(progress.batch, 1)
         self._tick(save=False)
         entry = {"epoch": progress.epoch, "loss": loss, "seconds": progress.seconds, **measures}
         progress.history.append(entry)

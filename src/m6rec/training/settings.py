@@ -14,7 +14,7 @@ class TrainSettings(Settings):
     `final_rate` of it. table_rate: the same for per-item tables (collaborative residual), which
     see each row seldom. batch: examples of one optimiser step, computed in `accumulate` parts.
     patience: epochs without a better validation score before the run ends early (0: never).
-    minutes: budget after which the current epoch is the last one (0: none).
+    minutes: budget after which the run ends, in the middle of an epoch if need be (0: none).
     """
 
     rate: float = Field(default=1e-3, gt=0)
