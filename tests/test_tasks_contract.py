@@ -16,7 +16,14 @@ from m6rec.records import Candidate, Event, Request
 from m6rec.tasks.build import TaskSpec, build_ranker, build_retriever, untrained_retriever
 from m6rec.tasks.packing import Packer, pack
 from m6rec.tasks.ranking import Ranker
-from m6rec.tasks.retrieval import Catalogue, Retriever, contrastive_loss, drop_events
+from m6rec.tasks.retrieval import (
+    Catalogue,
+    Retriever,
+    boost_new_items,
+    contrastive_loss,
+    drop_events,
+    item_prior,
+)
 from m6rec.tasks.segments import SegmentTable, read
 from m6rec.text.templates import Templates
 from m6rec.text.verbalize import Verbalizer
@@ -228,29 +235,20 @@ def test_of_equal_texts_the_popular_item_comes_first_and_no_difference_is_outwei
     texts, ids = ["red shoe", "red shoe", "blue tent"], ["a", "b", "c"]
     asked = Requests.of([Request(bought("red-shoe"))])
     plain = Catalogue(made, texts, ids, "plain").score(asked)[0]
-    counted = Catalogue(made, texts, ids, "counted", np.array([0.0, 7.0, 100.0])).score(asked)[0]
+    prior = item_prior(np.array([0.0, 7.0, 100.0]), np.zeros(3, bool), 0.3)
+    counted = Catalogue(made, texts, ids, "counted", prior).score(asked)[0]
     assert plain[0] == plain[1]
     assert counted[1] > counted[0]
     assert np.abs(counted - plain).max() <= 2e-5
 
 
-def test_recency_in_words_counts_from_the_request() -> None:
-    made = ranker(recency=True)
-    day = 86_400.0
-    past = (Event("purchase", "red-shoe", timestamp=0.0), Event("purchase", "red-hat"))
-    asked = [
-        Request(past, timestamp=1.5 * day, candidates=(Candidate("red-tent"),)),
-        Request(past, timestamp=5 * day, candidates=(Candidate("red-tent"),)),
-        Request(past, candidates=(Candidate("red-tent"),)),
-    ]
-    columns = made.packer.source(Requests.of(asked))
-    texts = {row: text for (text, _), row in made.table._rows.items()}
-    told = [[texts[row] for row in rows[-3:-1]] for rows in columns.index.tolist()]
-    assert told == [
-        ["bought yesterday: red shoe", "bought: red hat"],
-        ["bought days ago: red shoe", "bought: red hat"],
-        ["bought: red shoe", "bought: red hat"],
-    ]
+def test_the_boost_of_new_items_is_what_ranks_the_valid_requests_best() -> None:
+    new_I = np.array([False, False, True])
+    scores = np.array([[0.5, 0.4, 0.31], [0.5, 0.4, 0.31], [0.9, 0.1, 0.2]], dtype=np.float32)
+    chosen_new, never_new = np.array([2, 2, 0]), np.array([0, 1, 0])
+    assert boost_new_items(scores, chosen_new, new_I) == 0.2  # the least that puts it first
+    assert boost_new_items(scores, never_new, new_I) == 0.0
+    assert item_prior(None, new_I, 0.2).tolist() == pytest.approx([0, 0, 0.2])
 
 
 @pytest.mark.parametrize("method", ["full", "adapter", "prompt", "option", "option-adapter"])

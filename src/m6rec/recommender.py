@@ -295,6 +295,7 @@ class M6Rec:
                 tensors={name: p.detach().cpu() for name, p in trained(tuned.task).items()},
                 rule=None if rule is None else rule.to_dict(),
                 known=tuned.known,
+                new_item_boost=tuned.new_item_boost,
                 trained_on=trained_on,
             )
         )

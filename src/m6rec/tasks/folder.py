@@ -1,7 +1,7 @@
 """A tuned task on disk: only what was trained, the words it was trained on, whose backbone it is.
 
-task.json: spec, backbone fingerprint, templates, label rule, ids of items with a residual, and how
-it was measured. task.safetensors: the trained tensors (model/checkpoint.py).
+task.json: spec, backbone fingerprint, templates, label rule, ids of known items, and how it was
+measured. task.safetensors: the trained tensors (model/checkpoint.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ Task = Retriever | Ranker
 class TaskFolder:
     """What a task folder says, weights included.
 
-    rule: the label rule of ranking as keywords; known: ids of items with a residual, in order;
+    rule: the label rule of ranking as keywords; known: ids of the items that training knew, in the
+    order of the residual, if there is one; new_item_boost: what retrieval adds for other items;
     trained_on: protocol card, figures and settings of the run, for people.
     """
 
@@ -38,6 +39,7 @@ class TaskFolder:
     tensors: Mapping[str, Tensor]
     rule: Mapping[str, Any] | None = None
     known: Sequence[str] = ()
+    new_item_boost: float = 0.0
     trained_on: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
@@ -49,6 +51,7 @@ class TaskFolder:
             "templates": dict(self.templates),
             "rule": None if self.rule is None else dict(self.rule),
             "known": list(self.known),
+            "new_item_boost": self.new_item_boost,
             "trained_on": dict(self.trained_on),
         }
         checkpoint.save_task(folder, body, self.tensors)
@@ -70,6 +73,7 @@ class TaskFolder:
                 tensors=tensors,
                 rule=body["rule"],
                 known=body["known"],
+                new_item_boost=body["new_item_boost"],
                 trained_on=body["trained_on"],
             )
         except KeyError as error:

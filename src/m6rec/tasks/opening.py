@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from m6rec.data.known import popularity
@@ -13,7 +14,7 @@ from m6rec.model.m6 import M6
 from m6rec.tasks.build import build_ranker, build_retriever, untrained_retriever
 from m6rec.tasks.folder import TaskFolder
 from m6rec.tasks.ranking import Ranker
-from m6rec.tasks.retrieval import Catalogue, Retriever
+from m6rec.tasks.retrieval import Catalogue, Retriever, item_prior
 from m6rec.text.features import CrossFeatures
 from m6rec.text.templates import Templates
 from m6rec.text.tokenizer import Tokenizer
@@ -43,8 +44,11 @@ class Opener:
                 self.backbone, self.tokenizer, verbalizer, task.spec, task.known
             )
             self._fill(task, retriever)
-        texts = verbalizer.item_texts()
-        return Catalogue(retriever, texts, ids, name, popularity(dataset))
+        known = set() if task is None else set(task.known)
+        new_I = np.array([item_id not in known for item_id in ids])
+        boost = 0.0 if task is None else task.new_item_boost
+        prior = item_prior(popularity(dataset), new_I, boost)
+        return Catalogue(retriever, verbalizer.item_texts(), ids, name, prior)
 
     def ranker(self, task: TaskFolder, dataset: Dataset) -> Ranker:
         """Ranking, its features counted over the log of a data set."""

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from m6rec.config import Settings
 from m6rec.data.requests import Requests
+from m6rec.metrics.ranking import ndcg, pessimistic_ranks
 from m6rec.model.m6 import M6
 from m6rec.model.plans import FIRST_EVENT_SLOT, READ_TARGET, Packed
 from m6rec.model.residual import ItemResidual
@@ -26,6 +27,8 @@ ITEMS_AT_ONCE = 2048
 USERS_AT_ONCE = 512
 TIE_BREAK = 1e-5
 """Most that popularity adds to a cosine: more than its rounding error, less than any difference."""
+BOOSTS = tuple(round(0.02 * step, 2) for step in range(-10, 26))
+"""Boosts of new items that are tried, in units of cosine."""
 UNTRAINED_RECENCY = -0.693
 """ln ½: without training, each event of the history counts half as much as the next one."""
 
@@ -179,9 +182,8 @@ class Retriever:
 class Catalogue:
     """A retriever over one catalogue: every item's vector is computed once.
 
-    texts and item_ids are in the order of the score columns. popularity: how often each item was
-    chosen, float [I]; of items whose text says the same (sizes of one shoe), the one that people
-    choose comes first. It never outweighs a difference in text.
+    texts and item_ids are in the order of the score columns. prior: added to the similarity with
+    each item, float [I]; see `item_prior`.
     """
 
     def __init__(
@@ -190,20 +192,50 @@ class Catalogue:
         texts: Sequence[str],
         item_ids: Sequence[str],
         name: str,
-        popularity: np.ndarray | None = None,
+        prior: np.ndarray | None = None,
     ) -> None:
         self.retriever, self.name = retriever, name
         self.item_ids = list(item_ids)
         self.vectors_IK = retriever.encode_items(texts, item_ids)
-        self.tie_break_I = np.zeros(len(self.item_ids), dtype=np.float32)
-        if popularity is not None:
-            most = max(float(popularity.max(initial=0)), 1.0)
-            self.tie_break_I += TIE_BREAK * (popularity / most).astype(np.float32)
+        self.prior_I = np.zeros(len(self.item_ids), np.float32) if prior is None else prior
 
     def score(self, requests: Requests) -> np.ndarray:
         """Similarity of every request to every item, float32 [B, I]."""
         scores_BI = self.retriever.encode_users(requests) @ self.vectors_IK.T
-        return np.asarray(scores_BI + self.tie_break_I)
+        return np.asarray(scores_BI + self.prior_I)
+
+
+def item_prior(
+    popularity_I: np.ndarray | None, new_I: np.ndarray, new_item_boost: float
+) -> np.ndarray:
+    """What is added to the similarity with each item, float32 [I].
+
+    popularity: how often each was chosen; of items whose texts are equal (one thing, listed
+    twice), the one that people choose comes first, and no difference in text is outweighed.
+    new: items that training did not know. What is new is chosen more often than the log of the
+    past says; by how much, `boost_new_items` measures on the valid part.
+    """
+    prior_I = new_item_boost * new_I.astype(np.float32)
+    if popularity_I is not None:
+        most = max(float(popularity_I.max(initial=0)), 1.0)
+        prior_I = prior_I + TIE_BREAK * (popularity_I / most).astype(np.float32)
+    return np.asarray(prior_I, dtype=np.float32)
+
+
+def boost_new_items(scores_RI: np.ndarray, target_R: np.ndarray, new_I: np.ndarray) -> float:
+    """The boost, in units of cosine, under which valid requests rank best by NDCG@10.
+
+    scores: without a boost; target: column of what was chosen. 0 where no new item was chosen.
+    """
+    if not new_I[target_R].any():
+        return 0.0
+    figures = {
+        boost: float(
+            ndcg(pessimistic_ranks(scores_RI + np.float32(boost) * new_I, target_R), 10).mean()
+        )
+        for boost in BOOSTS
+    }
+    return max(figures, key=lambda boost: (figures[boost], -abs(boost)))
 
 
 def drop_events(packed: Packed, share: float) -> Packed:

@@ -5,7 +5,7 @@ Legend: R training requests, B of a batch, I items, N items scored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from m6rec.data.splits import Split
 from m6rec.metrics import ranking as metrics
 from m6rec.model.plans import Packed
 from m6rec.tasks.ranking import Ranker
-from m6rec.tasks.retrieval import Retriever, contrastive_loss
+from m6rec.tasks.retrieval import Retriever, boost_new_items, contrastive_loss, item_prior
 
 VALID_REQUESTS = 4000
 """Validation uses at most this many requests, the same ones every epoch."""
@@ -69,17 +69,25 @@ class RetrievalTrainee:
         """NDCG@10 (the score) and HR@10 by full ranking."""
         if len(self.valid_target) == 0:
             return {"score": 0.0}
-        retriever = self.retriever
-        y_IK = in_parts(retriever.item_vectors, self.items, 2048)
-        ranks = []
-        for start in range(0, len(self.valid_target), 512):
-            rows = slice(start, start + 512)
-            x_BK = retriever.user_vectors(self.valid.rows(rows))
-            scores = (x_BK @ y_IK.T).cpu().numpy()
-            ranks.append(metrics.pessimistic_ranks(scores, self.valid_target[rows]))
-        rank_R = np.concatenate(ranks)
+        rank_R = metrics.pessimistic_ranks(self.valid_scores(), self.valid_target)
         hits = {f"hr@{k}": float(metrics.hit_rate(rank_R, k).mean()) for k in (10, 100)}
         return {"score": float(metrics.ndcg(rank_R, 10).mean()), **hits}
+
+    @torch.no_grad()
+    def valid_scores(self) -> np.ndarray:
+        """Similarity of the valid requests to every item, the popular one of equal texts first."""
+        retriever = self.retriever
+        y_IK = in_parts(retriever.item_vectors, self.items, 2048)
+        x_RK = in_parts(retriever.user_vectors, self.valid, 512)
+        prior_I = item_prior(self.share_I.numpy(), np.zeros(len(self.item_ids), bool), 0.0)
+        return np.asarray((x_RK @ y_IK.T).cpu().numpy() + prior_I)
+
+    def new_item_boost(self, known: Collection[str]) -> float:
+        """What valid says that items unknown to training deserve (tasks/retrieval.py)."""
+        if len(self.valid_target) == 0:
+            return 0.0
+        new_I = np.array([item_id not in known for item_id in self.item_ids])
+        return boost_new_items(self.valid_scores(), self.valid_target, new_I)
 
 
 class RankingTrainee:

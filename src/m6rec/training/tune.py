@@ -25,7 +25,10 @@ TaskT = TypeVar("TaskT", Retriever, Ranker)
 
 @dataclass(frozen=True)
 class Tuned(Generic[TaskT]):
-    """A trained task, how its training went, and its trainable share of the backbone."""
+    """A trained task, how its training went, and its trainable share of the backbone.
+
+    known: items of the catalogue that train knew; new_item_boost: see tasks/retrieval.py.
+    """
 
     task: TaskT
     spec: TaskSpec
@@ -33,12 +36,14 @@ class Tuned(Generic[TaskT]):
     outcome: Outcome
     share: float
     known: tuple[str, ...] = ()
+    new_item_boost: float = 0.0
 
     def summary(self) -> dict[str, Any]:
         """JSON-ready: settings, share, seconds and the history of the run."""
         return {
             "train": self.train.model_dump(),
             "trainable_share": self.share,
+            "new_item_boost": self.new_item_boost,
             "seconds": self.outcome.seconds,
             "steps": self.outcome.steps,
             "best_epoch": self.outcome.best_epoch,
@@ -87,10 +92,10 @@ def tune_retriever(
     retriever = build_retriever(backbone, tokenizer, verbalizer, spec, known)
     retriever.model.eval()
     retriever.start_projections(retriever.pack_items(verbalizer.item_texts(), catalogue))
-    outcome = fit(RetrievalTrainee(retriever, split, train.seed), train, folder, console)
-    share = tuned_share(retriever.model)
-    has_residual = retriever.residual is not None
-    return Tuned(retriever, spec, train, outcome, share, known if has_residual else ())
+    trainee = RetrievalTrainee(retriever, split, train.seed)
+    outcome = fit(trainee, train, folder, console)
+    boost = trainee.new_item_boost(set(known))
+    return Tuned(retriever, spec, train, outcome, tuned_share(retriever.model), known, boost)
 
 
 def tune_ranker(
@@ -108,9 +113,7 @@ def tune_ranker(
     known = known_items(split)
     ranker = build_ranker(backbone, tokenizer, verbalizer, spec, features, known)
     outcome = fit(RankingTrainee(ranker, split), train, folder, console)
-    has_residual = ranker.residual is not None
-    share = tuned_share(ranker.model)
-    return Tuned(ranker, spec, train, outcome, share, known if has_residual else ())
+    return Tuned(ranker, spec, train, outcome, tuned_share(ranker.model), known)
 
 
 def known_items(split: Split) -> tuple[str, ...]:
