@@ -9,12 +9,10 @@ from typing import Any, Generic, Literal, TypeVar
 from rich.console import Console
 
 from m6rec.data.splits import Split
-from m6rec.model.m6 import M6
 from m6rec.model.tuning import Method, Tuning, tuned_share
-from m6rec.tasks.build import TaskName, TaskSpec, build_ranker, build_retriever
+from m6rec.tasks.build import Backbone, TaskName, TaskSpec, build_ranker, build_retriever
 from m6rec.tasks.ranking import FeatureSource, Ranker, RankingSettings
 from m6rec.tasks.retrieval import RetrievalSettings, Retriever
-from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
 from m6rec.training.loop import Outcome, fit
 from m6rec.training.settings import TrainSettings
@@ -75,8 +73,7 @@ def recipe(
 
 
 def tune_retriever(
-    backbone: M6,
-    tokenizer: Tokenizer,
+    backbone: Backbone,
     verbalizer: Verbalizer,
     split: Split,
     spec: TaskSpec,
@@ -89,7 +86,7 @@ def tune_retriever(
     folder: where the run keeps its state, so that it can be killed and resumed.
     """
     catalogue, known = split.items["item_id"].to_list(), known_items(split)
-    retriever = build_retriever(backbone, tokenizer, verbalizer, spec, known)
+    retriever = build_retriever(backbone, verbalizer, spec, known)
     retriever.model.eval()
     retriever.start_projections(retriever.pack_items(verbalizer.item_texts(), catalogue))
     trainee = RetrievalTrainee(retriever, split, train.seed)
@@ -99,8 +96,7 @@ def tune_retriever(
 
 
 def tune_ranker(
-    backbone: M6,
-    tokenizer: Tokenizer,
+    backbone: Backbone,
     verbalizer: Verbalizer,
     split: Split,
     spec: TaskSpec,
@@ -111,7 +107,7 @@ def tune_ranker(
 ) -> Tuned[Ranker]:
     """Classification of labelled candidates, best epoch by AUC on valid (if it has labels)."""
     known = known_items(split)
-    ranker = build_ranker(backbone, tokenizer, verbalizer, spec, features, known)
+    ranker = build_ranker(backbone, verbalizer, spec, features, known)
     outcome = fit(RankingTrainee(ranker, split), train, folder, console)
     return Tuned(ranker, spec, train, outcome, tuned_share(ranker.model), known)
 
