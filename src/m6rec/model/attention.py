@@ -41,7 +41,8 @@ def _attend_plainly(q_BHTE: Tensor, k_BHTE: Tensor, v_BHTE: Tensor, mask: Tensor
     with torch.autocast("cpu", enabled=False):
         logits_BHQK = (q_BHTE * q_BHTE.shape[-1] ** -0.5) @ k_BHTE.transpose(-1, -2)
         logits_BHQK = logits_BHQK if mask is None else logits_BHQK + mask
-        return logits_BHQK.softmax(-1) @ v_BHTE
+        out_BHTE: Tensor = logits_BHQK.softmax(-1) @ v_BHTE
+        return out_BHTE
 
 
 def rotate(x_BHTE: Tensor, position_BT: Tensor, theta: float) -> Tensor:

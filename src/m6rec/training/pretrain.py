@@ -47,6 +47,8 @@ SPIKES_IN_A_ROW = 20
 CALM_STEPS = 50
 """Steps before the guard against loss spikes begins to watch."""
 FORGET = 0.98
+CHECK_SHARE = 0.06
+"""Looking up takes no more than this share of the time, however slow the machine is."""
 JUDGED = 48
 """Held-out examples of each job."""
 Check = Callable[[M6, Tokenizer], dict[str, float]]
@@ -181,7 +183,7 @@ class _Run:
         progress, report = self.progress, _Report(self)
         self.model.train()
         last_save = last_check = time.monotonic()
-        self._measure()
+        took = 0.0
         with _on_signals(self._stop):
             while not (complete := self._complete()):
                 if self.stop or (max_steps and progress.step >= max_steps):
@@ -194,8 +196,8 @@ class _Run:
                 report.add(losses, tokens, time.monotonic() - begin)
                 self._begin_decay()
                 now = time.monotonic()
-                if now - last_check >= self.pace.check * 60:
-                    self._measure()
+                if now - last_check >= max(self.pace.check * 60, took / CHECK_SHARE):
+                    took = self._measure()
                     last_check = time.monotonic()
                 if now - last_save >= self.pace.save * 60:
                     self.save()
@@ -309,8 +311,8 @@ class _Run:
         begun = progress.decay_from >= 0
         return begun and progress.step >= progress.decay_from + progress.decay_steps
 
-    def _measure(self) -> None:
-        """Held-out losses and the caller's own check, to the log."""
+    def _measure(self) -> float:
+        """Held-out losses and the caller's own check, to the log; the seconds it took."""
         begin = time.monotonic()
         random = torch.get_rng_state()
         entry: dict[str, Any] = {"step": self.progress.step, "tokens": self.progress.tokens}
@@ -333,6 +335,7 @@ class _Run:
         self.console.print(
             f"held out at step {self.progress.step}: {shown} ({took:.0f} s)", soft_wrap=True
         )
+        return took
 
     def log(self, kind: str, entry: dict[str, Any]) -> None:
         """One line of log.jsonl, and TensorBoard's scalars."""
