@@ -18,7 +18,7 @@ from m6rec.data import tables
 from m6rec.data.splits import make_split
 from m6rec.evaluation.retrieval import evaluate_retrieval
 from m6rec.model.m6 import M6
-from m6rec.tasks.build import untrained_retriever
+from m6rec.tasks.build import Backbone, untrained_retriever
 from m6rec.tasks.retrieval import Catalogue
 from m6rec.text.templates import Templates
 from m6rec.text.tokenizer import Tokenizer
@@ -42,7 +42,7 @@ def retrieval_check(folder: Path) -> Check | None:
 
     def check(model: M6, tokenizer: Tokenizer) -> dict[str, float]:
         apart = copy.deepcopy(model)  # a task may freeze what it is given
-        retriever = untrained_retriever(apart, tokenizer, words, ids)
+        retriever = untrained_retriever(Backbone(apart, tokenizer), words, ids)
         catalogue = Catalogue(retriever, words.item_texts(), ids, "check")
         ranks = evaluate_retrieval(catalogue, split, "valid")
         return {name: ranks.metrics[name].value for name in ("hr@10", "ndcg@10")}

@@ -13,7 +13,7 @@ from m6rec.data.requests import Requests
 from m6rec.model import plans
 from m6rec.model.tuning import Tuning, branch
 from m6rec.records import Candidate, Event, Request
-from m6rec.tasks.build import TaskSpec, build_ranker, build_retriever, untrained_retriever
+from m6rec.tasks.build import Backbone, TaskSpec, build_ranker, build_retriever, untrained_retriever
 from m6rec.tasks.packing import Packer, pack
 from m6rec.tasks.ranking import Ranker
 from m6rec.tasks.retrieval import (
@@ -56,16 +56,14 @@ def words() -> Verbalizer:
 
 def retriever(**reading: object) -> Retriever:
     spec = TaskSpec(task="retrieve", retrieval={"max_history": 5, **reading})  # type: ignore[arg-type]
-    model, tokenizer = tiny.backbone(layers=3)
-    made = build_retriever(model, tokenizer, words(), spec)
+    made = build_retriever(Backbone(*tiny.backbone(layers=3)), words(), spec)
     made.model.eval()
     return made
 
 
 def ranker(**reading: object) -> Ranker:
     spec = TaskSpec(task="rank", ranking={"max_history": 5, "features": False, **reading})  # type: ignore[arg-type]
-    model, tokenizer = tiny.backbone(layers=3)
-    made = build_ranker(model, tokenizer, words(), spec)
+    made = build_ranker(Backbone(*tiny.backbone(layers=3)), words(), spec)
     made.model.eval()
     return made
 
@@ -199,9 +197,8 @@ def test_states_of_new_texts_join_the_old_ones_unchanged() -> None:
 
 
 def test_untrained_retrieval_is_the_decayed_mean_of_the_events_by_hand() -> None:
-    model, tokenizer = tiny.backbone()
     verbalizer, ids = words(), tiny.shop().items["item_id"].to_list()
-    made = untrained_retriever(model, tokenizer, verbalizer, ids)
+    made = untrained_retriever(Backbone(*tiny.backbone()), verbalizer, ids)
     asked = Requests.of([Request(bought("red-shoe", "blue-tent"))])
     rows = made.table.add(["bought: red shoe", "bought: blue tent"], made.packer.budget("event"))
     items = made.table.add(verbalizer.item_texts(), made.packer.budget("item"))
@@ -260,3 +257,14 @@ def test_a_branch_shares_what_is_frozen_and_leaves_the_backbone_trainable(method
     for name, parameter in own.named_parameters():
         assert parameter.requires_grad != (parameter.data_ptr() in theirs), name
     assert own.lm_head.decoder.weight is own.tokens.weight
+
+
+def test_tasks_of_one_backbone_share_states_unless_they_tune_below() -> None:
+    backbone = Backbone(*tiny.backbone(layers=3))
+    first = build_ranker(backbone, words(), TaskSpec(task="rank"))
+    second = build_retriever(backbone, words(), TaskSpec(task="retrieve"))
+    rows = first.table.add(["red shoe"], budget=8)
+    assert second.table.add(["red shoe"], budget=8).tolist() == rows.tolist()
+    assert second.table.states() is first.table.states()
+    deep = TaskSpec(task="rank", tuning=Tuning(method="adapter", layers="all"))
+    assert build_ranker(backbone, words(), deep).table.memory is not first.table.memory

@@ -31,10 +31,7 @@ from m6rec.model.checkpoint import backbone_tensors, fingerprint, save_backbone
 from m6rec.model.hf import load_start
 from m6rec.model.m6 import M6
 from m6rec.records import Candidate, Event, M6Error, Request
-from m6rec.tasks.build import (
-    TaskName,
-    TaskSpec,
-)
+from m6rec.tasks.build import Backbone, TaskName, TaskSpec
 from m6rec.tasks.folder import TaskFolder, trained
 from m6rec.tasks.opening import Opener
 from m6rec.tasks.ranking import Ranker
@@ -93,6 +90,7 @@ class M6Rec:
         self, backbone: M6, tokenizer: Tokenizer, tasks: Mapping[str, TaskFolder] | None = None
     ) -> None:
         self.backbone, self.tokenizer = backbone.eval(), tokenizer
+        self._shared = Backbone(backbone, tokenizer)
         self.tasks = dict(tasks or {})
         self.dataset: Dataset | None = None
         self._fingerprint: str | None = None
@@ -240,7 +238,8 @@ class M6Rec:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Text vectors of the backbone: float32 [N, D], unit length, cosine is similarity."""
         layers = self.backbone.config.layers
-        table = SegmentTable(self.backbone, self.tokenizer, layers, segment_states=1)
+        memory = self._shared.memory(layers, 1)
+        table = SegmentTable(self.backbone, self.tokenizer, layers, 1, memory)
         rows = torch.from_numpy(table.add(texts, EMBED_BUDGET))
         h_ND = table.states().h_SKD[rows.to(self.backbone.read_token.device), 0].float()
         return F.normalize(h_ND, dim=1).cpu().numpy()
@@ -276,7 +275,7 @@ class M6Rec:
         spec, settings = recipe(task, method, plan, **reading)
         settings = TrainSettings.parse({**settings.model_dump(), **(train or {})}, "train")
         verbalizer = Verbalizer(words, cut.items, cut.users)
-        shared = (self.backbone, self.tokenizer, verbalizer, cut, spec, settings)
+        shared = (self._shared, verbalizer, cut, spec, settings)
         rule = None
         tuned: Tuned[Retriever] | Tuned[Ranker]
         if task == "retrieve":
@@ -373,7 +372,7 @@ class M6Rec:
             asked = self._data()
         else:
             asked = replace(self.dataset or NOTHING, items=as_items(items), events=None)
-        opener = Opener(self.backbone, self.tokenizer, self.fingerprint)
+        opener = Opener(self._shared, self.fingerprint)
         catalogue = opener.catalogue(self.tasks.get("retrieve"), asked)
         titles = asked.items["title"].to_list()
         self._opened["retrieve"] = (key, (catalogue, titles))
@@ -386,7 +385,7 @@ class M6Rec:
                 "ranking is not tuned yet: call fit('rank', data), or load_adapter(folder)"
             )
         if "rank" not in self._opened:
-            opener = Opener(self.backbone, self.tokenizer, self.fingerprint)
+            opener = Opener(self._shared, self.fingerprint)
             self._opened["rank"] = (None, opener.ranker(task, self.dataset or NOTHING))
         found: Ranker = self._opened["rank"][1]
         return found

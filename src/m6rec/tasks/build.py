@@ -15,7 +15,7 @@ from m6rec.model.tuning import Tuning, branch
 from m6rec.tasks.packing import Packer
 from m6rec.tasks.ranking import CLASS_WORDS, FeatureSource, Ranker, RankingSettings
 from m6rec.tasks.retrieval import RetrievalSettings, Retriever
-from m6rec.tasks.segments import SegmentTable
+from m6rec.tasks.segments import SegmentMemory, SegmentTable, below_is_frozen
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
 
@@ -61,9 +61,23 @@ class TaskSpec(Settings):
         return found
 
 
+class Backbone:
+    """A pretrained network, its tokenizer, and the segment states that its tasks share."""
+
+    def __init__(self, model: M6, tokenizer: Tokenizer) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self._memories: dict[tuple[int, int | str], SegmentMemory] = {}
+
+    def memory(self, lower: int, segment_states: int | Literal["all"]) -> SegmentMemory:
+        """The one memory for tasks that read `segment_states` of each segment after layer L'."""
+        key = (lower, segment_states)
+        if key not in self._memories:
+            self._memories[key] = SegmentMemory(self.tokenizer.special)
+        return self._memories[key]
+
+
 def build_retriever(
-    backbone: M6,
-    tokenizer: Tokenizer,
+    backbone: Backbone,
     verbalizer: Verbalizer,
     spec: TaskSpec,
     known: Sequence[str] = (),
@@ -74,14 +88,13 @@ def build_retriever(
     """
     settings = spec.retrieval
     assert settings is not None
-    table = _table(backbone, tokenizer, spec)
+    table = _table(backbone, spec)
     packer, residual = _packer(table, verbalizer, settings, known)
     return Retriever(table.model, table, packer, settings, residual)
 
 
 def build_ranker(
-    backbone: M6,
-    tokenizer: Tokenizer,
+    backbone: Backbone,
     verbalizer: Verbalizer,
     spec: TaskSpec,
     features: FeatureSource | None = None,
@@ -90,7 +103,7 @@ def build_ranker(
     """A ranker on a branch of the backbone, its options started from the words no and yes."""
     settings = spec.ranking
     assert settings is not None
-    table = _table(backbone, tokenizer, spec)
+    table = _table(backbone, spec)
     packer, residual = _packer(table, verbalizer, settings, known)
     return Ranker(table.model, table, packer, settings, spec.tuning, features, residual)
 
@@ -99,11 +112,11 @@ UNTRAINED = RetrievalSettings(online_layers=0, segment_states=1, dropout=0.0)
 
 
 def untrained_retriever(
-    backbone: M6, tokenizer: Tokenizer, verbalizer: Verbalizer, item_ids: Sequence[str]
+    backbone: Backbone, verbalizer: Verbalizer, item_ids: Sequence[str]
 ) -> Retriever:
     """Retrieval with no training at all (see `Retriever.start_untrained`)."""
     spec = TaskSpec(task="retrieve", retrieval=UNTRAINED, tuning=Tuning(method="full"))
-    retriever = build_retriever(backbone, tokenizer, verbalizer, spec)
+    retriever = build_retriever(backbone, verbalizer, spec)
     retriever.model.eval()
     retriever.start_untrained(retriever.pack_items(verbalizer.item_texts(), item_ids))
     return retriever
@@ -133,11 +146,14 @@ def _packer(
     return packer, residual
 
 
-def _table(backbone: M6, tokenizer: Tokenizer, spec: TaskSpec) -> SegmentTable:
-    lower = backbone.config.layers - spec.reading.online_layers
+def _table(backbone: Backbone, spec: TaskSpec) -> SegmentTable:
+    reading, tokenizer = spec.reading, backbone.tokenizer
+    lower = backbone.model.config.layers - reading.online_layers
     words = CLASS_WORDS if spec.task == "rank" else ()
     ids = tuple(tuple(tokenizer.encode(word, budget=4)) for word in words)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the same start for the same backbone and settings
-        model = branch(backbone, spec.tuning, lower, ids)
-    return SegmentTable(model, tokenizer, lower, spec.reading.segment_states)
+        model = branch(backbone.model, spec.tuning, lower, ids)
+    shared = below_is_frozen(model, lower) and not backbone.model.training
+    memory = backbone.memory(lower, reading.segment_states) if shared else None
+    return SegmentTable(model, tokenizer, lower, reading.segment_states, memory)

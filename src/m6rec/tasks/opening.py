@@ -10,14 +10,12 @@ import polars as pl
 from m6rec.data.known import popularity
 from m6rec.data.labels import LabelRule
 from m6rec.data.tables import Dataset
-from m6rec.model.m6 import M6
-from m6rec.tasks.build import build_ranker, build_retriever, untrained_retriever
+from m6rec.tasks.build import Backbone, build_ranker, build_retriever, untrained_retriever
 from m6rec.tasks.folder import TaskFolder
 from m6rec.tasks.ranking import Ranker
 from m6rec.tasks.retrieval import Catalogue, Retriever, item_prior
 from m6rec.text.features import CrossFeatures
 from m6rec.text.templates import Templates
-from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
 
 NO_ITEMS = pl.DataFrame({"item_id": [""], "title": ["an unknown item"]})
@@ -27,8 +25,8 @@ NO_ITEMS = pl.DataFrame({"item_id": [""], "title": ["an unknown item"]})
 class Opener:
     """Opens tasks on one backbone. fingerprint: of that backbone."""
 
-    def __init__(self, backbone: M6, tokenizer: Tokenizer, fingerprint: str) -> None:
-        self.backbone, self.tokenizer, self.fingerprint = backbone, tokenizer, fingerprint
+    def __init__(self, backbone: Backbone, fingerprint: str) -> None:
+        self.backbone, self.fingerprint = backbone, fingerprint
 
     def catalogue(self, task: TaskFolder | None, dataset: Dataset) -> Catalogue:
         """Retrieval over the items of a data set; with no task, retrieval without training."""
@@ -37,12 +35,10 @@ class Opener:
         verbalizer = Verbalizer(words, dataset.items, dataset.users)
         if task is None:
             name = "M6-Rec, no training"
-            retriever = untrained_retriever(self.backbone, self.tokenizer, verbalizer, ids)
+            retriever = untrained_retriever(self.backbone, verbalizer, ids)
         else:
             name = _name(task)
-            retriever = build_retriever(
-                self.backbone, self.tokenizer, verbalizer, task.spec, task.known
-            )
+            retriever = build_retriever(self.backbone, verbalizer, task.spec, task.known)
             self._fill(task, retriever)
         known = set() if task is None else set(task.known)
         new_I = np.array([item_id not in known for item_id in ids])
@@ -56,9 +52,7 @@ class Opener:
         items = dataset.items if dataset.items.height else NO_ITEMS
         features = CrossFeatures(dataset.events, items, rule, words)
         verbalizer = Verbalizer(words, items, dataset.users)
-        ranker = build_ranker(
-            self.backbone, self.tokenizer, verbalizer, task.spec, features, task.known
-        )
+        ranker = build_ranker(self.backbone, verbalizer, task.spec, features, task.known)
         ranker.name = _name(task)
         self._fill(task, ranker)
         return ranker

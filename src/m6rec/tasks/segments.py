@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from m6rec.config import SpecialIds
 from m6rec.model import plans
 from m6rec.model.m6 import M6
 from m6rec.model.plans import Packed, SegmentStates, SegmentTokens
@@ -25,25 +26,41 @@ TOKENS_PER_BATCH = 4096
 SHOW_PROGRESS_FROM = 4000
 
 
+class SegmentMemory:
+    """Texts by row, and the states that were made of them; tasks of one backbone may share it.
+
+    ids: token ids of every row; rows 0 and 1 are the read tokens [EOS'] and [EOS]. rows: row of a
+    text cut at a budget. states: of the first rows, as float16; None before any was encoded.
+    """
+
+    def __init__(self, special: SpecialIds) -> None:
+        self.rows: dict[tuple[str, int], int] = {}
+        self.ids: list[list[int]] = [[special.eos_source], [special.eos]]
+        self.states: SegmentStates | None = None
+
+
 class SegmentTable:
-    """Texts → rows; rows 0 and 1 are the read tokens [EOS'] and [EOS].
+    """Texts → rows of a memory → states after layer L'.
 
     lower is L'. segment_states: k summary vectors, or "all" token states. The states are those of
     the backbone as it stands when they are first asked for; `forget_states` drops them.
+    memory: shared with other tables of the same frozen layers, `lower` and `segment_states`.
     """
 
     def __init__(
-        self, model: M6, tokenizer: Tokenizer, lower: int, segment_states: int | Literal["all"]
+        self,
+        model: M6,
+        tokenizer: Tokenizer,
+        lower: int,
+        segment_states: int | Literal["all"],
+        memory: SegmentMemory | None = None,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.lower, self.segment_states = lower, segment_states
-        special = tokenizer.special
-        self._rows: dict[tuple[str, int], int] = {}
-        self._ids: list[list[int]] = [[special.eos_source], [special.eos]]
-        self._states: SegmentStates | None = None
+        self.memory = memory or SegmentMemory(tokenizer.special)
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self.memory.ids)
 
     @property
     def device(self) -> torch.device:
@@ -52,18 +69,19 @@ class SegmentTable:
 
     def add(self, texts: Sequence[str], budget: int) -> np.ndarray:
         """Rows of the texts, cut at `budget` tokens; int64 [len(texts)]."""
-        fresh = [t for t in dict.fromkeys(texts) if (t, budget) not in self._rows]
+        rows_of, ids_of = self.memory.rows, self.memory.ids
+        fresh = [t for t in dict.fromkeys(texts) if (t, budget) not in rows_of]
         special = self.tokenizer.special
         for text, ids in zip(
             fresh, self.tokenizer.encode_batch(fresh, [budget] * len(fresh)), strict=True
         ):
-            self._rows[text, budget] = len(self._ids)
-            self._ids.append([special.bos_source, *ids, special.eos_source])
-        return np.array([self._rows[text, budget] for text in texts], dtype=np.int64)
+            rows_of[text, budget] = len(ids_of)
+            ids_of.append([special.bos_source, *ids, special.eos_source])
+        return np.array([rows_of[text, budget] for text in texts], dtype=np.int64)
 
     def tokens(self, rows: Sequence[int] | np.ndarray) -> SegmentTokens:
         """Token ids of some rows, padded to the longest."""
-        ids = [self._ids[row] for row in rows]
+        ids = [self.memory.ids[row] for row in rows]
         width = max(len(row) for row in ids)
         pad = self.tokenizer.special.pad
         ids_SN = np.full((len(ids), width), pad, dtype=np.int64)
@@ -77,18 +95,19 @@ class SegmentTable:
 
     def states(self) -> SegmentStates:
         """States of all rows after layer L', as float16; only what is new is encoded."""
-        done = 0 if self._states is None else len(self._states.h_SKD)
+        memory = self.memory
+        done = 0 if memory.states is None else len(memory.states.h_SKD)
         if done < len(self):
             # Training asks for states under autocast, which can not join tensors of float16.
             with torch.autocast(self.device.type, enabled=False):
                 fresh = self._encode(range(done, len(self)))
-                self._states = fresh if self._states is None else _append(self._states, fresh)
-        assert self._states is not None
-        return self._states
+                memory.states = fresh if memory.states is None else _append(memory.states, fresh)
+        assert memory.states is not None
+        return memory.states
 
     def forget_states(self) -> None:
         """Drops cached states, for a backbone that has changed below L'."""
-        self._states = None
+        self.memory.states = None
 
     def live(self, rows: np.ndarray) -> SegmentStates:
         """States of some rows computed now, with a graph: for training below L'."""
@@ -100,11 +119,12 @@ class SegmentTable:
         return plans.summarise(states, self.segment_states)
 
     def _encode(self, rows: range) -> SegmentStates:
-        order = sorted(rows, key=lambda row: len(self._ids[row]))
-        batches = list(_batches(order, [len(self._ids[row]) for row in order]))
+        ids = self.memory.ids
+        order = sorted(rows, key=lambda row: len(ids[row]))
+        batches = list(_batches(order, [len(ids[row]) for row in order]))
         shown = len(rows) >= SHOW_PROGRESS_FROM
         console = Console(stderr=True, quiet=not shown)
-        width = len(self._ids[order[-1]]) if self.segment_states == "all" else self.segment_states
+        width = len(ids[order[-1]]) if self.segment_states == "all" else self.segment_states
         D, device = self.model.config.d_model, self.device
         h_SKD = torch.zeros(len(rows), width, D, dtype=torch.float16, device=device)
         valid_SK = torch.zeros(len(rows), width, dtype=torch.bool, device=device)
