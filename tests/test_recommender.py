@@ -165,7 +165,7 @@ def test_saved_and_opened_gives_the_same_answers(fitted: M6Rec, tmp_path: Path) 
         first = getattr(fitted, ask)(history, TITLES)
         second = getattr(opened, ask)(history, TITLES)
         assert ids(first) == ids(second)
-        assert [a.score for a in first] == pytest.approx([b.score for b in second], abs=1e-5)
+        assert [a.score for a in first] == pytest.approx([b.score for b in second], abs=1e-3)
 
 
 def test_a_task_of_another_backbone_is_refused(fitted: M6Rec, tmp_path: Path) -> None:
