@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import tiny
+from m6rec.data.labels import LabelRule
 from m6rec.data.requests import Requests
 from m6rec.model import plans
 from m6rec.model.tuning import Tuning, branch
@@ -63,8 +64,12 @@ def retriever(**reading: object) -> Retriever:
 
 def ranker(**reading: object) -> Ranker:
     spec = TaskSpec(task="rank", ranking={"max_history": 5, "features": False, **reading})  # type: ignore[arg-type]
-    made = build_ranker(Backbone(*tiny.backbone(layers=3)), words(), spec)
+    made = build_ranker(Backbone(*tiny.backbone(layers=3)), words(), spec, rule=LabelRule())
     made.model.eval()
+    assert made.evidence is not None
+    with torch.no_grad():  # as after training: every part has its say
+        made.evidence.weights.fill_(0.5)
+        made.evidence.trust.fill_(1.0)
     return made
 
 

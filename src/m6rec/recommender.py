@@ -284,7 +284,7 @@ class M6Rec:
             log = dataset.events
             rule = label or (LabelRule() if log is None else default_rule(log))
             features = CrossFeatures(dataset.events, cut.items, rule, words)
-            tuned = tune_ranker(*shared, features, folder=state, console=console)
+            tuned = tune_ranker(*shared, features, rule, folder=state, console=console)
         trained_on = {"card": cut.card.to_dict(), **tuned.summary()}
         self._take(
             TaskFolder(

@@ -12,6 +12,7 @@ from m6rec.config import Settings
 from m6rec.model.m6 import M6
 from m6rec.model.residual import ItemResidual
 from m6rec.model.tuning import Tuning, branch
+from m6rec.tasks.evidence import Evidence, SaysYes
 from m6rec.tasks.packing import Packer
 from m6rec.tasks.ranking import CLASS_WORDS, FeatureSource, Ranker, RankingSettings
 from m6rec.tasks.retrieval import RetrievalSettings, Retriever
@@ -99,13 +100,17 @@ def build_ranker(
     spec: TaskSpec,
     features: FeatureSource | None = None,
     known: Sequence[str] = (),
+    rule: SaysYes | None = None,
 ) -> Ranker:
     """A ranker on a branch of the backbone, its options started from the words no and yes."""
     settings = spec.ranking
     assert settings is not None
     table = _table(backbone, spec)
     packer, residual = _packer(table, verbalizer, settings, known)
-    return Ranker(table.model, table, packer, settings, spec.tuning, features, residual)
+    evidence = Evidence(table.model.config.d_model).to(table.device) if settings.evidence else None
+    return Ranker(
+        table.model, table, packer, settings, spec.tuning, features, residual, evidence, rule
+    )
 
 
 UNTRAINED = RetrievalSettings(online_layers=0, segment_states=1, dropout=0.0)

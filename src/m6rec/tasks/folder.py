@@ -111,8 +111,17 @@ class TaskFolder:
 
 
 def trained(task: Task) -> dict[str, nn.Parameter]:
-    """What the task trains, by name; those of the residual begin with "residual."."""
-    found = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
-    if task.residual is not None:
-        found |= {f"residual.{name}": p for name, p in task.residual.named_parameters()}
-    return found
+    """What the task trains, by name; what stands beside the network begins with its place."""
+    return {
+        name if place == "model" else f"{place}.{name}": parameter
+        for place, module in modules_of(task).items()
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def modules_of(task: Task) -> Mapping[str, nn.Module]:
+    """The network ("model") and what stands beside it, by name."""
+    evidence = task.evidence if isinstance(task, Ranker) else None
+    places = {"model": task.model, "residual": task.residual, "evidence": evidence}
+    return {place: module for place, module in places.items() if module is not None}

@@ -7,6 +7,7 @@ state at [EOS] meets the classifier. Legend: B candidates, C = 2 classes, F feat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -23,8 +24,20 @@ from m6rec.model.m6 import M6
 from m6rec.model.plans import Packed
 from m6rec.model.residual import ItemResidual
 from m6rec.model.tuning import Tuning, option_logits
+from m6rec.tasks.evidence import (
+    NUMBERS,
+    Evidence,
+    SaysYes,
+    likeness,
+    log_odds,
+    mean_states,
+    signs,
+    signs_of_history,
+)
 from m6rec.tasks.packing import Columns, Packer, join, pack, read_column
 from m6rec.tasks.segments import Plan, SegmentTable, below_is_frozen, read
+from m6rec.text.feature_table import FeatureTable
+from m6rec.text.feature_words import FeatureWords
 
 CANDIDATES_AT_ONCE = 512
 CLASS_WORDS = ("no", "yes")
@@ -33,7 +46,8 @@ CLASS_WORDS = ("no", "yes")
 class RankingSettings(Settings):
     """What ranking reads and how; the fields of retrieval mean the same here.
 
-    features: whether cross features in words stand beside the candidate. residual: as in retrieval.
+    features: whether cross features in words stand beside the candidate. evidence: whether the
+    answer starts from the expected rate (tasks/evidence.py). residual: as in retrieval.
     """
 
     plan: Plan = "late"
@@ -43,6 +57,7 @@ class RankingSettings(Settings):
     profile: bool = True
     recency: bool = False
     features: bool = True
+    evidence: bool = True
     dropout: float = Field(default=0.1, ge=0, lt=1)
     residual: bool = False
     residual_size: int = Field(default=64, ge=1)
@@ -52,7 +67,21 @@ class RankingSettings(Settings):
 class FeatureSource(Protocol):
     """Cross features of every candidate of every request, flattened in order (text/features.py)."""
 
-    def sentences(self, pool: pl.DataFrame, rows: pl.DataFrame) -> list[list[str]]: ...
+    @property
+    def words(self) -> FeatureWords: ...
+    def table(self, pool: pl.DataFrame, rows: pl.DataFrame) -> FeatureTable: ...
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Candidates of requests, ready for the network: packed rows and evidence [B, E]."""
+
+    packed: Packed
+    evidence_BE: Tensor
+
+    def rows(self, index: Tensor | slice) -> Asked:
+        """The chosen candidates."""
+        return Asked(self.packed.rows(index), self.evidence_BE[index])
 
 
 class Ranker:
@@ -67,30 +96,71 @@ class Ranker:
         tuning: Tuning,
         features: FeatureSource | None = None,
         residual: ItemResidual | None = None,
+        evidence: Evidence | None = None,
+        rule: SaysYes | None = None,
         name: str = "M6-Rec",
     ) -> None:
         self.model, self.table, self.packer = model, table, packer
         self.settings, self.tuning, self.name = settings, tuning, name
         self.features, self.residual = features, residual
+        self.evidence, self.rule = evidence, rule
 
     def predict(self, requests: Requests) -> np.ndarray:
         """Probability of a yes for each candidate of every request in order: float32 [N]."""
         return self.probabilities(self.pack(requests))
 
-    def pack(self, requests: Requests) -> Packed:
+    def pack(self, requests: Requests) -> Asked:
         """One row per candidate of every request, in order, with its features in words."""
         counts = requests.rows["item_ids"].list.len().to_numpy()
-        source = self.packer.source(requests).repeat(np.repeat(np.arange(len(requests)), counts))
+        of_request_B = np.repeat(np.arange(len(requests)), counts)
+        source = self.packer.source(requests).repeat(of_request_B)
         asked = requests.rows.filter(pl.col("item_ids").list.len() > 0)
         item_ids = asked["item_ids"].explode().to_list()
         texts = asked["texts"].explode().to_list()
         candidates = self.packer.candidates(item_ids, texts)
         parts = [candidates]
-        if self.settings.features and self.features is not None:
-            sentences = self.features.sentences(requests.pool, requests.rows)
-            parts.append(self._feature_columns(sentences))
+        rate_B = np.full(len(candidates), np.nan)
+        if self.features is not None:
+            table = self.features.table(requests.pool, requests.rows)
+            rate_B = table.numbers["expected"]
+            if self.settings.features:
+                parts.append(self._feature_columns(self.features.words.sentences(table)))
         parts.append(read_column(len(candidates), plans.READ_TARGET))
-        return pack([source, join(parts)])
+        evidence_BE = np.zeros((len(candidates), NUMBERS), dtype=np.float32)
+        if self.evidence is not None:
+            evidence_BE[:, 0] = log_odds(rate_B)
+            evidence_BE[:, 1:] = self._likeness(requests, of_request_B, source, candidates)
+        return Asked(pack([source, join(parts)]), torch.from_numpy(evidence_BE))
+
+    @torch.no_grad()
+    def start_evidence(self, requests: Requests) -> None:
+        """Sets the centre of likeness: the mean state of the distinct candidates of `requests`."""
+        asked = requests.rows.filter(pl.col("item_ids").list.len() > 0)
+        if self.evidence is None or not asked.height:
+            return
+        columns = self.packer.candidates(
+            asked["item_ids"].explode().to_list(), asked["texts"].explode().to_list()
+        )
+        rows = torch.from_numpy(np.unique(columns.index[:, 0])).to(self.table.device)
+        self.evidence.centre.copy_(mean_states(self.table.states())[rows].mean(0))
+
+    def _likeness(
+        self, requests: Requests, of_request_B: np.ndarray, source: Columns, candidates: Columns
+    ) -> np.ndarray:
+        events_G = (source.slot >= plans.FIRST_EVENT_SLOT).all(0)
+        event_BH = source.index[:, events_G]
+        if (
+            self.rule is None
+            or self.evidence is None
+            or not len(candidates)
+            or not event_BH.shape[1]
+        ):
+            return np.zeros((len(candidates), 2), dtype=np.float32)
+        sign_E = signs(requests.pool, self.rule)
+        sign_RH = signs_of_history(requests, sign_E, event_BH.shape[1])
+        states, centre_D = self.table.states(), self.evidence.centre.detach()
+        item_B = candidates.index[:, 0]
+        return likeness(states, centre_D, item_B, event_BH, sign_RH[of_request_B])
 
     def _feature_columns(self, features: Sequence[Sequence[str]]) -> Columns:
         distinct = list(dict.fromkeys(sentence for row in features for sentence in row))
@@ -103,26 +173,31 @@ class Ranker:
         slot_BF = np.full_like(index_BF, plans.SLOTS["features"])
         return Columns(index_BF, slot_BF, np.full_like(index_BF, -1))
 
-    def logits(self, packed: Packed) -> Tensor:
-        """Class scores [B, C] from the states at [EOS]."""
+    def logits(self, asked: Asked) -> Tensor:
+        """Class scores [B, C] from the states at [EOS], and the evidence."""
+        packed = asked.packed
         frozen = below_is_frozen(self.model, self.table.lower)
         dropout = self.settings.dropout if self.model.training else 0.0
         residual_BGD = None
         if self.residual is not None:
             residual_BGD = self.residual.for_segments(packed.code_BG.to(self.table.device))
         states_BQD = read(self.table, packed, self.settings.plan, frozen, residual_BGD, dropout)
-        return option_logits(self.model, states_BQD[:, -1], self.tuning)
+        logits_BC = option_logits(self.model, states_BQD[:, -1], self.tuning)
+        if self.evidence is None:
+            return logits_BC
+        trusted: Tensor = self.evidence(logits_BC, asked.evidence_BE.to(logits_BC.device))
+        return trusted
 
-    def loss(self, packed: Packed, labels_B: Tensor) -> Tensor:
+    def loss(self, asked: Asked, labels_B: Tensor) -> Tensor:
         """Mean cross-entropy; labels are 0 or 1."""
-        return F.cross_entropy(self.logits(packed), labels_B.long())
+        return F.cross_entropy(self.logits(asked), labels_B.long())
 
     @torch.no_grad()
-    def probabilities(self, packed: Packed) -> np.ndarray:
+    def probabilities(self, asked: Asked) -> np.ndarray:
         """Probability of a yes for each candidate: float32 [B]."""
         size = CANDIDATES_AT_ONCE
-        total = len(packed.index_BG)
-        parts = [self.logits(packed.rows(slice(i, i + size))) for i in range(0, total, size)]
+        total = len(asked.evidence_BE)
+        parts = [self.logits(asked.rows(slice(i, i + size))) for i in range(0, total, size)]
         if not parts:
             return np.zeros(0, dtype=np.float32)
         return torch.cat(parts).float().softmax(-1)[:, 1].cpu().numpy()

@@ -15,6 +15,7 @@ from m6rec.data.requests import Requests
 from m6rec.data.splits import Split
 from m6rec.metrics import ranking as metrics
 from m6rec.model.plans import Packed
+from m6rec.tasks.folder import modules_of
 from m6rec.tasks.ranking import Ranker
 from m6rec.tasks.retrieval import Retriever, boost_new_items, contrastive_loss, item_prior
 
@@ -40,7 +41,7 @@ class RetrievalTrainee:
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
-        """The network, and the residual where there is one."""
+        """The network and what stands beside it."""
         return modules_of(self.retriever)
 
     @property
@@ -103,7 +104,7 @@ class RankingTrainee:
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
-        """The network, and the residual where there is one."""
+        """The network and what stands beside it."""
         return modules_of(self.ranker)
 
     @property
@@ -123,12 +124,6 @@ class RankingTrainee:
             return {"score": float(self._epochs)}
         probability = self.ranker.probabilities(self.valid)
         return {"score": metrics.auc(probability, self.valid_label)}
-
-
-def modules_of(task: Retriever | Ranker) -> Mapping[str, nn.Module]:
-    """What a task trains, by name."""
-    extra = {} if task.residual is None else {"residual": task.residual}
-    return {"model": task.model, **extra}
 
 
 def catalogue(retriever: Retriever, split: Split) -> tuple[list[str], list[str]]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from m6rec.data.splits import Split
 from m6rec.model.tuning import Method, Tuning, tuned_share
 from m6rec.tasks.build import Backbone, TaskName, TaskSpec, build_ranker, build_retriever
+from m6rec.tasks.evidence import SaysYes
 from m6rec.tasks.ranking import FeatureSource, Ranker, RankingSettings
 from m6rec.tasks.retrieval import RetrievalSettings, Retriever
 from m6rec.text.verbalize import Verbalizer
@@ -102,12 +103,14 @@ def tune_ranker(
     spec: TaskSpec,
     train: TrainSettings,
     features: FeatureSource | None = None,
+    rule: SaysYes | None = None,
     folder: Path | None = None,
     console: Console | None = None,
 ) -> Tuned[Ranker]:
     """Classification of labelled candidates, best epoch by AUC on valid (if it has labels)."""
     known = known_items(split)
-    ranker = build_ranker(backbone, verbalizer, spec, features, known)
+    ranker = build_ranker(backbone, verbalizer, spec, features, known, rule)
+    ranker.start_evidence(split.train)
     outcome = fit(RankingTrainee(ranker, split), train, folder, console)
     return Tuned(ranker, spec, train, outcome, tuned_share(ranker.model), known)
 

@@ -1,0 +1,135 @@
+"""What is known about a yes before anything is learned: two or three numbers beside the options.
+
+An addition to the paper (docs/tuning.md). With a handful of labels nothing that is learned beats
+how often a user says yes; so a ranker starts from that number and learns what departs from it.
+Legend: R requests, H events of a history, B candidates of all requests, E = 3 numbers, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from m6rec.data.requests import Requests
+from m6rec.model.plans import SegmentStates
+from m6rec.text.past import NOT_ACTED
+
+NUMBERS = 3
+AT_ONCE = 4096
+SHARPNESS = 5.0
+"""Cosines of centred states differ by a fifth or so; this brings them to the size of log-odds."""
+SURE = 0.02
+"""Rates are kept this far from 0 and 1 before they become log-odds."""
+
+
+class SaysYes(Protocol):
+    """Which events are a yes and which a no (data/labels.py)."""
+
+    @property
+    def positive(self) -> frozenset[str]: ...
+    @property
+    def negative(self) -> frozenset[str]: ...
+    @property
+    def event(self) -> str | None: ...
+    @property
+    def threshold(self) -> float | None: ...
+
+
+class Evidence(nn.Module):
+    """Turns evidence into log-odds, and says how far the options are to be trusted.
+
+    At the start the log-odds are those of the expected rate, and the options count for nothing:
+    the network earns its say. `weights` are those of the numbers, `trust` that of the options.
+    `centre` [D], the mean state of the items trained on, is set once and saved, not learned.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.centre = nn.Parameter(torch.zeros(width))
+        self.weights = nn.Parameter(torch.tensor([1.0, 0.0, 0.0]))
+        self.trust = nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, logits_BC: Tensor, evidence_BE: Tensor) -> Tensor:
+        """Class scores [B, 2]: trusted options, and the log-odds added to the yes."""
+        odds_B = evidence_BE @ self.weights
+        return logits_BC * self.trust + torch.stack([torch.zeros_like(odds_B), odds_B], 1)
+
+
+def log_odds(rate_B: np.ndarray) -> np.ndarray:
+    """Rates → log-odds, float32 [B]; 0 where no rate is known."""
+    rate_B = np.clip(np.nan_to_num(rate_B, nan=0.5), SURE, 1 - SURE)
+    return np.asarray(np.log(rate_B / (1 - rate_B)), dtype=np.float32)
+
+
+def signs(pool: pl.DataFrame, rule: SaysYes) -> np.ndarray:
+    """+1 where an event of the pool is a yes, -1 a no, 0 neither: float32 [events].
+
+    What was chosen without a judgement (a purchase under a rule for ratings) is a yes.
+    """
+    kind, value = pl.col("event"), pl.col("value")
+    if rule.event is None:
+        yes, no = kind.is_in(list(rule.positive)), kind.is_in(list(rule.negative))
+        judged = yes | no
+    else:
+        judged = (kind == rule.event) & value.is_not_null()
+        yes, no = judged & (value >= rule.threshold), judged & (value < rule.threshold)
+    chosen = ~judged & ~kind.is_in([*NOT_ACTED, "context"])
+    sign = pl.when(yes | chosen).then(1.0).when(no).then(-1.0).otherwise(0.0)
+    found: np.ndarray = pool.select(sign.alias("sign"))["sign"].cast(pl.Float32).to_numpy()
+    return found
+
+
+def signs_of_history(requests: Requests, sign_E: np.ndarray, length: int) -> np.ndarray:
+    """Signs of the newest `length` events of each history, newest last: float32 [R, H]."""
+    start, stop = requests.rows["start"].to_numpy(), requests.rows["stop"].to_numpy()
+    place_RH = stop[:, None] - np.arange(length, 0, -1)[None, :]
+    inside_RH = place_RH >= start[:, None]
+    if not sign_E.size:
+        return np.zeros(place_RH.shape, dtype=np.float32)
+    return np.where(inside_RH, sign_E[np.where(inside_RH, place_RH, 0)], 0.0).astype(np.float32)
+
+
+def likeness(
+    states: SegmentStates,
+    centre_D: Tensor,
+    item_B: np.ndarray,
+    event_BH: np.ndarray,
+    sign_BH: np.ndarray,
+) -> np.ndarray:
+    """Likeness to what was liked less that to what was disliked: float32 [B, 2], nearest and mean.
+
+    item_B, event_BH: rows of the segment table. Cosines of states less `centre`, which all share.
+    """
+    items, events = torch.from_numpy(item_B), torch.from_numpy(event_BH)
+    unit_SD = F.normalize(mean_states(states) - centre_D, dim=1)
+    parts = [
+        _likeness(unit_SD, items[i : i + AT_ONCE], events[i : i + AT_ONCE], sign)
+        for i in range(0, len(items), AT_ONCE)
+        for sign in [torch.from_numpy(sign_BH[i : i + AT_ONCE])]
+    ]
+    found = torch.cat(parts) if parts else torch.zeros(0, 2)
+    return np.asarray(SHARPNESS * found.cpu().numpy(), dtype=np.float32)
+
+
+def mean_states(states: SegmentStates) -> Tensor:
+    """One state for each segment, the mean of those kept: float32 [S, D]."""
+    weight_SK = states.valid_SK.float()
+    total_SD = (states.h_SKD.float() * weight_SK[..., None]).sum(1)
+    return total_SD / weight_SK.sum(1, keepdim=True).clamp(min=1)
+
+
+def _likeness(unit_SD: Tensor, item_B: Tensor, event_BH: Tensor, sign_BH: Tensor) -> Tensor:
+    cosine_BH = (unit_SD[event_BH.clamp(min=0)] @ unit_SD[item_B][..., None])[..., 0]
+    sides = []
+    for sign in (1.0, -1.0):
+        chosen_BH = (sign_BH == sign).to(cosine_BH.device)
+        count_B = chosen_BH.sum(1)
+        nearest_B = cosine_BH.masked_fill(~chosen_BH, -1.0).amax(1)
+        mean_B = (cosine_BH * chosen_BH).sum(1) / count_B.clamp(min=1)
+        sides.append(torch.stack([nearest_B, mean_B], 1) * (count_B > 0)[:, None])
+    return sides[0] - sides[1]

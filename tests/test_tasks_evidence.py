@@ -1,0 +1,83 @@
+"""What a ranker starts from: the expected rate as log-odds, and likeness to what was liked."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import tiny
+from m6rec.data.labels import LabelRule
+from m6rec.data.requests import Requests
+from m6rec.model.plans import SegmentStates
+from m6rec.records import Candidate, Event, Request
+from m6rec.tasks.build import Backbone, TaskSpec, build_ranker
+from m6rec.tasks.evidence import Evidence, likeness, log_odds, signs, signs_of_history
+from m6rec.text.features import CrossFeatures
+from m6rec.text.templates import Templates
+from m6rec.text.verbalize import Verbalizer
+
+RATING = LabelRule(event="rating", threshold=4.0)
+
+
+def test_rates_become_log_odds_and_an_unknown_rate_says_nothing() -> None:
+    found = log_odds(np.array([0.5, 0.8, np.nan, 1.0]))
+    assert found.tolist() == pytest.approx([0.0, np.log(4), 0.0, np.log(49)], abs=1e-5)
+
+
+def test_at_the_start_the_options_count_for_nothing() -> None:
+    logits = torch.tensor([[3.0, -7.0], [0.0, 2.0]])
+    found = Evidence(4)(logits, torch.tensor([[1.5, 9.0, 9.0], [-1.0, 9.0, 9.0]]))
+    assert found.tolist() == [[0.0, 1.5], [0.0, -1.0]]
+
+
+def test_events_are_yes_no_or_neither_under_both_kinds_of_rules() -> None:
+    pool = pl.DataFrame(
+        {
+            "event": ["rating", "rating", "rating", "purchase", "dislike", "search", "impression"],
+            "value": [5.0, 3.0, None, None, None, None, None],
+        }
+    )
+    assert signs(pool, RATING).tolist() == [1, -1, 1, 1, 1, 0, 0]
+    assert signs(pool, LabelRule()).tolist() == [1, 1, 1, 1, -1, 0, -1]
+
+
+def test_signs_lie_beside_the_newest_events() -> None:
+    past = tuple(Event("like", f"i{n}") for n in range(3))
+    asked = Requests.of([Request(past), Request(past[:1]), Request()])
+    sign_E = np.array([1, -1, 1, -1], dtype=np.float32)
+    assert signs_of_history(asked, sign_E, 2).tolist() == [[-1, 1], [0, -1], [0, 0]]
+
+
+def test_likeness_by_hand() -> None:
+    h_SKD = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[1.0, 1.0]]])
+    states = SegmentStates(h_SKD, torch.ones(3, 1, dtype=torch.bool))
+    event_BH = np.array([[0, 1, 2], [0, 1, -1]])
+    sign_BH = np.array([[1, -1, 1], [1, 0, 0]], dtype=np.float32)
+    found = likeness(states, torch.zeros(2), np.array([0, 2]), event_BH, sign_BH)
+    half = 1 / np.sqrt(2)
+    first = [5 * (1 - 0), 5 * ((1 + half) / 2 - 0)]  # liked: itself and one at 45 degrees
+    second = [5 * half, 5 * half]  # nothing was disliked
+    assert found.tolist() == [pytest.approx(first, abs=1e-5), pytest.approx(second, abs=1e-5)]
+
+
+def test_an_untrained_ranker_orders_by_the_expected_rate() -> None:
+    shop = tiny.shop()
+    templates = Templates.load()
+    features = CrossFeatures(None, shop.items, LabelRule(), templates)
+    made = build_ranker(
+        Backbone(*tiny.backbone()),
+        Verbalizer(templates, shop.items),
+        TaskSpec(task="rank"),
+        features,
+        rule=LabelRule(),
+    )
+    made.model.eval()
+    likes, dislikes = Event("like", "red-shoe"), Event("dislike", "blue-shoe")
+    asked = [
+        Request((likes,) * yes + (dislikes,) * no, candidates=(Candidate("green-hat"),))
+        for yes, no in ((5, 0), (3, 2), (0, 5))
+    ]
+    chances = made.predict(Requests.of(asked))
+    assert chances[0] > chances[1] > 0.5 > chances[2]
