@@ -31,13 +31,18 @@ class RetrievalTrainee:
         texts, self.item_ids = catalogue(retriever, split)
         self.items = retriever.pack_items(texts, self.item_ids)
         position = {item_id: index for index, item_id in enumerate(self.item_ids)}
+        # What train does not know is no negative either: it would only learn to stay away from it.
+        known = [item_id for item_id in self.item_ids if item_id in split.train_item_ids]
+        self.known_items = self.items.rows(torch.tensor([position[i] for i in known]))
         self.train = retriever.pack_users(split.train)
-        self.target_R = targets(split.train, position)
+        self.target_R = targets(split.train, {item_id: n for n, item_id in enumerate(known)})
         valid = some(split.valid, VALID_REQUESTS, seed)
         self.valid = retriever.pack_users(valid)
         self.valid_target = targets(valid, position).numpy()
-        share_I = np.bincount(self.target_R.numpy(), minlength=len(self.item_ids))
-        self.share_I = torch.from_numpy(share_I / max(share_I.sum(), 1)).float()
+        count_N = np.bincount(self.target_R.numpy(), minlength=len(known))
+        self.share_N = torch.from_numpy(count_N / max(count_N.sum(), 1)).float()
+        self.popularity_I = np.zeros(len(self.item_ids), dtype=np.float32)
+        self.popularity_I[[position[i] for i in known]] = count_N
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -50,18 +55,18 @@ class RetrievalTrainee:
         return len(self.target_R)
 
     def loss(self, indices: Tensor) -> Tensor:
-        """Against the whole catalogue if it is small, else in-batch and drawn negatives."""
+        """Against all known items if they are few, else the batch's own and drawn negatives."""
         x_BK = self.retriever.user_vectors(self.train.rows(indices))
         target_B = self.target_R[indices]
         log_scale = self.retriever.model.log_scale
-        settings = self.retriever.settings
-        if len(self.item_ids) <= settings.full_softmax:
-            y_IK = self.retriever.item_vectors(self.items)
-            return contrastive_loss(x_BK, y_IK, target_B.to(x_BK.device), log_scale)
-        drawn = torch.randint(len(self.item_ids), (settings.negatives,))
+        settings, known = self.retriever.settings, len(self.share_N)
+        if known <= settings.full_softmax:
+            y_NK = self.retriever.item_vectors(self.known_items)
+            return contrastive_loss(x_BK, y_NK, target_B.to(x_BK.device), log_scale)
+        drawn = torch.randint(known, (settings.negatives,))
         chosen_N, place = torch.cat([target_B, drawn]).unique(return_inverse=True)  # type: ignore[no-untyped-call]
-        y_NK = self.retriever.item_vectors(self.items.rows(chosen_N))
-        expected_N = len(indices) * self.share_I[chosen_N] + settings.negatives / len(self.item_ids)
+        y_NK = self.retriever.item_vectors(self.known_items.rows(chosen_N))
+        expected_N = len(indices) * self.share_N[chosen_N] + settings.negatives / known
         log_q_N = expected_N.log().to(x_BK.device)
         place_B = place[: len(indices)].to(x_BK.device)
         return contrastive_loss(x_BK, y_NK, place_B, log_scale, log_q_N)
@@ -80,7 +85,7 @@ class RetrievalTrainee:
         retriever = self.retriever
         y_IK = in_parts(retriever.item_vectors, self.items, 2048)
         x_RK = in_parts(retriever.user_vectors, self.valid, 512)
-        prior_I = item_prior(self.share_I.numpy(), np.zeros(len(self.item_ids), bool), 0.0)
+        prior_I = item_prior(self.popularity_I, np.zeros(len(self.item_ids), bool), 0.0)
         return np.asarray((x_RK @ y_IK.T).cpu().numpy() + prior_I)
 
     def new_item_boost(self, known: Collection[str]) -> float:
