@@ -272,7 +272,7 @@ class M6Rec:
         dataset = _load(data)
         words = Templates.load(dataset.templates, templates)
         cut = _cut(dataset, task, split, label, targets)
-        spec, settings = recipe(task, method, plan, **reading)
+        spec, settings = recipe(task, method, plan, len(cut.train), **reading)
         settings = TrainSettings.parse({**settings.model_dump(), **(train or {})}, "train")
         verbalizer = Verbalizer(words, cut.items, cut.users)
         shared = (self._shared, verbalizer, cut, spec, settings)

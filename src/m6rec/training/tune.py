@@ -19,6 +19,8 @@ from m6rec.training.loop import Outcome, fit
 from m6rec.training.settings import TrainSettings
 from m6rec.training.trainees import RankingTrainee, RetrievalTrainee
 
+MANY_EXAMPLES, FEW_STEPS = 2000, 100
+
 TaskT = TypeVar("TaskT", Retriever, Ranker)
 
 
@@ -55,11 +57,13 @@ def recipe(
     task: TaskName,
     method: Method = "option-adapter",
     plan: Literal["late", "full"] = "late",
+    examples: int = MANY_EXAMPLES,
     **reading: Any,
 ) -> tuple[TaskSpec, TrainSettings]:
     """Settings that worked (docs/tuning.md has the measurements); `reading` changes what is read.
 
-    Small added parameters want ten times the learning rate of a fully tuned layer.
+    Small added parameters want ten times the learning rate of a fully tuned layer. A few examples
+    want small batches, and about FEW_STEPS of them.
     """
     words = {"plan": plan, **reading}
     tuning = Tuning(method=method)
@@ -70,7 +74,11 @@ def recipe(
         ranking = RankingSettings.parse(words, "settings of rank")
         spec = TaskSpec(task=task, tuning=tuning, ranking=ranking)
     rate = 3e-4 if method == "full" else 3e-3
-    return spec, TrainSettings(rate=rate, epochs=8 if task == "retrieve" else 4)
+    batch, epochs = 256, 8 if task == "retrieve" else 4
+    if examples < MANY_EXAMPLES:
+        batch = min(batch, max(8, examples // 8))
+        epochs = max(epochs, round(FEW_STEPS * batch / max(examples, 1)))
+    return spec, TrainSettings(rate=rate, epochs=epochs, batch=batch)
 
 
 def tune_retriever(
