@@ -79,9 +79,9 @@ def measure(row: Row, root: Path, model: str) -> list[tuple[Result, dict[str, An
     dataset = load(root / row.data)
     split = make_split(dataset, row.task, row.split, **row.options)
     found = []
+    rec = M6Rec.from_pretrained(model)
     for seed in SEEDS if row.shots else (0,):
         cut: Split = few_shot(split, row.shots, seed) if row.shots else split
-        rec = M6Rec.from_pretrained(model)
         how: dict[str, Any] = {}
         if row.fit is not None:
             fit = {"train": {"seed": seed}, **row.fit}

@@ -17,7 +17,7 @@ from m6rec.data.requests import Requests
 from m6rec.data.splits import Split
 from m6rec.evaluation.baselines.popularity import popularity_counts
 from m6rec.evaluation.baselines.text_similarity import decay_weights
-from m6rec.evaluation.catalogue import catalogue_codes
+from m6rec.evaluation.catalogue import catalogue_codes, chosen_events
 from m6rec.evaluation.result import EvaluationError
 
 MAX_ITEMS = 20_000
@@ -61,8 +61,9 @@ def co_occurrence(split: Split) -> CoOccurrence:
 
 def _baskets(split: Split) -> list[np.ndarray]:
     """Each user's distinct training items as catalogue positions."""
-    codes = catalogue_codes(split.train_events["item_id"], split.items["item_id"])
-    pairs = pl.DataFrame({"user": split.train_events["user_id"], "code": codes}).filter(
+    events = chosen_events(split)
+    codes = catalogue_codes(events["item_id"], split.items["item_id"])
+    pairs = pl.DataFrame({"user": events["user_id"], "code": codes}).filter(
         pl.col("code") >= 0
     )
     baskets = pairs.unique(maintain_order=True).group_by("user", maintain_order=True).agg("code")

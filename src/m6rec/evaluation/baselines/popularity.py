@@ -8,7 +8,7 @@ import numpy as np
 
 from m6rec.data.requests import Requests
 from m6rec.data.splits import Split
-from m6rec.evaluation.catalogue import catalogue_codes
+from m6rec.evaluation.catalogue import catalogue_codes, chosen_events
 from m6rec.evaluation.result import EvaluationError
 
 DAY = 86_400.0
@@ -26,15 +26,16 @@ class Popularity:
 
 
 def popularity_counts(split: Split, half_life_days: float | None = None) -> np.ndarray:
-    """Training events per item, float32 [I]; with a half-life, an event counts 2^(-age / it).
+    """Choices per item in training, float32 [I]; with a half-life, an event counts 2^(-age / it).
 
     Age runs back from the newest training event. Raises EvaluationError where recency is asked
     for and training events carry no time.
     """
-    codes = catalogue_codes(split.train_events["item_id"], split.items["item_id"])
+    events = chosen_events(split)
+    codes = catalogue_codes(events["item_id"], split.items["item_id"])
     weights = np.ones(len(codes))
     if half_life_days is not None:
-        times = split.train_events["timestamp"]
+        times = events["timestamp"]
         if times.null_count():
             raise EvaluationError(
                 f"recent popularity needs a timestamp on every event; {times.null_count()} of "

@@ -27,7 +27,7 @@ from m6rec.data.requests import Requests
 from m6rec.data.splits import Split
 from m6rec.evaluation.baselines.extras import from_bench
 from m6rec.evaluation.baselines.popularity import popularity_counts
-from m6rec.evaluation.catalogue import catalogue_codes
+from m6rec.evaluation.catalogue import catalogue_codes, chosen_events
 from m6rec.evaluation.retrieval import RetrievalModel
 
 
@@ -145,7 +145,7 @@ def _rectools_data(split: Split, window: int) -> Any:
     """The training events as rectools reads them; the row number stands in for the time."""
     pandas = from_bench("pandas", "SASRec")
     dataset = from_bench("rectools.dataset", "SASRec")
-    events = split.train_events
+    events = chosen_events(split)
     frame = pandas.DataFrame(
         {
             "user_id": windows(events["user_id"], window).to_list(),
@@ -172,7 +172,7 @@ def usual_length(split: Split) -> int:
 
     Padding costs as much as events do, so a length that few users reach is mostly wasted.
     """
-    per_user = split.train_events.group_by("user_id").len()["len"]
+    per_user = chosen_events(split).group_by("user_id").len()["len"]
     return int(np.clip(np.quantile(per_user.to_numpy(), 0.8), 10, 50)) if len(per_user) else 10
 
 
