@@ -31,8 +31,8 @@ QUICK: dict[TaskName, tuple[str, ...]] = {
     "rank": ("like-rate", "item-rate", "user-item-rate"),
 }
 """Baselines that need no extra and a few seconds."""
-MOST_TRAIN = 20_000
-MOST_JUDGED = 4_000
+MOST_TRAIN = 12_000
+MOST_JUDGED = 2_000
 SHOPPERS = 3
 CHOICES = {"click", "purchase"}
 """What retrieval foresees where the log has it; a cart or a rating names an item chosen before."""
@@ -44,7 +44,7 @@ def demo(
         Path | None, typer.Option("--data", help="Your tables (default: the built-in shop).")
     ] = None,
     folder: Annotated[Path, typer.Option("--out", help="Where everything goes.")] = Path("demo"),
-    minutes: Annotated[float, typer.Option(help="Training time of each task.", min=0.01)] = 0.75,
+    minutes: Annotated[float, typer.Option(help="Training time of each task.", min=0.01)] = 0.5,
     size: Annotated[
         Literal["tiny", "small", "full"], typer.Option(help="Built-in shop: tiny, small or full.")
     ] = "full",
@@ -126,7 +126,7 @@ def _show(rec: M6Rec, dataset: Dataset, shoppers: list[str], how: str) -> dict[s
         own = dataset.events.filter(
             (pl.col("user_id") == user) & ~pl.col("event").is_in(["impression", "search"])
         ).join(dataset.items, on="item_id", maintain_order="left")
-        past = "; ".join(own["title"].tail(4).to_list())
+        past = "; ".join(own["title"].drop_nulls().unique(maintain_order=True).tail(4).to_list())
         found = rec.recommend(user_id=user, k=5)
         out.print(f"[bold]{user}[/] lately chose: {past}")
         out.print(recommendations(found, how))
