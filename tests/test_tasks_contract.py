@@ -244,13 +244,18 @@ def test_of_equal_texts_the_popular_item_comes_first_and_no_difference_is_outwei
     assert np.abs(counted - plain).max() <= 2e-5
 
 
-def test_the_boost_of_new_items_is_what_ranks_the_valid_requests_best() -> None:
-    new_I = np.array([False, False, True])
-    scores = np.array([[0.5, 0.4, 0.31], [0.5, 0.4, 0.31], [0.9, 0.1, 0.2]], dtype=np.float32)
-    chosen_new, never_new = np.array([2, 2, 0]), np.array([0, 1, 0])
-    assert boost_new_items(scores, chosen_new, new_I) == 0.2  # the least that puts it first
-    assert boost_new_items(scores, never_new, new_I) == 0.0
-    assert item_prior(None, new_I, 0.2).tolist() == pytest.approx([0, 0, 0.2])
+def test_the_boost_is_the_least_under_which_new_items_are_found_nearly_as_well() -> None:
+    new_I = np.arange(20) == 19
+    scores = np.full((4, 20), 0.1, dtype=np.float32)
+    scores[:, :2] = 0.5  # two known items lead, and the first 2 of 20 count as found
+    scores[:, 19] = [0.46, 0.42, 0.36, 0.3]
+    all_new, half_new = np.array([19] * 4), np.array([19, 19, 0, 1])
+    assert boost_new_items(scores, half_new, new_I, parity=0.75) == 0.09  # .08 only ties
+    assert boost_new_items(scores, half_new, new_I, parity=0.5) == 0.05
+    assert boost_new_items(scores, half_new, new_I, parity=0) == 0.0
+    assert boost_new_items(scores, all_new, new_I, parity=0.75) == 0.0
+    assert boost_new_items(scores, np.array([0, 1, 0, 1]), new_I, parity=0.75) == 0.0
+    assert item_prior(None, new_I, 0.2)[-2:].tolist() == pytest.approx([0, 0.2])
 
 
 @pytest.mark.parametrize("method", ["full", "adapter", "prompt", "option", "option-adapter"])

@@ -255,6 +255,7 @@ class M6Rec:
         label: LabelRule | None = None,
         targets: Collection[str] | None = None,
         templates: str | Path | None = None,
+        tuning: Mapping[str, Any] | None = None,
         train: Mapping[str, Any] | None = None,
         state: Path | None = None,
         console: Console | None = None,
@@ -263,8 +264,8 @@ class M6Rec:
         """Tunes a task on the train part of a data set and keeps the best epoch by its valid part.
 
         method, plan: paper sections 4 and 3. split, label, targets: as in `make_split` (targets are
-        the kinds of events that retrieval has to foresee), or a Split. train: changes to
-        TrainSettings (rate, epochs, minutes, …); reading: changes to RetrievalSettings or
+        the kinds of events that retrieval has to foresee), or a Split. tuning: changes to Tuning
+        (rank, prompts, layers); train: to TrainSettings (rate, epochs, minutes, …); reading: to RetrievalSettings or
         RankingSettings (online_layers, max_history, residual, …). state: folder from which an
         interrupted run goes on. The backbone stays as it is.
         Raises M6Error with what is wrong in the data or the settings.
@@ -272,7 +273,7 @@ class M6Rec:
         dataset = _load(data)
         words = Templates.load(dataset.templates, templates)
         cut = _cut(dataset, task, split, label, targets)
-        spec, settings = recipe(task, method, plan, len(cut.train), **reading)
+        spec, settings = recipe(task, method, plan, len(cut.train), tuning, **reading)
         settings = TrainSettings.parse({**settings.model_dump(), **(train or {})}, "train")
         verbalizer = Verbalizer(words, cut.items, cut.users)
         shared = (self._shared, verbalizer, cut, spec, settings)

@@ -12,7 +12,7 @@ from rich.table import Table
 from m6rec.cli.common import DEFAULT_MODEL, Data, Json, Model, Template, err, out, verb, write_json
 from m6rec.data.labels import LabelRule
 from m6rec.data.splits import Method as SplitMethod
-from m6rec.model.tuning import Method
+from m6rec.model.tuning import Method, Tuning
 from m6rec.recommender import Fitted, M6Rec
 from m6rec.tasks.build import TaskName
 from m6rec.training.settings import TrainSettings
@@ -51,7 +51,7 @@ def tune(
     json: Json = None,
 ) -> None:
     """Tune a task on the train part of DATA. Interrupted, the same command goes on where it was."""
-    train, reading = parse_settings(settings or [])
+    train, layout, reading = parse_settings(settings or [])
     state = out_folder.with_name(out_folder.name + ".run")
     rec = M6Rec.from_pretrained(model)
     fitted = rec.fit(
@@ -63,6 +63,7 @@ def tune(
         label=parse_label(label),
         targets=parse_targets(targets),
         templates=templates,
+        tuning=layout,
         train=train,
         state=state,
         console=err,
@@ -108,20 +109,22 @@ def parse_label(text: str | None) -> LabelRule | None:
     raise typer.BadParameter(f"{text!r}; right is a kind and a value, such as 'rating>=4'")
 
 
-def parse_settings(pairs: list[str]) -> tuple[dict[str, object], dict[str, object]]:
-    """`key=value` words → settings of training and of reading; values as JSON, else as text.
+def parse_settings(pairs: list[str]) -> tuple[dict[str, object], ...]:
+    """`key=value` words → settings of training, of the method, and of what is read.
 
     Unknown keys are left to the settings themselves, which name the nearest known one.
     """
     train: dict[str, object] = {}
+    layout: dict[str, object] = {}
     reading: dict[str, object] = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign:
             raise typer.BadParameter(f"{pair!r}; right is KEY=VALUE, such as epochs=4")
-        target = train if key in TrainSettings.model_fields else reading
-        target[key] = _value(value)
-    return train, reading
+        homes = ((TrainSettings, train), (Tuning, layout))
+        home = next((home for kind, home in homes if key in kind.model_fields), reading)
+        home[key] = _value(value)
+    return train, layout, reading
 
 
 def _value(text: str) -> object:

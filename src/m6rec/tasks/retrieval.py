@@ -27,7 +27,7 @@ ITEMS_AT_ONCE = 2048
 USERS_AT_ONCE = 512
 TIE_BREAK = 1e-5
 """Most that popularity adds to a cosine: more than its rounding error, less than any difference."""
-BOOSTS = tuple(round(0.02 * step, 2) for step in range(-10, 26))
+BOOSTS = tuple(round(0.01 * step, 2) for step in range(41))
 """Boosts of new items that are tried, in units of cosine."""
 UNTRAINED_RECENCY = -0.693
 """ln ½: without training, each event of the history counts half as much as the next one."""
@@ -42,7 +42,7 @@ class RetrievalSettings(Settings):
     recency: whether events say how long ago they were.
     dropout: on cached states, in training. event_dropout: share of past events left out, in
     training (never the newest). negatives: items beside the batch's own when the catalogue has
-    more than `full_softmax` items. residual: opt-in collaborative residual, with its own
+    more than `full_softmax` items. new_item_parity: see `boost_new_items`. residual: opt-in collaborative residual, with its own
     `residual_size` and `residual_dropout`.
     """
 
@@ -56,6 +56,7 @@ class RetrievalSettings(Settings):
     event_dropout: float = Field(default=0.0, ge=0, lt=1)
     full_softmax: int = Field(default=6000, ge=1)
     negatives: int = Field(default=2048, ge=0)
+    new_item_parity: float = Field(default=0.75, ge=0)
     residual: bool = False
     residual_size: int = Field(default=64, ge=1)
     residual_dropout: float = Field(default=0.3, ge=0, lt=1)
@@ -212,8 +213,8 @@ def item_prior(
 
     popularity: how often each was chosen; of items whose texts are equal (one thing, listed
     twice), the one that people choose comes first, and no difference in text is outweighed.
-    new: items that training did not know. What is new is chosen more often than the log of the
-    past says; by how much, `boost_new_items` measures on the valid part.
+    new: items that training did not know. The log of the past can not say how often those will be
+    chosen; `boost_new_items` measures on the valid part what they deserve.
     """
     prior_I = new_item_boost * new_I.astype(np.float32)
     if popularity_I is not None:
@@ -222,23 +223,27 @@ def item_prior(
     return np.asarray(prior_I, dtype=np.float32)
 
 
-def boost_new_items(scores_RI: np.ndarray, target_R: np.ndarray, new_I: np.ndarray) -> float:
-    """The boost, in units of cosine, under which valid requests rank best: known and new alike.
+def boost_new_items(
+    scores_RI: np.ndarray, target_R: np.ndarray, new_I: np.ndarray, parity: float
+) -> float:
+    """The least boost, in units of cosine, under which new items are found nearly as well as known.
 
-    scores: without a boost; target: column of what was chosen. The mean of 1 / log2(1 + rank) over
-    requests for known items, and that over requests for new ones, count the same: valid follows
-    train at once and holds fewer new items than the time after it will. 0 where it holds none.
+    scores: without a boost; target: column of what was chosen. On valid requests, new items must
+    be among the first 100 (a tenth of a smaller catalogue) at least `parity` times as often as
+    known ones are. 0 where valid holds no new item, or holds nothing else.
     """
     is_new_R = new_I[target_R]
-    if not is_new_R.any() or is_new_R.all():
+    if not is_new_R.any() or is_new_R.all() or parity == 0:
         return 0.0
-
-    def figure(boost: float) -> float:
+    k = min(100, max(1, len(new_I) // 10))
+    shares = {}
+    for boost in BOOSTS:
         rank_R = pessimistic_ranks(scores_RI + np.float32(boost) * new_I, target_R)
-        gain_R = 1 / np.log2(1 + rank_R)
-        return float(gain_R[is_new_R].mean() + gain_R[~is_new_R].mean())
-
-    return max(BOOSTS, key=lambda boost: (figure(boost), -abs(boost)))
+        found_R = rank_R <= k
+        shares[boost] = float(found_R[is_new_R].mean() / max(found_R[~is_new_R].mean(), 1e-9))
+        if shares[boost] >= parity:
+            return boost
+    return max(BOOSTS, key=lambda boost: (shares[boost], -boost))
 
 
 def drop_events(packed: Packed, share: float) -> Packed:

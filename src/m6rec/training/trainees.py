@@ -93,7 +93,8 @@ class RetrievalTrainee:
         if len(self.valid_target) == 0:
             return 0.0
         new_I = np.array([item_id not in known for item_id in self.item_ids])
-        return boost_new_items(self.valid_scores(), self.valid_target, new_I)
+        parity = self.retriever.settings.new_item_parity
+        return boost_new_items(self.valid_scores(), self.valid_target, new_I, parity)
 
 
 class RankingTrainee:

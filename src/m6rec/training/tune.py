@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -58,21 +59,23 @@ def recipe(
     method: Method = "option-adapter",
     plan: Literal["late", "full"] = "late",
     examples: int = MANY_EXAMPLES,
+    tuning: Mapping[str, Any] | None = None,
     **reading: Any,
 ) -> tuple[TaskSpec, TrainSettings]:
-    """Settings that worked (docs/tuning.md has the measurements); `reading` changes what is read.
+    """Settings that worked (docs/tuning.md has the measurements).
 
+    tuning changes how the method is laid out (rank, prompts, layers), `reading` what is read.
     Small added parameters want ten times the learning rate of a fully tuned layer. A few examples
     want small batches, and about FEW_STEPS of them.
     """
     words = {"plan": plan, **reading}
-    tuning = Tuning(method=method)
+    layout = Tuning.parse({"method": method, **(tuning or {})}, "settings of the method")
     if task == "retrieve":
         retrieval = RetrievalSettings.parse(words, "settings of retrieve")
-        spec = TaskSpec(task=task, tuning=tuning, retrieval=retrieval)
+        spec = TaskSpec(task=task, tuning=layout, retrieval=retrieval)
     else:
         ranking = RankingSettings.parse(words, "settings of rank")
-        spec = TaskSpec(task=task, tuning=tuning, ranking=ranking)
+        spec = TaskSpec(task=task, tuning=layout, ranking=ranking)
     rate = 3e-4 if method == "full" else 3e-3
     batch, epochs = 256, 8 if task == "retrieve" else 4
     if examples < MANY_EXAMPLES:

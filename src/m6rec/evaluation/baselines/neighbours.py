@@ -63,9 +63,7 @@ def _baskets(split: Split) -> list[np.ndarray]:
     """Each user's distinct training items as catalogue positions."""
     events = chosen_events(split)
     codes = catalogue_codes(events["item_id"], split.items["item_id"])
-    pairs = pl.DataFrame({"user": events["user_id"], "code": codes}).filter(
-        pl.col("code") >= 0
-    )
+    pairs = pl.DataFrame({"user": events["user_id"], "code": codes}).filter(pl.col("code") >= 0)
     baskets = pairs.unique(maintain_order=True).group_by("user", maintain_order=True).agg("code")
     return [basket.to_numpy() for basket in baskets["code"]]
 
