@@ -265,9 +265,9 @@ class M6Rec:
 
         method, plan: paper sections 4 and 3. split, label, targets: as in `make_split` (targets are
         the kinds of events that retrieval has to foresee), or a Split. tuning: changes to Tuning
-        (rank, prompts, layers); train: to TrainSettings (rate, epochs, minutes, …); reading: to RetrievalSettings or
-        RankingSettings (online_layers, max_history, residual, …). state: folder from which an
-        interrupted run goes on. The backbone stays as it is.
+        (rank, prompts, layers); train: to TrainSettings (rate, epochs, minutes, …); reading: to
+        RetrievalSettings or RankingSettings (online_layers, max_history, residual, …).
+        state: folder from which an interrupted run goes on. The backbone stays as it is.
         Raises M6Error with what is wrong in the data or the settings.
         """
         dataset = _load(data)

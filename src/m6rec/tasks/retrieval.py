@@ -42,8 +42,8 @@ class RetrievalSettings(Settings):
     recency: whether events say how long ago they were.
     dropout: on cached states, in training. event_dropout: share of past events left out, in
     training (never the newest). negatives: items beside the batch's own when the catalogue has
-    more than `full_softmax` items. new_item_parity: see `boost_new_items`. residual: opt-in collaborative residual, with its own
-    `residual_size` and `residual_dropout`.
+    more than `full_softmax` items. new_item_parity: see `boost_new_items`. residual: opt-in
+    collaborative residual, with its own `residual_size` and `residual_dropout`.
     """
 
     plan: Plan = "late"
