@@ -194,3 +194,27 @@ def test_evaluation_leaves_the_data_in_use_alone(fitted: M6Rec) -> None:
 def test_a_data_set_without_events_can_still_be_searched(rec: M6Rec) -> None:
     rec.use(Dataset(name="bare", items=tiny.shop().items))
     assert len(rec.recommend(["clicked: red shoe"], k=3)) == 3
+
+
+@pytest.mark.parametrize("plan", ["late", "full"])
+@pytest.mark.parametrize("layers", ["online", "all"])
+@pytest.mark.parametrize("task", ["retrieve", "rank"])
+def test_both_tasks_train_under_both_plans_with_adapters_anywhere(
+    task: str, plan: str, layers: str
+) -> None:
+    rec, data = M6Rec(*tiny.backbone()), tiny.shop(users=30)
+    split = make_split(data, task, "leave-one-out" if task == "retrieve" else "temporal")  # type: ignore[arg-type]
+    train = {"epochs": 4, "batch": 16, "rate": 1e-2, "bf16": False, "patience": 0}
+    short = {"max_history": 3} | ({"features": False} if task == "rank" else {})
+    fitted = rec.fit(
+        task,  # type: ignore[arg-type]
+        data,
+        plan=plan,  # type: ignore[arg-type]
+        split=split,
+        tuning={"layers": layers},
+        train=train,
+        console=QUIET,
+        **short,
+    )
+    losses = [entry["loss"] for entry in fitted.trained_on["history"]]
+    assert losses[-1] < losses[0]

@@ -23,7 +23,7 @@ from torch import Tensor
 from m6rec.config import ModelConfig
 from m6rec.model.m6 import M6
 from m6rec.model.masks import Layout, unilm
-from m6rec.records import SegmentKind
+from m6rec.records import M6Error, SegmentKind
 
 SLOTS: dict[SegmentKind, int] = {
     "prompt": 0,
@@ -36,6 +36,10 @@ SLOTS: dict[SegmentKind, int] = {
 READ_SOURCE_SLOT, READ_TARGET_SLOT, FIRST_EVENT_SLOT = 6, 7, 8
 READ_SOURCE, READ_TARGET = 0, 1
 """Rows 0 and 1 of every segment table are [EOS'] and [EOS] alone."""
+
+
+class TooLongError(M6Error, ValueError):
+    """A request that has more tokens than the full plan has positions."""
 
 
 def slot(kind: SegmentKind, age: int, config: ModelConfig) -> int:
@@ -264,7 +268,7 @@ def full(
 ) -> Tensor:
     """The full plan: `[BOS'] source [EOS'] [BOS] target [EOS]` through every layer at once.
 
-    Returns the same states as `late`: [B, Q, D]. Raises ValueError when a request outgrows the
+    Returns the same states as `late`: [B, Q, D]. Raises TooLongError when a request outgrows the
     positions.
     """
     rows = _sequence(model, tokens, packed)
@@ -274,7 +278,7 @@ def full(
     position_BT = seen_positions(rows.layout, mask_BTT)
     longest, most = int(position_BT.max()) + 1, model.config.max_positions
     if model.config.position == "learned" and longest > most:
-        raise ValueError(
+        raise TooLongError(
             f"a request of {longest} tokens does not fit the {most} positions of the full plan; "
             "shorten the history or the segments, or use the late plan"
         )

@@ -12,11 +12,12 @@ from m6rec.config import Settings
 from m6rec.model.m6 import M6
 from m6rec.model.residual import ItemResidual
 from m6rec.model.tuning import Tuning, branch
-from m6rec.tasks.evidence import Evidence, SaysYes
+from m6rec.tasks.evidence import Evidence
 from m6rec.tasks.packing import Packer
 from m6rec.tasks.ranking import CLASS_WORDS, FeatureSource, Ranker, RankingSettings
 from m6rec.tasks.retrieval import RetrievalSettings, Retriever
 from m6rec.tasks.segments import SegmentMemory, SegmentTable, below_is_frozen
+from m6rec.text.past import YesNo
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
 
@@ -100,7 +101,7 @@ def build_ranker(
     spec: TaskSpec,
     features: FeatureSource | None = None,
     known: Sequence[str] = (),
-    rule: SaysYes | None = None,
+    rule: YesNo | None = None,
 ) -> Ranker:
     """A ranker on a branch of the backbone, its options started from the words no and yes."""
     settings = spec.ranking

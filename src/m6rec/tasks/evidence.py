@@ -7,8 +7,6 @@ Legend: R requests, H events of a history, B candidates of all requests, E = 3 n
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import polars as pl
 import torch
@@ -17,7 +15,7 @@ from torch.nn import functional as F
 
 from m6rec.data.requests import Requests
 from m6rec.model.plans import SegmentStates
-from m6rec.text.past import NOT_ACTED
+from m6rec.text.past import NOT_ACTED, YesNo
 
 NUMBERS = 3
 AT_ONCE = 4096
@@ -25,19 +23,6 @@ SHARPNESS = 5.0
 """Cosines of centred states differ by a fifth or so; this brings them to the size of log-odds."""
 SURE = 0.02
 """Rates are kept this far from 0 and 1 before they become log-odds."""
-
-
-class SaysYes(Protocol):
-    """Which events are a yes and which a no (data/labels.py)."""
-
-    @property
-    def positive(self) -> frozenset[str]: ...
-    @property
-    def negative(self) -> frozenset[str]: ...
-    @property
-    def event(self) -> str | None: ...
-    @property
-    def threshold(self) -> float | None: ...
 
 
 class Evidence(nn.Module):
@@ -66,7 +51,7 @@ def log_odds(rate_B: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(rate_B / (1 - rate_B)), dtype=np.float32)
 
 
-def signs(pool: pl.DataFrame, rule: SaysYes) -> np.ndarray:
+def signs(pool: pl.DataFrame, rule: YesNo) -> np.ndarray:
     """+1 where an event of the pool is a yes, -1 a no, 0 neither: float32 [events].
 
     What was chosen without a judgement (a purchase under a rule for ratings) is a yes.

@@ -27,7 +27,6 @@ from m6rec.model.tuning import Tuning, option_logits
 from m6rec.tasks.evidence import (
     NUMBERS,
     Evidence,
-    SaysYes,
     likeness,
     log_odds,
     mean_states,
@@ -38,6 +37,7 @@ from m6rec.tasks.packing import Columns, Packer, join, pack, read_column
 from m6rec.tasks.segments import Plan, SegmentTable, below_is_frozen, read
 from m6rec.text.feature_table import FeatureTable
 from m6rec.text.feature_words import FeatureWords
+from m6rec.text.past import YesNo
 
 CANDIDATES_AT_ONCE = 512
 CLASS_WORDS = ("no", "yes")
@@ -97,7 +97,7 @@ class Ranker:
         features: FeatureSource | None = None,
         residual: ItemResidual | None = None,
         evidence: Evidence | None = None,
-        rule: SaysYes | None = None,
+        rule: YesNo | None = None,
         name: str = "M6-Rec",
     ) -> None:
         self.model, self.table, self.packer = model, table, packer

@@ -12,9 +12,9 @@ from rich.console import Console
 from m6rec.data.splits import Split
 from m6rec.model.tuning import Method, Tuning, tuned_share
 from m6rec.tasks.build import Backbone, TaskName, TaskSpec, build_ranker, build_retriever
-from m6rec.tasks.evidence import SaysYes
 from m6rec.tasks.ranking import FeatureSource, Ranker, RankingSettings
 from m6rec.tasks.retrieval import RetrievalSettings, Retriever
+from m6rec.text.past import YesNo
 from m6rec.text.verbalize import Verbalizer
 from m6rec.training.loop import Outcome, fit
 from m6rec.training.settings import TrainSettings
@@ -114,7 +114,7 @@ def tune_ranker(
     spec: TaskSpec,
     train: TrainSettings,
     features: FeatureSource | None = None,
-    rule: SaysYes | None = None,
+    rule: YesNo | None = None,
     folder: Path | None = None,
     console: Console | None = None,
 ) -> Tuned[Ranker]:
