@@ -14,6 +14,7 @@ from m6rec.model.plans import SegmentStates
 from m6rec.records import Candidate, Event, Request
 from m6rec.tasks.build import Backbone, TaskSpec, build_ranker
 from m6rec.tasks.evidence import Evidence, likeness, log_odds, signs, signs_of_history
+from m6rec.text.feature_table import FeatureTable
 from m6rec.text.features import CrossFeatures
 from m6rec.text.templates import Templates
 from m6rec.text.verbalize import Verbalizer
@@ -22,13 +23,29 @@ RATING = LabelRule(event="rating", threshold=4.0)
 
 
 def test_rates_become_log_odds_and_an_unknown_rate_says_nothing() -> None:
-    found = log_odds(np.array([0.5, 0.8, np.nan, 1.0]))
-    assert found.tolist() == pytest.approx([0.0, np.log(4), 0.0, np.log(49)], abs=1e-5)
+    nothing = np.full(2, np.nan)
+    numbers = {
+        "item_count": np.zeros(2),
+        "expected": np.array([0.5, 0.8]),
+        "item_rate": np.array([1.0, 0.0]),
+        "user_rate": nothing,
+        "recent_rate": np.array([0.2, np.nan]),
+        "category_rate": np.array([0.6, np.nan]),
+        "brand_rate": np.array([0.8, 0.9]),
+    }
+    found = log_odds(FeatureTable(("category", "brand"), numbers))
+    sure, four = np.log(49), np.log(4)
+    assert found[0].tolist() == pytest.approx([0, sure, 0, -four, np.log(0.7 / 0.3)], abs=1e-5)
+    assert found[1].tolist() == pytest.approx([four, -sure, 0, 0, np.log(9)], abs=1e-5)
+    bare = {name: value for name, value in numbers.items() if name.count("_rate") == 0}
+    bare |= {"item_rate": nothing, "user_rate": nothing, "recent_rate": nothing}
+    assert log_odds(FeatureTable((), bare))[:, 1:].tolist() == [[0, 0, 0, 0]] * 2
 
 
 def test_at_the_start_the_options_count_for_nothing() -> None:
     logits = torch.tensor([[3.0, -7.0], [0.0, 2.0]])
-    found = Evidence(4)(logits, torch.tensor([[1.5, 9.0, 9.0], [-1.0, 9.0, 9.0]]))
+    evidence = torch.tensor([[1.5] + [9.0] * 6, [-1.0] + [9.0] * 6])
+    found = Evidence(4)(logits, evidence)
     assert found.tolist() == [[0.0, 1.5], [0.0, -1.0]]
 
 

@@ -1,8 +1,8 @@
-"""What is known about a yes before anything is learned: two or three numbers beside the options.
+"""What is known about a yes before anything is learned: a few numbers beside the options.
 
 An addition to the paper (docs/tuning.md). With a handful of labels nothing that is learned beats
 how often a user says yes; so a ranker starts from that number and learns what departs from it.
-Legend: R requests, H events of a history, B candidates of all requests, E = 3 numbers, D width.
+Legend: R requests, H events of a history, B candidates of all requests, E = 7 numbers, D width.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from m6rec.data.requests import Requests
+from m6rec.metrics.bootstrap import safe_divide
 from m6rec.model.plans import SegmentStates
+from m6rec.text.feature_table import FeatureTable
 from m6rec.text.past import NOT_ACTED, YesNo
 
-NUMBERS = 3
+RATES = ("expected", "item_rate", "user_rate", "recent_rate")
+"""Rates of the cross features (text/feature_table.py); the mean of those by column comes after."""
+NUMBERS = len(RATES) + 1 + 2
+"""The log-odds of the rates, then likeness: nearest and mean."""
 AT_ONCE = 4096
 SHARPNESS = 5.0
 """Cosines of centred states differ by a fifth or so; this brings them to the size of log-odds."""
@@ -29,14 +34,14 @@ class Evidence(nn.Module):
     """Turns evidence into log-odds, and says how far the options are to be trusted.
 
     At the start the log-odds are those of the expected rate, and the options count for nothing:
-    the network earns its say. `weights` are those of the numbers, `trust` that of the options.
-    `centre` [D], the mean state of the items trained on, is set once and saved, not learned.
+    the other numbers and the network earn their say. `weights` are those of the numbers, `trust`
+    that of the options. `centre` [D], the mean state of the items trained on, is set once and saved, not learned.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.centre = nn.Parameter(torch.zeros(width))
-        self.weights = nn.Parameter(torch.tensor([1.0, 0.0, 0.0]))
+        self.weights = nn.Parameter(torch.eye(NUMBERS)[0])
         self.trust = nn.Parameter(torch.tensor(0.0))
 
     def forward(self, logits_BC: Tensor, evidence_BE: Tensor) -> Tensor:
@@ -45,10 +50,17 @@ class Evidence(nn.Module):
         return logits_BC * self.trust + torch.stack([torch.zeros_like(odds_B), odds_B], 1)
 
 
-def log_odds(rate_B: np.ndarray) -> np.ndarray:
-    """Rates → log-odds, float32 [B]; 0 where no rate is known."""
-    rate_B = np.clip(np.nan_to_num(rate_B, nan=0.5), SURE, 1 - SURE)
-    return np.asarray(np.log(rate_B / (1 - rate_B)), dtype=np.float32)
+def log_odds(table: FeatureTable) -> np.ndarray:
+    """Rates of the cross features as log-odds, float32 [B, 5]; 0 where no rate is known."""
+    by_column = [table.numbers[f"{column}_rate"] for column in table.columns]
+    mean_B = np.full(len(table), np.nan)
+    if by_column:
+        known_CB = np.isfinite(by_column)
+        total_B = np.where(known_CB, by_column, 0.0).sum(0)
+        mean_B = safe_divide(total_B, known_CB.sum(0))
+    rates = [table.numbers[name] for name in RATES]
+    rate_BE = np.clip(np.nan_to_num(np.stack([*rates, mean_B], 1), nan=0.5), SURE, 1 - SURE)
+    return np.asarray(np.log(rate_BE / (1 - rate_BE)), dtype=np.float32)
 
 
 def signs(pool: pl.DataFrame, rule: YesNo) -> np.ndarray:

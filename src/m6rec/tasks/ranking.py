@@ -119,17 +119,15 @@ class Ranker:
         texts = asked["texts"].explode().to_list()
         candidates = self.packer.candidates(item_ids, texts)
         parts = [candidates]
-        rate_B = np.full(len(candidates), np.nan)
+        evidence_BE = np.zeros((len(candidates), NUMBERS), dtype=np.float32)
         if self.features is not None:
             table = self.features.table(requests.pool, requests.rows)
-            rate_B = table.numbers["expected"]
+            evidence_BE[:, :-2] = log_odds(table)
             if self.settings.features:
                 parts.append(self._feature_columns(self.features.words.sentences(table)))
         parts.append(read_column(len(candidates), plans.READ_TARGET))
-        evidence_BE = np.zeros((len(candidates), NUMBERS), dtype=np.float32)
         if self.evidence is not None:
-            evidence_BE[:, 0] = log_odds(rate_B)
-            evidence_BE[:, 1:] = self._likeness(requests, of_request_B, source, candidates)
+            evidence_BE[:, -2:] = self._likeness(requests, of_request_B, source, candidates)
         return Asked(pack([source, join(parts)]), torch.from_numpy(evidence_BE))
 
     @torch.no_grad()
