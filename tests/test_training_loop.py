@@ -197,7 +197,8 @@ def test_weight_decay_is_for_matrices_and_tables_have_their_own_rate() -> None:
         "model.project.weight": nn.Parameter(torch.zeros(2, 2)),
         "model.project.bias": nn.Parameter(torch.zeros(2)),
         "residual.vectors.weight": nn.Parameter(torch.zeros(5, 2)),
+        "evidence.weights": nn.Parameter(torch.zeros(7)),
     }
     optimizer = make_optimizer(parameters, settings(weight_decay=0.1, table_rate=0.5))
     groups = [(g["lr"], g["weight_decay"], len(g["params"])) for g in optimizer.param_groups]
-    assert groups == [(0.05, 0.1, 1), (0.05, 0.0, 1), (0.5, 0.0, 1)]
+    assert groups == [(0.05, 0.1, 1), (0.05, 0.0, 1), (0.5, 0.0, 1), (0.05 * 3, 0.0, 1)]

@@ -35,7 +35,8 @@ class Evidence(nn.Module):
 
     At the start the log-odds are those of the expected rate, and the options count for nothing:
     the other numbers and the network earn their say. `weights` are those of the numbers, `trust`
-    that of the options. `centre` [D], the mean state of the items trained on, is set once and saved, not learned.
+    that of the options. `centre` [D], the mean state of the items trained on, is set once and
+    saved, not learned.
     """
 
     def __init__(self, width: int) -> None:
