@@ -57,7 +57,7 @@ def score(
     rec = M6Rec.from_pretrained(model)
     if data is not None:
         rec.use(data)
-    train, reading = parse_settings(settings or [])
+    train, _, reading = parse_settings(settings or [])
     found = rec.score(
         history or (),
         {**_named(rec, item or []), **({} if items is None else _listed(items))},

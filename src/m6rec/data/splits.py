@@ -157,8 +157,16 @@ def _train_item_ids(pieces: Pieces, task: Task) -> frozenset[str]:
         events = events.filter(~pl.col("event").is_in(list(SHOWN - {"dislike"})))
     columns = [events["item_id"], pieces.train.rows["target"]]
     if pieces.train_events.is_empty():
-        columns += [pieces.train.rows["item_ids"].explode(), pieces.train.pool["item_id"]]
+        columns += [pieces.train.rows["item_ids"].explode(), _in_histories(pieces.train)]
     return frozenset(pl.concat([column.unique() for column in columns]).drop_nulls().to_list())
+
+
+def _in_histories(requests: Requests) -> pl.Series:
+    """Items that the histories show; the pool may hold later events of other parts too."""
+    begins = np.zeros(requests.pool.height + 1, dtype=np.int64)
+    np.add.at(begins, requests.rows["start"].to_numpy(), 1)
+    np.add.at(begins, requests.rows["stop"].to_numpy(), -1)
+    return requests.pool["item_id"].filter(pl.Series(np.cumsum(begins)[:-1] > 0))
 
 
 def _counts(dataset: Dataset, pieces: Pieces, seen: frozenset[str]) -> dict[str, int]:
