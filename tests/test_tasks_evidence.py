@@ -13,7 +13,7 @@ from m6rec.data.requests import Requests
 from m6rec.model.plans import SegmentStates
 from m6rec.records import Candidate, Event, Request
 from m6rec.tasks.build import Backbone, TaskSpec, build_ranker
-from m6rec.tasks.evidence import Evidence, likeness, log_odds, signs, signs_of_history
+from m6rec.tasks.evidence import Evidence, likeness, log_odds, signs, signs_of_history, told
 from m6rec.text.feature_table import FeatureTable
 from m6rec.text.features import CrossFeatures
 from m6rec.text.templates import Templates
@@ -42,9 +42,17 @@ def test_rates_become_log_odds_and_an_unknown_rate_says_nothing() -> None:
     assert log_odds(FeatureTable((), bare))[:, 1:].tolist() == [[0, 0, 0, 0]] * 2
 
 
+def test_counts_stand_beside_the_rates_they_carry() -> None:
+    nothing, counts = np.full(2, np.nan), np.array([0.0, np.e**5 - 1])
+    rates = dict.fromkeys(("expected", "item_rate", "user_rate", "recent_rate"), nothing)
+    numbers = {**rates, "item_count": counts, "user_count": nothing, "recent_total": counts}
+    found = told(FeatureTable((), numbers))
+    assert found.tolist() == [[0] * 8, pytest.approx([0, 0, 0, 0, 0, 1, 0, 1])]
+
+
 def test_at_the_start_the_options_count_for_nothing() -> None:
     logits = torch.tensor([[3.0, -7.0], [0.0, 2.0]])
-    evidence = torch.tensor([[1.5] + [9.0] * 6, [-1.0] + [9.0] * 6])
+    evidence = torch.tensor([[1.5] + [9.0] * 9, [-1.0] + [9.0] * 9])
     found = Evidence(4)(logits, evidence)
     assert found.tolist() == [[0.0, 1.5], [0.0, -1.0]]
 

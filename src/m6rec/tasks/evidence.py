@@ -2,7 +2,7 @@
 
 An addition to the paper (docs/tuning.md). With a handful of labels nothing that is learned beats
 how often a user says yes; so a ranker starts from that number and learns what departs from it.
-Legend: R requests, H events of a history, B candidates of all requests, E = 7 numbers, D width.
+Legend: R requests, H events of a history, B candidates of all requests, E = 10 numbers, D width.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from m6rec.text.past import NOT_ACTED, YesNo
 
 RATES = ("expected", "item_rate", "user_rate", "recent_rate")
 """Rates of the cross features (text/feature_table.py); the mean of those by column comes after."""
-NUMBERS = len(RATES) + 1 + 2
-"""The log-odds of the rates, then likeness: nearest and mean."""
+COUNTS = ("item_count", "user_count", "recent_total")
+"""How many events a rate rests on, told as a fifth of log(1 + count)."""
+NUMBERS = len(RATES) + 1 + len(COUNTS) + 2
+"""The log-odds of the rates, the counts, then likeness: nearest and mean."""
+HIDDEN = 16
 AT_ONCE = 4096
 SHARPNESS = 5.0
 """Cosines of centred states differ by a fifth or so; this brings them to the size of log-odds."""
@@ -32,6 +35,9 @@ SURE = 0.02
 
 class Evidence(nn.Module):
     """Turns evidence into log-odds, and says how far the options are to be trusted.
+
+    The log-odds are a weighted sum, and a small network of HIDDEN units that sees which rates rest
+    on few events.
 
     At the start the log-odds are those of the expected rate, and the options count for nothing:
     the other numbers and the network earn their say. `weights` are those of the numbers, `trust`
@@ -44,11 +50,21 @@ class Evidence(nn.Module):
         self.centre = nn.Parameter(torch.zeros(width))
         self.weights = nn.Parameter(torch.eye(NUMBERS)[0])
         self.trust = nn.Parameter(torch.tensor(0.0))
+        self.inner = nn.Linear(NUMBERS, HIDDEN)
+        self.outer = nn.Linear(HIDDEN, 1)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
 
     def forward(self, logits_BC: Tensor, evidence_BE: Tensor) -> Tensor:
         """Class scores [B, 2]: trusted options, and the log-odds added to the yes."""
-        odds_B = evidence_BE @ self.weights
+        odds_B = evidence_BE @ self.weights + self.outer(F.gelu(self.inner(evidence_BE)))[:, 0]
         return logits_BC * self.trust + torch.stack([torch.zeros_like(odds_B), odds_B], 1)
+
+
+def told(table: FeatureTable) -> np.ndarray:
+    """Log-odds of the rates and the counts behind them: float32 [B, 8], 0 where nothing is known."""
+    counts_BE = np.stack([np.nan_to_num(table.numbers[name]) for name in COUNTS], 1)
+    return np.concatenate([log_odds(table), np.log1p(counts_BE) / 5], 1).astype(np.float32)
 
 
 def log_odds(table: FeatureTable) -> np.ndarray:

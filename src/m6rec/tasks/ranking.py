@@ -28,10 +28,10 @@ from m6rec.tasks.evidence import (
     NUMBERS,
     Evidence,
     likeness,
-    log_odds,
     mean_states,
     signs,
     signs_of_history,
+    told,
 )
 from m6rec.tasks.packing import Columns, Packer, join, pack, read_column
 from m6rec.tasks.segments import Plan, SegmentTable, below_is_frozen, read
@@ -122,7 +122,7 @@ class Ranker:
         evidence_BE = np.zeros((len(candidates), NUMBERS), dtype=np.float32)
         if self.features is not None:
             table = self.features.table(requests.pool, requests.rows)
-            evidence_BE[:, :-2] = log_odds(table)
+            evidence_BE[:, :-2] = told(table)
             if self.settings.features:
                 parts.append(self._feature_columns(self.features.words.sentences(table)))
         parts.append(read_column(len(candidates), plans.READ_TARGET))
