@@ -62,7 +62,7 @@ class Evidence(nn.Module):
 
 
 def told(table: FeatureTable) -> np.ndarray:
-    """Log-odds of the rates and the counts behind them: float32 [B, 8], 0 where nothing is known."""
+    """Log-odds of the rates, and the counts they rest on: float32 [B, 8], 0 where unknown."""
     counts_BE = np.stack([np.nan_to_num(table.numbers[name]) for name in COUNTS], 1)
     return np.concatenate([log_odds(table), np.log1p(counts_BE) / 5], 1).astype(np.float32)
 
