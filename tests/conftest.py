@@ -6,6 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+# The networks of the tests are tiny: a second thread would mostly wait for the first.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 
