@@ -62,6 +62,7 @@ def books(shots: int) -> Row:
 ROWS = {
     "amazon-untrained": Row("amazon_industrial", "retrieve", "published", None),
     "amazon-text": amazon(),
+    "amazon-text-wide": amazon(tuning={"rank": 96}, train={"patience": 3}),
     "amazon-full": amazon(method="full"),
     "amazon-residual": amazon(
         residual=True,
