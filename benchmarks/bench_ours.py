@@ -50,7 +50,7 @@ def amazon(**fit: Any) -> Row:
 def retail(**fit: Any) -> Row:
     """60,000 of the 450,000 training requests, drawn negatives: minutes instead of an hour."""
     train = {"epochs": 3, "batch": 512}
-    fit = {"train": train, "full_softmax": 2000, "negatives": 1024, **fit}
+    fit = {"train": train, "online_layers": 1, "full_softmax": 2000, "negatives": 1024, **fit}
     return Row("online_retail", "retrieve", "temporal", fit, {"max_train": 60_000})
 
 
@@ -62,16 +62,10 @@ def books(shots: int) -> Row:
 ROWS = {
     "amazon-untrained": Row("amazon_industrial", "retrieve", "published", None),
     "amazon-text": amazon(),
-    "amazon-text-wide": amazon(tuning={"rank": 96}, train={"patience": 3}),
+    "amazon-online": amazon(online_layers=1),
+    "amazon-online-wide": amazon(online_layers=1, tuning={"rank": 96}, train={"patience": 3}),
     "amazon-full": amazon(method="full"),
-    "amazon-residual": amazon(
-        residual=True,
-        event_dropout=0.2,
-        dropout=0.2,
-        full_softmax=2000,
-        negatives=768,
-        train={"batch": 512, "epochs": 6},
-    ),
+    "amazon-residual": amazon(residual=True),
     "retail-untrained": Row("online_retail", "retrieve", "temporal", None),
     "retail-text": retail(),
     "retail-residual": retail(residual=True),

@@ -20,7 +20,8 @@ from m6rec.training.loop import Outcome, fit
 from m6rec.training.settings import TrainSettings
 from m6rec.training.trainees import RankingTrainee, RetrievalTrainee
 
-MANY_EXAMPLES, FEW_STEPS = 2000, 100
+MANY_EXAMPLES, FEWEST_STEPS, MOST_STEPS = 2000, 20, 100
+"""With fewer examples than MANY, there are about as many steps as examples, within these bounds."""
 
 TaskT = TypeVar("TaskT", Retriever, Ranker)
 
@@ -66,9 +67,12 @@ def recipe(
 
     tuning changes how the method is laid out (rank, prompts, layers), `reading` what is read.
     Small added parameters want ten times the learning rate of a fully tuned layer. A few examples
-    want small batches, and about FEW_STEPS of them.
+    want small batches, and few steps: what is started from is better than what they teach.
     """
     words = {"plan": plan, **reading}
+    if task == "retrieve" and method == "option-adapter":
+        # Two projections over means of whole-depth states: a quarter of the time, better figures.
+        words.setdefault("online_layers", 0)
     layout = Tuning.parse({"method": method, **(tuning or {})}, "settings of the method")
     if task == "retrieve":
         retrieval = RetrievalSettings.parse(words, "settings of retrieve")
@@ -77,11 +81,14 @@ def recipe(
         ranking = RankingSettings.parse(words, "settings of rank")
         spec = TaskSpec(task=task, tuning=layout, ranking=ranking)
     rate = 3e-4 if method == "full" else 3e-3
-    batch, epochs = 256, 8 if task == "retrieve" else 4
+    batch, epochs, patience = 256, 8 if task == "retrieve" else 4, 2
+    if spec.reading.online_layers == 0:
+        rate, batch, epochs, patience = 1e-3, 512, 10, 4
     if examples < MANY_EXAMPLES:
         batch = min(batch, max(8, examples // 8))
-        epochs = max(epochs, round(FEW_STEPS * batch / max(examples, 1)))
-    return spec, TrainSettings(rate=rate, epochs=epochs, batch=batch)
+        steps = min(max(examples, FEWEST_STEPS), MOST_STEPS)
+        epochs = max(epochs, round(steps * batch / max(examples, 1)))
+    return spec, TrainSettings(rate=rate, epochs=epochs, batch=batch, patience=patience)
 
 
 def tune_retriever(
@@ -100,7 +107,9 @@ def tune_retriever(
     catalogue, known = split.items["item_id"].to_list(), known_items(split)
     retriever = build_retriever(backbone, verbalizer, spec, known)
     retriever.model.eval()
-    retriever.start_projections(retriever.pack_items(verbalizer.item_texts(), catalogue))
+    items = retriever.pack_items(verbalizer.item_texts(), catalogue)
+    online = retriever.settings.online_layers > 0
+    (retriever.start_projections if online else retriever.start_untrained)(items)
     trainee = RetrievalTrainee(retriever, split, train.seed)
     outcome = fit(trainee, train, folder, console)
     boost = trainee.new_item_boost(set(known))
