@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +20,19 @@ from m6rec.training.batches import ReadPlan, collate_pairs, collate_writing
 from m6rec.training.corpus.documents import Corpus, Document
 from m6rec.training.cross_entropy import cross_entropy_sum
 from m6rec.training.draws import Draws, cut_evenly
-from m6rec.training.losses import contrast, pair_losses, writing_loss, written_states
+from m6rec.training.losses import (
+    contrast,
+    pair_losses,
+    plain_means,
+    writing_loss,
+    written_states,
+)
 from m6rec.training.objectives import (
     JOBS,
     Asker,
     Example,
     Job,
+    Pair,
     draw_spans,
     fits,
     pairs_up,
@@ -73,7 +82,7 @@ def test_the_next_event_is_written_after_its_history() -> None:
         ages = [slot - FIRST_EVENT_SLOT for slot, _ in example.source]
         assert ages == list(range(len(ages) - 1, -1, -1))
         told = [WORDS.encode(f"{verb}: {t}", 32) for t in document.parts[:place]]
-        assert [list(ids) for _, ids in example.source] == told[-len(ages) :]
+        assert [list(ids) for _, ids in example.source] == told[len(told) - len(ages) :]
 
 
 def test_gaps_and_what_fills_them_make_the_text_again() -> None:
@@ -178,7 +187,7 @@ def test_pairs_are_read_as_retrieval_reads_them() -> None:
     pairs = [ASKER.pair(d, rng(3)) for d in DOCUMENTS if d.kind == "behaviour"][:3]
     batch = collate_pairs(pairs, SPECIAL)
     with torch.no_grad():
-        plain, read = pair_losses(model, batch, 2)
+        found = pair_losses(model, batch, 2, plain_means(model, batch))
         users, items = [], []
         for pair in pairs:
             means = [state(model, ids) for _, ids in pair.source]
@@ -187,8 +196,11 @@ def test_pairs_are_read_as_retrieval_reads_them() -> None:
             items.append(state(model, pair.item))
         scale = torch.tensor(20.0)
         expected = contrast(torch.stack(users), torch.stack(items), batch.item_B, scale)
-    assert plain.item() == pytest.approx(expected.item(), rel=2e-3)
-    assert math.isfinite(read.item())
+    assert found.plain.item() == pytest.approx(expected.item(), rel=2e-3)
+    assert math.isfinite(found.read.item())
+    assert found.anchor.item() == pytest.approx(0.0, abs=1e-3)
+    turned = pair_losses(model, batch, 2, -plain_means(model, batch))
+    assert turned.anchor.item() == pytest.approx(2.0, abs=1e-3)
 
 
 def state(model: torch.nn.Module, ids: tuple[int, ...]) -> torch.Tensor:
@@ -236,3 +248,36 @@ def test_the_summary_plan_is_never_asked_to_fill_gaps(tmp_path: Path) -> None:
             for e in draws.examples(step, part)
         ]
         assert any(masked) == (plan != "summary")
+
+
+def test_the_pairs_of_a_step_come_from_one_kind_and_source(monkeypatch: Any) -> None:
+    documents = tuple(
+        replace(document, source=f"{document.source}-{half}")
+        for document in DOCUMENTS
+        for half in ("a", "b")
+    )
+    draws = Draws(Corpus(documents, (), {}), ASKER, m6_small())
+    seen: list[tuple[str, str]] = []
+    pair = ASKER.pair
+
+    def watched(document: Document, rng: np.random.Generator) -> Pair:
+        seen.append((document.kind, document.source))
+        return pair(document, rng)
+
+    monkeypatch.setattr(ASKER, "pair", watched)
+    steps = []
+    for step in range(20):
+        seen.clear()
+        draws.pairs(step)
+        assert len(seen) == m6_small().pairs
+        assert len(set(seen)) == 1
+        steps.append(seen[0])
+    assert len(set(steps)) > 3
+
+
+def test_some_events_are_foretold_without_a_history() -> None:
+    examples = [ASKER.ask("next", of_kind("behaviour"), rng(seed)) for seed in range(200)]
+    alone = sum(not example.source for example in examples)
+    assert 8 <= alone <= 35
+    batch = collate_writing([e for e in examples if not e.source][:2], "late", SPECIAL)
+    assert batch.source.index_BR.shape[1] == 1

@@ -6,7 +6,7 @@ So a run that was killed draws the same batches when it goes on, with nothing to
 from __future__ import annotations
 
 import itertools
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,11 +30,11 @@ class Draws:
             job: [d for d in documents if fits(job, d)] for job in recipe.jobs
         }
         self.of_job = {job: some for job, some in found.items() if some and recipe.jobs[job]}
-        of_kind: defaultdict[str, list[Document]] = defaultdict(list)
+        self.of_kind: dict[str, dict[str, list[Document]]] = {}
         for document in documents:
-            if pairs_up(document):
-                of_kind[document.kind].append(document)
-        self.of_kind = {kind: of_kind[kind] for kind in recipe.pair_kinds if of_kind[kind]}
+            if pairs_up(document) and recipe.pair_kinds.get(document.kind, 0) > 0:
+                sources = self.of_kind.setdefault(document.kind, {})
+                sources.setdefault(document.source, []).append(document)
         self._pools: dict[int, tuple[int, list[list[Example]]]] = {}
 
     def examples(self, step: int, part: int) -> list[Example]:
@@ -47,14 +47,15 @@ class Draws:
         return kept[1][within]
 
     def pairs(self, step: int) -> list[Pair]:
-        """Pairs of a step."""
+        """Pairs of a step, all of one kind and source (drawn by how many documents it has)."""
         rng = np.random.default_rng([self.recipe.seed, 1, step])
         if not self.of_kind:
             return []
-        weights = np.array([self.recipe.pair_kinds[kind] for kind in self.of_kind])
-        chosen = rng.choice(len(weights), self.recipe.pairs, p=weights / weights.sum())
-        lists = list(self.of_kind.values())
-        return [self.asker.pair(_any(lists[i], rng), rng) for i in chosen]
+        kinds = list(self.of_kind)
+        kind = kinds[_weighted(rng, [self.recipe.pair_kinds[kind] for kind in self.of_kind])]
+        sources = list(self.of_kind[kind].values())
+        documents = sources[_weighted(rng, [len(some) for some in sources])]
+        return [self.asker.pair(_any(documents, rng), rng) for _ in range(self.recipe.pairs)]
 
     def _pool(self, pool: int, part: int) -> list[list[Example]]:
         plan = self.recipe.plans[part]
@@ -107,6 +108,11 @@ def written_counts(corpus: Corpus, asker: Asker, size: int) -> np.ndarray:
     for number, count in counts.items():
         out[number] = count
     return out
+
+
+def _weighted(rng: np.random.Generator, weights: Sequence[float]) -> int:
+    shares = np.array(weights, dtype=float)
+    return int(rng.choice(len(shares), p=shares / shares.sum()))
 
 
 def _any(documents: Sequence[Document], rng: np.random.Generator) -> Document:

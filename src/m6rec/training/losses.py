@@ -5,6 +5,8 @@ Legend: B examples or pairs, S segments, N tokens of a segment, M states, D widt
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -59,12 +61,24 @@ def writing_loss(
     return cross_entropy_sum(h_ND, weight_VD, bias_V, label_N, low)
 
 
-def pair_losses(model: M6, batch: PairBatch, lower: int) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class PairLosses:
     """Contrast in the batch: of plain means of last-layer states, and of the trained read tokens.
 
-    The first is how retrieval works before any tuning, so that pretraining never costs it; the
-    second is the late plan with one summary of each segment (paper section 2).
+    plain is how retrieval works before any tuning, so that pretraining never costs it; read is the
+    late plan with one summary of each segment (paper section 2). anchor: 1 - cosine between the
+    plain means of all segments and those of the start.
     """
+
+    plain: Tensor
+    read: Tensor
+    anchor: Tensor
+
+
+def pair_losses(
+    model: M6, batch: PairBatch, lower: int, start_SD: Tensor | None = None
+) -> PairLosses:
+    """Losses of pairs; start_SD: what `plain_means` of the start gives for the batch's segments."""
     low, top = [], []
     for tokens in batch.segments:
         lower_states, upper_states = _both_states(model, tokens, lower)
@@ -87,7 +101,18 @@ def pair_losses(model: M6, batch: PairBatch, lower: int) -> tuple[Tensor, Tensor
         batch.item_B,
         model.log_scale.exp().clamp(max=100),
     )
-    return plain, read
+    anchor = top_SD.new_zeros(())
+    if start_SD is not None:
+        anchor = (1 - F.cosine_similarity(top_SD, start_SD, dim=1)).mean()
+    return PairLosses(plain, read, anchor)
+
+
+@torch.no_grad()
+def plain_means(model: M6, batch: PairBatch) -> Tensor:
+    """Means of the last layer's states of every segment: [S, D]."""
+    layers = model.config.layers
+    states = [plans.summarise(plans.encode_segments(model, s, layers), 1) for s in batch.segments]
+    return torch.cat([state.h_SKD[:, 0] for state in states]).float()
 
 
 def contrast(x_BK: Tensor, y_BK: Tensor, item_B: Tensor, scale: Tensor) -> Tensor:

@@ -38,6 +38,9 @@ VERBS = ("clicked", "bought", "chose", "liked", "put in the cart")
 OWN_VERB = 0.5
 """Share of histories told with the verb of the log; the others take one of VERBS throughout, since
 what was wanted matters more than how it is called."""
+NO_HISTORY = 0.1
+"""Share of next events told without a history: how likely an event is by itself, which calibrated
+scores subtract."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +196,7 @@ class Asker:
     def _next(self, document: Document, rng: np.random.Generator) -> Example:
         place = int(rng.integers(1, len(document.parts)))
         verb = _verb(document, rng)
-        source = self._history(document, place, rng, verb)
+        source = self._history(document, place, rng, verb) if rng.random() >= NO_HISTORY else ()
         return self._to_write(source, f"{verb}: {document.parts[place]}")
 
     def _history(

@@ -7,6 +7,7 @@ named DECAY in it begins the decay of the learning rate, after which the run is 
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -36,7 +37,7 @@ from m6rec.training.corpus.documents import Corpus, read_corpus
 from m6rec.training.draws import Draws, written_counts
 from m6rec.training.judge import Judge, to_device
 from m6rec.training.loop import TrainingError
-from m6rec.training.losses import pair_losses, writing_loss
+from m6rec.training.losses import pair_losses, plain_means, writing_loss
 from m6rec.training.objectives import Asker
 from m6rec.training.recipe import PretrainRecipe
 from m6rec.training.start import ready_to_write
@@ -139,6 +140,9 @@ class _Run:
         console: Console,
     ) -> None:
         self.recipe, self.model, self.tokenizer = recipe, model, asker.tokenizer
+        self.start: M6 | None = None
+        if recipe.pairs and recipe.anchor:
+            self.start = copy.deepcopy(model).requires_grad_(False).eval()
         self.out, self.console = out, console
         self.device = model.read_token.device
         self.settings = {**recipe.model_dump(mode="json"), "corpus": corpus.fingerprint}
@@ -264,10 +268,12 @@ class _Run:
             return 0
         batch = collate_pairs(pairs, self.tokenizer.special)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bf16):
-            plain, read = pair_losses(self.model, batch, self._lower(rng))
-        loss = recipe.pair_weight * (plain + read) / 2
+            start_SD = plain_means(self.start, batch) if self.start else None
+            found = pair_losses(self.model, batch, self._lower(rng), start_SD)
+        loss = recipe.pair_weight * (found.plain + found.read) / 2 + recipe.anchor * found.anchor
         loss.backward()  # type: ignore[no-untyped-call]
-        losses["plain"], losses["read"] = plain.item(), read.item()
+        losses["plain"], losses["read"] = found.plain.item(), found.read.item()
+        losses["anchor"] = found.anchor.item()
         losses["loss"] += loss.item()
         return batch.tokens
 
