@@ -15,11 +15,11 @@ from m6rec.config import ModelConfig
 def attend(q_BHTE: Tensor, k_BGTE: Tensor, v_BGTE: Tensor, mask_BQK: Tensor | None) -> Tensor:
     """Softmax attention, heads merged: [B, Tq, H·E]. The one attention function of the project.
 
-    mask_BQK: True where q may attend to k (None: everywhere). A query that may attend to nothing
-    gets the mean of all values, never NaN.
+    mask_BQK: True where q may attend to k (None: everywhere), or finite numbers that are added to
+    the logits. A query that may attend to nothing gets the mean of all values, never NaN.
     """
     mask = None if mask_BQK is None else mask_BQK[:, None]
-    if mask is not None:
+    if mask is not None and mask.dtype == torch.bool:
         # A row of -inf would turn into NaN; padding rows are never read, but must stay finite.
         floor = torch.finfo(q_BHTE.dtype).min / 2
         mask = torch.zeros(mask.shape, dtype=q_BHTE.dtype, device=mask.device).masked_fill(

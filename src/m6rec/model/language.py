@@ -19,7 +19,16 @@ from torch.nn import functional as F
 
 from m6rec.model.m6 import M6
 from m6rec.model.masks import Layout, unilm
-from m6rec.model.plans import SLOTS, Rows, enter_online, positions_like, run_online, seen_positions
+from m6rec.model.plans import (
+    SLOTS,
+    Rows,
+    enter_online,
+    positions_like,
+    prompt_states,
+    put_prompts_first,
+    run_online,
+    seen_positions,
+)
 
 TARGET_SLOT = SLOTS["item"]
 TARGET_SEGMENT = 1 << 20
@@ -39,6 +48,23 @@ class SourceRows:
     slot_BR: Tensor
     segment_BR: Tensor
     read_B1: Tensor
+
+
+def prompted(
+    source: SourceRows, x_BRD: Tensor, prompts_PD: Tensor | None
+) -> tuple[SourceRows, Tensor]:
+    """Soft prompts before the source, as in the plans of reading: its rows, and their vectors.
+
+    index_BR says nothing of the prompts (zero).
+    """
+    if prompts_PD is None:
+        return source, x_BRD
+    group_BR = torch.zeros_like(source.segment_BR)
+    layout = Layout(source.valid_BR, group_BR == 0, source.segment_BR, group_BR)
+    rows = put_prompts_first(Rows(x_BRD, source.slot_BR, layout, source.read_B1), prompts_PD)
+    valid_BR, segment_BR = rows.layout.valid_BT, rows.layout.segment_BT
+    index_BR = F.pad(source.index_BR, (len(prompts_PD), 0))
+    return SourceRows(index_BR, valid_BR, rows.slot_BR, segment_BR, rows.read_BQ), rows.x_BRD
 
 
 def causal(valid_BT: Tensor) -> Tensor:
@@ -62,7 +88,8 @@ def late_writing(
     target: ids_BT (beginning with [BOS]) and valid_BT.
     """
     ids_BT, valid_BT = target
-    source_BRD = F.embedding(source.index_BR, kept_MD)
+    states_BRD = F.embedding(source.index_BR, kept_MD)
+    source, source_BRD = prompted(source, states_BRD, prompt_states(model, lower))
     h_BTD = target_states(model, ids_BT, valid_BT, lower)
     x_BRD = torch.cat([source_BRD.to(h_BTD.dtype), h_BTD], 1)
     return _online(model, x_BRD, source, valid_BT, lower)
@@ -73,10 +100,12 @@ def full_writing(
 ) -> Tensor:
     """The same under the full plan: layers 1…L' over source and target at once. [B, T, D]."""
     ids_BT, valid_BT = target
+    source, x_BRD = prompted(source, model.tokens(source.index_BR), model.prompts)
     layout = _layout(source, valid_BT)
     mask_BRR = unilm(layout)
     position_BR = seen_positions(layout, mask_BRR)
-    x_BRD = model.embed(torch.cat([source.index_BR, ids_BT], 1), position_BR)
+    x_BRD = torch.cat([x_BRD, model.tokens(ids_BT)], 1)
+    x_BRD = model.embed_vectors(x_BRD, position_BR)
     h_BRD = model.run(x_BRD, position_BR, mask_BRR, range(lower))
     return _online(model, h_BRD, source, valid_BT, lower)
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from m6rec.config import ModelConfig
 from m6rec.model.block import Block, make_norm
+from m6rec.model.table import TokenTable
 
 PROJECTION_TEMPERATURE = 0.07
 
@@ -52,7 +53,7 @@ class M6(nn.Module):
         super().__init__()
         self.config = config
         D = config.d_model
-        self.tokens = nn.Embedding(config.vocab_size, D)
+        self.tokens = TokenTable(config.vocab_size, D)
         learned = config.position == "learned"
         self.positions = nn.Embedding(config.max_positions, D) if learned else None
         self.embed_norm = make_norm(config) if config.norm_position == "post" else None

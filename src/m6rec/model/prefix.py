@@ -17,10 +17,10 @@ from torch.nn import functional as F
 
 from m6rec.model.attention import attend
 from m6rec.model.block import Block
-from m6rec.model.language import TARGET_SLOT, SourceRows, causal, target_states
+from m6rec.model.language import TARGET_SLOT, SourceRows, causal, prompted, target_states
 from m6rec.model.m6 import M6
 from m6rec.model.masks import Layout
-from m6rec.model.plans import Rows, enter_online
+from m6rec.model.plans import Rows, enter_online, prompt_states
 
 Past = tuple[tuple[Tensor, Tensor], ...]
 """(keys, values) of some layers, [B, G, R, E] each."""
@@ -42,13 +42,14 @@ class Prefix:
 def late_prefix(model: M6, kept_MD: Tensor, source: SourceRows, lower: int) -> Prefix:
     """From kept segment states (index_BR: rows of kept_MD)."""
     x_BRD = F.embedding(source.index_BR, kept_MD).to(model.read_token.dtype)
+    source, x_BRD = prompted(source, x_BRD, prompt_states(model, lower))
     return Prefix(_online(model, x_BRD, source, lower), source.valid_BR, lower)
 
 
 def full_prefix(model: M6, source: SourceRows, lower: int) -> Prefix:
     """From token ids (index_BR: ids with their brackets), through every layer."""
-    position_BR = _source_positions(source)
-    x_BRD = model.embed(source.index_BR, position_BR)
+    source, x_BRD = prompted(source, model.tokens(source.index_BR), model.prompts)
+    x_BRD = model.embed_vectors(x_BRD, _source_positions(source))
     x_BRD, below = _read(model, x_BRD, source, range(lower))
     return Prefix((*below, *_online(model, x_BRD, source, lower)), source.valid_BR, lower)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from m6rec.training.batches import ReadPlan
-from m6rec.training.corpus.documents import Corpus, Document
+from m6rec.training.corpus.documents import Corpus, Document, Kind
 from m6rec.training.objectives import Asker, Example, Job, Pair, fits, pairs_up
 from m6rec.training.recipe import PretrainRecipe
 
@@ -30,7 +30,7 @@ class Draws:
             job: [d for d in documents if fits(job, d)] for job in recipe.jobs
         }
         self.of_job = {job: some for job, some in found.items() if some and recipe.jobs[job]}
-        self.of_kind: dict[str, dict[str, list[Document]]] = {}
+        self.of_kind: dict[Kind, dict[str, list[Document]]] = {}
         for document in documents:
             if pairs_up(document) and recipe.pair_kinds.get(document.kind, 0) > 0:
                 sources = self.of_kind.setdefault(document.kind, {})

@@ -154,6 +154,7 @@ class _Run:
         self.known = torch.zeros(len(counts_V), dtype=torch.bool)
         self.known[self.words.cpu()] = True
         self.parameters = dict(model.named_parameters())
+        model.tokens.in_place = True
         self.optimizer = _optimizer(self.parameters, recipe, self.device)
         self.progress = PretrainProgress()
         self.minutes, self.pace = 0.0, Pace()
