@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from m6rec.config import ModelConfig
 
 
+Turn = tuple[Tensor, Tensor]
+
+
 def attend(q_BHTE: Tensor, k_BGTE: Tensor, v_BGTE: Tensor, mask_BQK: Tensor | None) -> Tensor:
     """Softmax attention, heads merged: [B, Tq, H·E]. The one attention function of the project.
 
@@ -50,11 +53,21 @@ def rotate(x_BHTE: Tensor, position_BT: Tensor, theta: float) -> Tensor:
 
     position_BT counts from 0.
     """
-    E = x_BHTE.shape[-1]
-    frequency = theta ** (-torch.arange(0, E, 2, device=x_BHTE.device).float() / E)
+    return turn(x_BHTE, turning(position_BT, x_BHTE.shape[-1], theta, x_BHTE.dtype))
+
+
+def turning(position_BT: Tensor, width: int, theta: float, dtype: torch.dtype) -> Turn:
+    """Cosines and sines for `turn`, which all layers share: [B, 1, T, E] each."""
+    frequency = theta ** (-torch.arange(0, width, 2, device=position_BT.device).float() / width)
     angle_BTE = position_BT[..., None].float() * frequency
-    cos = torch.cat([angle_BTE.cos()] * 2, -1)[:, None].to(x_BHTE.dtype)
-    sin = torch.cat([angle_BTE.sin()] * 2, -1)[:, None].to(x_BHTE.dtype)
+    cos = torch.cat([angle_BTE.cos()] * 2, -1)[:, None].to(dtype)
+    sin = torch.cat([angle_BTE.sin()] * 2, -1)[:, None].to(dtype)
+    return cos, sin
+
+
+def turn(x_BHTE: Tensor, turned: Turn) -> Tensor:
+    """`rotate` with what `turning` gives for the positions."""
+    cos, sin = turned
     left, right = x_BHTE.chunk(2, -1)
     return x_BHTE * cos + torch.cat([-right, left], -1) * sin
 
@@ -83,16 +96,26 @@ class Attention(nn.Module):
 
     def queries(self, x_BTD: Tensor, position_BT: Tensor) -> Tensor:
         """[B, H, T, E]."""
-        q = self.q(x_BTD).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
-        q = q if self.q_norm is None else _normalise(q, self.q_norm)
+        q = self._split(self.q(x_BTD), self.heads, self.q_norm)
         return q if self.theta is None else rotate(q, position_BT, self.theta)
 
     def keys_values(self, x_BTD: Tensor, position_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Two tensors [B, G, T, E]."""
-        k = self.k(x_BTD).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
-        v = self.v(x_BTD).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
-        k = k if self.k_norm is None else _normalise(k, self.k_norm)
+        k = self._split(self.k(x_BTD), self.kv_heads, self.k_norm)
+        v = self._split(self.v(x_BTD), self.kv_heads, None)
         return (k if self.theta is None else rotate(k, position_BT, self.theta)), v
+
+    def project(self, x_BTD: Tensor, turned: Turn | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values; `turned` is the `turning` of rotary positions, else None."""
+        q = self._split(self.q(x_BTD), self.heads, self.q_norm)
+        k = self._split(self.k(x_BTD), self.kv_heads, self.k_norm)
+        v = self._split(self.v(x_BTD), self.kv_heads, None)
+        return (q, k, v) if turned is None else (turn(q, turned), turn(k, turned), v)
+
+    def _split(self, y_BTI: Tensor, heads: int, norm: nn.RMSNorm | None) -> Tensor:
+        """Heads apart, normalised: [B, heads, T, E]."""
+        y_BHTE = y_BTI.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
+        return y_BHTE if norm is None else _normalise(y_BHTE, norm)
 
     def forward(
         self, x_BQD: Tensor, z_BKD: Tensor, where: tuple[Tensor, Tensor], mask_BQK: Tensor | None
