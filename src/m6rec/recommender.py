@@ -31,12 +31,15 @@ from m6rec.model.checkpoint import backbone_tensors, fingerprint, save_backbone
 from m6rec.model.hf import load_start
 from m6rec.model.m6 import M6
 from m6rec.records import Candidate, Event, M6Error, Request
+from m6rec.stores.opening import open_cache
+from m6rec.stores.segment_cache import StateCache
 from m6rec.tasks.build import Backbone, TaskName, TaskSpec
 from m6rec.tasks.folder import TaskFolder, trained
 from m6rec.tasks.opening import Opener
 from m6rec.tasks.ranking import Ranker
 from m6rec.tasks.retrieval import Catalogue, Retriever
 from m6rec.tasks.segments import SegmentTable
+from m6rec.tasks.warm import Warmed, warm_task
 from m6rec.tasks.zero_shot import ZeroShot, ZeroShotSettings
 from m6rec.text.features import CrossFeatures
 from m6rec.text.history import parse_history
@@ -87,26 +90,40 @@ class M6Rec:
     """
 
     def __init__(
-        self, backbone: M6, tokenizer: Tokenizer, tasks: Mapping[str, TaskFolder] | None = None
+        self,
+        backbone: M6,
+        tokenizer: Tokenizer,
+        tasks: Mapping[str, TaskFolder] | None = None,
+        cache: StateCache | None = None,
     ) -> None:
         self.backbone, self.tokenizer = backbone.eval(), tokenizer
-        self._shared = Backbone(backbone, tokenizer)
+        self._shared = Backbone(backbone, tokenizer, cache)
         self.tasks = dict(tasks or {})
         self.dataset: Dataset | None = None
         self._fingerprint: str | None = None
         self._opened: dict[str, tuple[object, Any]] = {}
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, device: str = "cpu") -> M6Rec:
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        device: str = "cpu",
+        cache: str | Path | StateCache | None = None,
+    ) -> M6Rec:
         """Opens a checkpoint by name, or a folder: ours with its tasks, or a Hugging Face one.
 
-        Raises CheckpointError where there is none, or where a file is damaged.
+        cache: a folder or a Redis address where encoded texts are kept and found again, by this
+        process and others (`open_cache` has more settings; docs/cache.md).
+        Raises CheckpointError where there is none, or where a file is damaged; StoreError where
+        the cache can not be opened.
         """
+        if isinstance(cache, str | Path):
+            cache = open_cache(cache)
         backbone, tokenizer = load_start(str(source))
         folder = Path(source) / TASKS
         found = sorted(folder.iterdir()) if folder.is_dir() else []
         tasks = {path.name: TaskFolder.read(path) for path in found}
-        return cls(backbone.to(device), tokenizer, tasks)
+        return cls(backbone.to(device), tokenizer, tasks, cache)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes the backbone, and each task beside it (tasks/NAME): what that task trained."""
@@ -243,6 +260,17 @@ class M6Rec:
         rows = torch.from_numpy(table.add(texts, EMBED_BUDGET))
         h_ND = table.states().h_SKD[rows.to(self.backbone.read_token.device), 0].float()
         return F.normalize(h_ND, dim=1).cpu().numpy()
+
+    def warm(self, task: TaskName = "retrieve", console: Console | None = None) -> Warmed:
+        """Encodes items and past events of the data set in use into the cache, for a task.
+
+        What is there is skipped; stopped at any point, a second call goes on. Raises M6Error where
+        there is no cache or no data set, or the task reads no cached states.
+        """
+        tuned = self.tasks.get(task)
+        if tuned is None and task == "rank":
+            raise NotTunedError("ranking is not tuned yet: load_adapter(folder), then warm('rank')")
+        return warm_task(self._shared, tuned, self._data(), console)
 
     def fit(
         self,

@@ -18,6 +18,7 @@ VERBS = {
     "score": ("score", "score"),
     "convert-hf": ("convert", "convert_hf"),
     "bench": ("bench", "bench"),
+    "cache": ("cache", "cache"),
 }
 """Verb → module of this package, function in it."""
 

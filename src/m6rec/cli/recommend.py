@@ -23,12 +23,15 @@ def recommend(
     k: Annotated[int, typer.Option("-k", help="How many items.", min=1)] = 10,
     model: Model = DEFAULT_MODEL,
     adapter: Adapter = None,
+    cache: Annotated[
+        str | None, typer.Option("--cache", help="Where encoded texts are kept (m6rec cache).")
+    ] = None,
     json: Json = None,
 ) -> None:
     """Recommend items of DATA, with no training or with a tuned task (--adapter)."""
     if user is None and not history:
         raise typer.BadParameter("give --user ID or --history TEXT", param_hint="--user")
-    rec = M6Rec.from_pretrained(model).use(data)
+    rec = M6Rec.from_pretrained(model, cache=cache).use(data)
     if adapter is not None:
         rec.load_adapter(adapter)
     found = rec.recommend(history or (), k=k, user_id=user)

@@ -12,6 +12,8 @@ from m6rec.config import Settings
 from m6rec.model.m6 import M6
 from m6rec.model.residual import ItemResidual
 from m6rec.model.tuning import Tuning, branch
+from m6rec.stores.segment_cache import SegmentCache, StateCache
+from m6rec.tasks.cached import below_fingerprint
 from m6rec.tasks.evidence import Evidence
 from m6rec.tasks.packing import Packer
 from m6rec.tasks.ranking import CLASS_WORDS, FeatureSource, Ranker, RankingSettings
@@ -64,18 +66,34 @@ class TaskSpec(Settings):
 
 
 class Backbone:
-    """A pretrained network, its tokenizer, and the segment states that its tasks share."""
+    """A pretrained network, its tokenizer, and the segment states that its tasks share.
 
-    def __init__(self, model: M6, tokenizer: Tokenizer) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    cache: keeps those states beyond this process.
+    """
+
+    def __init__(self, model: M6, tokenizer: Tokenizer, cache: StateCache | None = None) -> None:
+        self.model, self.tokenizer, self.cache = model, tokenizer, cache
+        self._fingerprints: dict[int, str] = {}
         self._memories: dict[tuple[int, int | str], SegmentMemory] = {}
 
     def memory(self, lower: int, segment_states: int | Literal["all"]) -> SegmentMemory:
         """The one memory for tasks that read `segment_states` of each segment after layer L'."""
         key = (lower, segment_states)
         if key not in self._memories:
-            self._memories[key] = SegmentMemory(self.tokenizer.special)
+            cache = self.segment_cache(lower, segment_states)
+            self._memories[key] = SegmentMemory(self.tokenizer.special, cache)
         return self._memories[key]
+
+    def segment_cache(
+        self, lower: int, segment_states: int | Literal["all"]
+    ) -> SegmentCache | None:
+        """What the cache holds of this network's states after layer L'; None without a cache."""
+        if self.cache is None:
+            return None
+        if lower not in self._fingerprints:
+            self._fingerprints[lower] = below_fingerprint(self.model, lower)
+        made = self._fingerprints[lower]
+        return self.cache.segments(made, lower, segment_states, self.model.config.d_model)
 
 
 def build_retriever(
@@ -90,7 +108,7 @@ def build_retriever(
     """
     settings = spec.retrieval
     assert settings is not None
-    table = _table(backbone, spec)
+    table = segment_table(backbone, spec)
     packer, residual = _packer(table, verbalizer, settings, known)
     return Retriever(table.model, table, packer, settings, residual)
 
@@ -106,7 +124,7 @@ def build_ranker(
     """A ranker on a branch of the backbone, its options started from the words no and yes."""
     settings = spec.ranking
     assert settings is not None
-    table = _table(backbone, spec)
+    table = segment_table(backbone, spec)
     packer, residual = _packer(table, verbalizer, settings, known)
     evidence = Evidence(table.model.config.d_model).to(table.device) if settings.evidence else None
     return Ranker(
@@ -152,7 +170,8 @@ def _packer(
     return packer, residual
 
 
-def _table(backbone: Backbone, spec: TaskSpec) -> SegmentTable:
+def segment_table(backbone: Backbone, spec: TaskSpec) -> SegmentTable:
+    """A table on a branch of the backbone that is prepared for a task."""
     reading, tokenizer = spec.reading, backbone.tokenizer
     lower = backbone.model.config.layers - reading.online_layers
     words = CLASS_WORDS if spec.task == "rank" else ()

@@ -19,6 +19,8 @@ from m6rec.config import SpecialIds
 from m6rec.model import plans
 from m6rec.model.m6 import M6
 from m6rec.model.plans import Packed, SegmentStates, SegmentTokens
+from m6rec.stores.segment_cache import SegmentCache
+from m6rec.tasks.cached import keep, recall
 from m6rec.text.tokenizer import Tokenizer
 
 Plan = Literal["late", "full"]
@@ -31,12 +33,14 @@ class SegmentMemory:
 
     ids: token ids of every row; rows 0 and 1 are the read tokens [EOS'] and [EOS]. rows: row of a
     text cut at a budget. states: of the first rows, as float16; None before any was encoded.
+    cache: where states are looked up before they are computed, and kept (tasks/cached.py).
     """
 
-    def __init__(self, special: SpecialIds) -> None:
+    def __init__(self, special: SpecialIds, cache: SegmentCache | None = None) -> None:
         self.rows: dict[tuple[str, int], int] = {}
         self.ids: list[list[int]] = [[special.eos_source], [special.eos]]
         self.states: SegmentStates | None = None
+        self.cache = cache
 
 
 class SegmentTable:
@@ -119,23 +123,28 @@ class SegmentTable:
         return plans.summarise(states, self.segment_states)
 
     def _encode(self, rows: range) -> SegmentStates:
-        ids = self.memory.ids
-        order = sorted(rows, key=lambda row: len(ids[row]))
-        batches = list(_batches(order, [len(ids[row]) for row in order]))
-        shown = len(rows) >= SHOW_PROGRESS_FROM
-        console = Console(stderr=True, quiet=not shown)
-        width = len(ids[order[-1]]) if self.segment_states == "all" else self.segment_states
+        ids, cache = self.memory.ids, self.memory.cache
+        longest = max(len(ids[row]) for row in rows)
+        width = longest if self.segment_states == "all" else self.segment_states
         D, device = self.model.config.d_model, self.device
         h_SKD = torch.zeros(len(rows), width, D, dtype=torch.float16, device=device)
         valid_SK = torch.zeros(len(rows), width, dtype=torch.bool, device=device)
-        text = f"encoding {len(rows)} segments"
+
+        def place(found: Sequence[int], part: SegmentStates) -> None:
+            at = torch.tensor(found, dtype=torch.int64, device=device) - rows.start
+            K = part.h_SKD.shape[1]
+            h_SKD[at, :K] = part.h_SKD.half().to(device)
+            valid_SK[at, :K] = part.valid_SK.to(device)
+
+        fresh = list(rows) if cache is None else recall(cache, ids, rows, place)
+        order = sorted(fresh, key=lambda row: len(ids[row]))
+        batches = list(_batches(order, [len(ids[row]) for row in order])) if order else []
+        console = Console(stderr=True, quiet=len(order) < SHOW_PROGRESS_FROM)
+        text = f"encoding {len(order)} segments"
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             for batch in track(batches, text, console=console, transient=True):
                 part = self.live(np.array(batch))
-                place = torch.tensor(batch, device=device) - rows.start
-                K = part.h_SKD.shape[1]
-                h_SKD[place, :K] = part.h_SKD.half()
-                valid_SK[place, :K] = part.valid_SK
+                place(batch, part if cache is None else keep(cache, ids, batch, part))
         return SegmentStates(h_SKD, valid_SK)
 
 
