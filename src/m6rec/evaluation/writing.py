@@ -1,0 +1,224 @@
+"""Written texts judged: likeness to what people wrote, variety, newness, faithfulness, round trip.
+
+Figures that are sums or ratios over texts have intervals by resampling users; USR, Dist-n and FCR
+are figures of the whole set, where a draw with repeats would count every repeat against it, and
+have none. Legend: N texts, U users, B draws, C columns of sums, M metrics.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import numpy as np
+
+from m6rec.data.passages import Passage, WritingSplit
+from m6rec.evaluation.result import EvaluationError, Measures, Result
+from m6rec.metrics import text as metrics
+from m6rec.metrics import text_variety as variety
+from m6rec.metrics.bootstrap import DEFAULT, Estimate, Resampling, safe_divide
+from m6rec.tasks.grounds import Grounds
+from m6rec.text.aspects import Aspects, claims, learn_aspects, unsupported
+
+Part = Literal["valid", "test"]
+COPIED_OVER = 8
+"""A run of more words than this that stands in a known text is a copy."""
+FOUND_WITHIN = 10
+Search = Callable[[Sequence[str]], list[list[str]]]
+"""Queries → ids of the items that a search finds, best first."""
+
+
+class WritingModel(Protocol):
+    """Writes a text for each passage; it is shown passages without their references."""
+
+    @property
+    def name(self) -> str: ...
+
+    def write(self, passages: Sequence[Passage]) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Columns that add up over texts, and the metrics that are made of the sums.
+
+    ratios: name → (numerator [N], denominator [N]).
+    """
+
+    bleu_NC: np.ndarray
+    bleus: tuple[int, ...]
+    ratios: Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*(f"bleu-{n}" for n in self.bleus), *self.ratios)
+
+    def columns(self) -> np.ndarray:
+        """[N, C]: BLEU's columns, then a numerator and a denominator of each ratio."""
+        pairs = [side for pair in self.ratios.values() for side in pair]
+        return np.concatenate([self.bleu_NC, np.array(pairs, dtype=np.float64).T], 1)
+
+    def metrics(self, sums_BC: np.ndarray) -> np.ndarray:
+        """[B, M]."""
+        width = self.bleu_NC.shape[1]
+        bleus = [metrics.bleu(sums_BC[:, :width], n) for n in self.bleus]
+        rest = sums_BC[:, width:]
+        ratios = [safe_divide(rest[:, i], rest[:, i + 1]) for i in range(0, rest.shape[1], 2)]
+        return np.stack([*bleus, *ratios], 1)
+
+
+class WritingJudge:
+    """Judges texts for one part of a split; what it needs to know of the split is made once.
+
+    search: our retrieval, for the round trip of queries; lexical: a search by words, beside it.
+    """
+
+    def __init__(
+        self,
+        split: WritingSplit,
+        part: Part = "test",
+        searches: Mapping[str, Search] | None = None,
+        resampling: Resampling = DEFAULT,
+    ) -> None:
+        self.split, self.part, self.resampling = split, part, resampling
+        self.passages = split.part(part)
+        self.questions = [replace(p, references=()) for p in self.passages]
+        self.references = [p.references for p in self.passages]
+        self.searches = dict(searches or {}) if split.task == "query" else {}
+        self.known = split.known_texts
+        self.user_N = _units(self.passages)
+        self.grounds = Grounds(split.items, split.users)
+        self.aspects, self.wanted = aspects_of(split, self.passages)
+
+    def evaluate(self, model: WritingModel) -> Result:
+        """Lets a model write, and judges what it wrote."""
+        started = time.perf_counter()
+        texts = model.write(self.questions)
+        return self.judge(model.name, texts, time.perf_counter() - started)
+
+    def judge(self, name: str, texts: Sequence[str], seconds: float = 0.0) -> Result:
+        """A result with all metrics of the task. Raises EvaluationError for a wrong number."""
+        if len(texts) != len(self.passages):
+            raise EvaluationError(
+                f"model {name!r} wrote {len(texts)} texts for {len(self.passages)} passages"
+            )
+        named = [self.aspects.find(text) for text in texts]
+        sums = _Sums(
+            metrics.bleu_counts(texts, self.references),
+            (1, 4) if self.split.task == "explain" else (1, 2, 4),
+            self._ratios(texts, named),
+        )
+        measures = self._measures(sums, named)
+        whole = {name: Estimate(value) for name, value in self._whole(texts, named).items()}
+        return Result(
+            model=name,
+            task=self.split.task,
+            part=self.part,
+            card=self.split.card,
+            metrics={**measures.estimates(self.resampling), **whole},
+            breakdown={},
+            counts={
+                "texts": len(texts),
+                "users": int(self.user_N.max()) + 1,
+                "aspects": len(self.aspects.names),
+            },
+            curves={},
+            seconds=seconds,
+            resampling=self.resampling,
+            measures=measures,
+            evidence={},
+            notes=self._notes(),
+        )
+
+    def _measures(self, sums: _Sums, named: variety.Features) -> Measures:
+        columns, user_N = sums.columns(), self.user_N
+        count = int(user_N.max()) + 1
+        sums_UC = np.stack([np.bincount(user_N, of, count) for of in columns.T], 1)
+        if self.split.task != "explain":
+            return Measures(sums.names, lambda w_BU: sums.metrics(w_BU @ sums_UC), count)
+        diversity = variety.feature_diversity(named)
+
+        def statistic(w_BU: np.ndarray) -> np.ndarray:
+            found = sums.metrics(w_BU @ sums_UC)
+            return np.concatenate([found, diversity(w_BU[:, user_N])[:, None]], 1)
+
+        return Measures((*sums.names, "div"), statistic, count, width=len(user_N))
+
+    def _ratios(
+        self, texts: Sequence[str], named: variety.Features
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        ones = np.ones(len(texts))
+        values = {
+            **metrics.rouge(texts, self.references),
+            "novel": variety.novel(texts, self.known),
+            "copied": variety.copied(texts, self.known, COPIED_OVER),
+            "words": np.array([len(metrics.words(text)) for text in texts]),
+        }
+        if self.split.task == "title":
+            titles = self.split.items["title"].drop_nulls().to_list()
+            values["copied"] = variety.copied(texts, titles, COPIED_OVER)
+            values["novel"] = variety.novel(texts, titles)
+        for name, search in self.searches.items():
+            found = [ids[:FOUND_WITHIN] for ids in search(texts)]
+            about = [p.item_id or "" for p in self.passages]
+            values[name] = variety.round_trip(found, about)
+        ratios = {name: (np.asarray(of, np.float64), ones) for name, of in values.items()}
+        if self.split.task == "explain":
+            ratios |= self._about_claims(texts, named)
+        return ratios
+
+    def _about_claims(
+        self, texts: Sequence[str], named: variety.Features
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        matched = variety.feature_matching(named, self.wanted)
+        made = np.array([len(claims(text)) for text in texts], dtype=np.float64)
+        wrong = np.array(
+            [
+                len(unsupported(text, self.grounds.facts(passage)))
+                for text, passage in zip(texts, self.passages, strict=True)
+            ]
+        )
+        ones = np.ones(len(texts))
+        return {
+            "fmr": (np.nan_to_num(matched), (~np.isnan(matched)).astype(np.float64)),
+            "faithful": (made - wrong, made),
+            "faithful-texts": ((wrong == 0).astype(np.float64), ones),
+            "claims": (made, ones),
+        }
+
+    def _whole(self, texts: Sequence[str], named: variety.Features) -> dict[str, float]:
+        found = {"usr": variety.unique_sentence_ratio(texts)}
+        found |= {f"dist-{n}": variety.distinct(texts, n) for n in (1, 2, 3)}
+        if self.split.task == "explain" and self.aspects.names:
+            found["fcr"] = variety.feature_coverage(named, self.aspects.names)
+        return found
+
+    def _notes(self) -> tuple[str, ...]:
+        if self.split.task != "explain":
+            return ()
+        learned = "named by the data" if self.split.features else "learned from the texts of train"
+        return (f"features are {learned}: {len(self.aspects.names)}",)
+
+
+def aspects_of(
+    split: WritingSplit, passages: Sequence[Passage]
+) -> tuple[Aspects, list[str | None]]:
+    """The features of a data set, and the one that each passage's text was written about.
+
+    Where no column names them, they are learned from the texts of train, and a text is about the
+    first one that it speaks of.
+    """
+    if split.task != "explain":
+        return Aspects(()), [None] * len(passages)
+    if split.features:
+        return Aspects(split.features), [p.feature for p in passages]
+    aspects = learn_aspects([text for p in split.train for text in p.references])
+    first = [next(iter(aspects.find(p.references[0])), None) for p in passages]
+    return aspects, first
+
+
+def _units(passages: Sequence[Passage]) -> np.ndarray:
+    """Each passage's user as a number from 0; without one, the passage is a unit of its own."""
+    keys = [p.user_id or f"\0{number}" for number, p in enumerate(passages)]
+    return np.unique(keys, return_inverse=True)[1]
