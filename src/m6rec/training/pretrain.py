@@ -14,6 +14,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -218,8 +219,9 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         rng = np.random.default_rng([self.recipe.seed, 2, self.progress.step])
         losses: dict[str, float] = {}
-        tokens = self._write(rng, losses) + self._pair(rng, losses)
-        loss = losses["loss"]
+        tokens = self._write(rng, losses)
+        loss = losses["loss"]  # pairs come in some steps only: what spikes is writing
+        tokens += self._pair(rng, losses)
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.clip)
         if self._spikes(loss, float(norm)):
             self.progress.skipped += 1
@@ -264,7 +266,8 @@ class _Run:
 
     def _pair(self, rng: np.random.Generator, losses: dict[str, float]) -> int:
         recipe = self.recipe
-        pairs = self.draws.pairs(self.progress.step) if recipe.pairs else []
+        turn = recipe.pairs and self.progress.step % recipe.pair_every == 0
+        pairs = self.draws.pairs(self.progress.step) if turn else []
         if not pairs:
             return 0
         batch = collate_pairs(pairs, self.tokenizer.special)
@@ -364,6 +367,7 @@ class _Report:
     def __init__(self, run: _Run) -> None:
         self.run = run
         self.sums: dict[str, float] = {}
+        self.counts: Counter[str] = Counter()
         self.steps = self.tokens = 0
         self.seconds = 0.0
 
@@ -371,15 +375,17 @@ class _Report:
         """Takes in a step; prints and logs when it is time."""
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+        self.counts.update(losses.keys())
         self.steps, self.tokens = self.steps + 1, self.tokens + tokens
         self.seconds += seconds
         if self.run.progress.step % REPORT_STEPS == 0:
             self._tell()
-            self.sums, self.steps, self.tokens, self.seconds = {}, 0, 0, 0.0
+            self.sums, self.counts = {}, Counter()
+            self.steps, self.tokens, self.seconds = 0, 0, 0.0
 
     def _tell(self) -> None:
         run, progress = self.run, self.run.progress
-        means = {name: value / self.steps for name, value in self.sums.items()}
+        means = {name: value / self.counts[name] for name, value in self.sums.items()}
         speed = self.tokens / max(self.seconds, 1e-9)
         shown = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
         left = ""

@@ -25,7 +25,8 @@ class PretrainRecipe(Settings):
     plans: one micro-batch of about `tokens` tokens each, in every step. jobs: how often each job is
     drawn (infilling is left out under "summary", which hides the words around a gap). pairs: user
     and item pairs of a step, all of one source, so that telling them apart takes more than the
-    domain; `pair_kinds` is the mix by kind of document, `pair_weight` their share in the loss.
+    domain; `pair_kinds` is the mix by kind of document, `pair_weight` their share in the loss;
+    every `pair_every`-th step has them.
     anchor: weight of 1 - cosine between the plain means of segments and those of the start, so that
     what the start knows about texts outlives the learning of a language. online_layers: L - L', one
     drawn for each micro-batch. rate: peak learning rate after `warmup` steps; it stays until the
@@ -39,13 +40,14 @@ class PretrainRecipe(Settings):
     tokens: int = Field(default=1024, ge=16)
     jobs: dict[Job, float]
     pairs: int = Field(default=32, ge=0)
+    pair_every: int = Field(default=2, ge=1)
     pair_kinds: dict[Kind, float] = PAIR_KINDS
     pair_weight: float = Field(default=0.5, ge=0)
     anchor: float = Field(default=3.0, ge=0)
     online_layers: tuple[int, ...] = (1, 2)
     infill_share: float = Field(default=0.3, gt=0, lt=1)
     span: float = Field(default=3.0, gt=0)
-    rate: float = Field(default=4e-4, gt=0)
+    rate: float = Field(default=7e-4, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     warmup: int = Field(default=100, ge=0)
     decay_share: float = Field(default=0.15, gt=0, le=1)
