@@ -58,7 +58,9 @@ def cache(
         states.store.close()
     if str(json) != "-":
         most = "" if found.limit is None else f" of {_size(found.limit)}"
-        out.print(f"{found.where}: {found.entries:,} segments, {_size(found.size)}{most}")
+        out.print(
+            f"{found.where}: {found.entries:,} segments, {_size(found.size)}{most}", soft_wrap=True
+        )
     write_json({**result, "cache": found.to_dict()}, json)
 
 

@@ -200,7 +200,10 @@ class LmdbStore(StateStore):
         """Once: a cache that fails costs time, not answers."""
         if not self._warned:
             log.warning(
-                "segment cache %s: can not %s (%s); going on without", self._env.path, what, why
+                "segment cache %s: can not %s (%s); going on without. A damaged one: delete it",
+                self._env.path,
+                what,
+                why,
             )
             self._warned = True
 
