@@ -215,3 +215,14 @@ def test_writing_again_replaces_the_checkpoint(folder: Path) -> None:
     other = M6(bert_config())
     save_backbone(other, words(), folder)
     assert torch.equal(load_backbone(folder)[0].tokens.weight, other.tokens.weight)
+
+
+def test_bfloat16_halves_the_file_and_rounds_to_its_precision(folder: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_backbone(folder)
+    save_backbone(model, tokenizer, tmp_path / "small", torch.bfloat16)
+    again, _ = load_backbone(tmp_path / "small")
+    assert again.tokens.weight.dtype == torch.float32
+    rounded = model.tokens.weight.to(torch.bfloat16).float()
+    assert torch.equal(again.tokens.weight, rounded)
+    sizes = [(f / "model.safetensors").stat().st_size for f in (tmp_path / "small", folder)]
+    assert sizes[0] < 0.6 * sizes[1]

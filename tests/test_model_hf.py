@@ -320,6 +320,18 @@ def test_converting_leaves_the_random_state_alone(folder_of: Callable[[str], Pat
     assert torch.equal(torch.rand(1), expected)
 
 
+def test_a_model_that_comes_with_the_package_is_loaded_by_name(
+    folder_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = hf.load_start(str(folder_of("bert")))
+    save_backbone(model, tokenizer, tmp_path / "models" / "m6-mine")
+    monkeypatch.setattr(hf, "MODELS", tmp_path / "models")
+    assert hf.shipped() == ["m6-mine"]
+    assert torch.equal(hf.load_start("m6-mine")[0].tokens.weight, model.tokens.weight)
+    with pytest.raises(CheckpointError, match="known: 'm6-mine', 'minilm-l6'"):
+        hf.load_start("m6-yours")
+
+
 def test_load_start_knows_both_kinds_of_folder(
     folder_of: Callable[[str], Path], tmp_path: Path
 ) -> None:

