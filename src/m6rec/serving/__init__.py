@@ -1,0 +1,1 @@
+"""Answers in milliseconds: the late-interaction engine, its runtimes, batching of requests."""

@@ -1,0 +1,227 @@
+"""The late-interaction engine: users and candidates in, states at their read tokens out.
+
+    engine = Engine({"rank": ranker.model}, lower=5)
+    items = engine.candidates("rank", states, packed_items)   # once for a catalogue
+    user = engine.sources("rank", states, packed_user)[0]     # once for a request
+    answer = engine.answer([Ask("rank", user, items.take(chosen))])[0]
+
+Equal to plans.late to float tolerance, and to what each request gives alone; tests hold both.
+
+Legend: B requests, N candidates, D width, R, T, M, I, H as in serving/prepare.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from m6rec.config import ConfigError, Settings
+from m6rec.model.m6 import M6
+from m6rec.model.plans import Packed, SegmentStates, SegmentTokens, prompt_states, summarise
+from m6rec.model.shared_prefix import OwnPart, Part
+from m6rec.serving.online import OnlineBatch
+from m6rec.serving.prepare import (
+    Candidates,
+    First,
+    Source,
+    join_candidates,
+    read_candidates,
+    read_source,
+)
+from m6rec.serving.runtimes.base import Network, Runtime
+from m6rec.serving.runtimes.choose import AUTO, make_runtime
+
+
+class EngineSettings(Settings):
+    """How an engine runs.
+
+    runtime: a name of serving/runtimes/choose.py, or "auto": the fastest by a short measurement.
+    exit_layer: the last layer that runs (early exit); None: all. rows_at_once: rows of candidates
+    in one call of the runtime; more are cut into several.
+    """
+
+    runtime: str = AUTO
+    exit_layer: int | None = None
+    rows_at_once: int = 2048
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request: which task, the user's rows, the candidates' rows."""
+
+    task: str
+    source: Source
+    candidates: Candidates
+
+
+@dataclass(frozen=True)
+class Answer:
+    """States at [EOS'] (source_D) and at each candidate's [EOS] (candidates_ND), float32."""
+
+    source_D: Tensor
+    candidates_ND: Tensor
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Some candidates of a request, as many as go into one call."""
+
+    request: int
+    task: int
+    source: Source
+    candidates: Candidates
+
+
+class Engine:
+    """Tasks that share the layers of one backbone; lower is L'.
+
+    Raises NotSharedError for tasks that tune whole layers beside others, ConfigError for an exit
+    that is no online layer.
+    """
+
+    def __init__(
+        self, tasks: Mapping[str, M6], lower: int, settings: EngineSettings | None = None
+    ) -> None:
+        self.settings = settings or EngineSettings()
+        self.names, models = list(tasks), list(tasks.values())
+        self.models, self.lower = dict(tasks), lower
+        layers = models[0].config.layers
+        last = self.settings.exit_layer or layers
+        if not lower <= last <= layers:
+            raise ConfigError(f"exit_layer is {last}; right is {lower} to {layers}")
+        self.online_layers = range(lower, last)
+        network = Network(models[0], models, lower, last)
+        self.runtime: Runtime = make_runtime(self.settings.runtime, network)
+        with torch.no_grad():
+            self._prompts = {name: prompt_states(m, lower) for name, m in self.models.items()}
+
+    @torch.no_grad()
+    def encode(self, tokens: SegmentTokens, keep: int | None = None) -> SegmentStates:
+        """Layers 1…L' over segments; keep: k summary vectors of each, None for all states."""
+        states = SegmentStates(self.runtime.encode(tokens), tokens.valid_SN)
+        return states if keep is None else summarise(states, keep)
+
+    @torch.no_grad()
+    def sources(
+        self,
+        task: str,
+        states: SegmentStates,
+        packed: Packed,
+        residual_BGD: Tensor | None = None,
+    ) -> list[Source]:
+        """Users of `packed` (sources alone), read from segment states."""
+        prompts = self._prompts[task]
+        return read_source(self.models[task], states, packed, prompts, residual_BGD)
+
+    @torch.no_grad()
+    def candidates(
+        self,
+        task: str,
+        states: SegmentStates,
+        packed: Packed,
+        *,
+        ahead: bool = True,
+        residual_NGD: Tensor | None = None,
+    ) -> Candidates:
+        """Candidates of `packed`, one to a row. ahead: with the first online layer prepared."""
+        model = self.models[task]
+        return read_candidates(model, states, packed, self.online_layers, ahead, residual_NGD)
+
+    def answer(self, asks: Sequence[Ask]) -> list[Answer]:
+        """Answers in the order of the asks; several tasks may share one call."""
+        pieces = [piece for r, ask in enumerate(asks) for piece in self._pieces(r, ask)]
+        parts: list[list[Answer]] = [[] for _ in asks]
+        for group in _batches(pieces, self.settings.rows_at_once):
+            states_BQD = self.runtime.online(self._lay(group))
+            for piece, states_QD in zip(group, states_BQD, strict=True):
+                n = len(piece.candidates)
+                parts[piece.request].append(Answer(states_QD[0], states_QD[1 : 1 + n]))
+        return [
+            Answer(some[0].source_D, torch.cat([part.candidates_ND for part in some]))
+            for some in parts
+        ]
+
+    def _pieces(self, request: int, ask: Ask) -> list[_Piece]:
+        if ask.task not in self.models:
+            raise ConfigError(f"unknown task {ask.task!r}; this engine has {', '.join(self.names)}")
+        task, candidates = self.names.index(ask.task), ask.candidates
+        size = max(1, self.settings.rows_at_once // candidates.valid_NT.shape[1])
+        if len(candidates) <= size:
+            return [_Piece(request, task, ask.source, candidates)]
+        return [
+            _Piece(request, task, ask.source, candidates.take(slice(start, start + size)))
+            for start in range(0, len(candidates), size)
+        ]
+
+    def _lay(self, group: Sequence[_Piece]) -> OnlineBatch:
+        """Pieces side by side, padded in front."""
+        if len(group) == 1:
+            return _alone(group[0])
+        R = max(len(piece.source) for piece in group)
+        N = max(len(piece.candidates) for piece in group)
+        joined = join_candidates([_filled(piece.candidates, N) for piece in group])
+        gaps = [R - len(piece.source) for piece in group]
+        source = [
+            F.pad(piece.source.rows_RD, (0, 0, gap, 0))
+            for piece, gap in zip(group, gaps, strict=True)
+        ]
+        valid_BR = torch.arange(R) >= torch.tensor(gaps)[:, None]
+        task_B = torch.tensor([piece.task for piece in group])
+        return _batch(torch.stack(source), valid_BR, joined, task_B)
+
+
+def _alone(piece: _Piece) -> OnlineBatch:
+    source_1RD = piece.source.rows_RD[None]
+    valid_1R = torch.ones(source_1RD.shape[:2], dtype=torch.bool)
+    return _batch(source_1RD, valid_1R, piece.candidates.take(slice(None)), torch.tensor([piece.task]))
+
+
+def _batch(source_BRD: Tensor, valid_BR: Tensor, some: Candidates, task_B: Tensor) -> OnlineBatch:
+    B = len(source_BRD)
+
+    def per_request(value: Tensor) -> Tensor:
+        return value.unflatten(0, (B, -1))
+
+    first = None
+    if some.first is not None:
+        parts = (some.first.q_NMI, some.first.own_NMI, some.first.lse_NMH)
+        q, own, lse = (per_request(part).flatten(1, 2) for part in parts)
+        first = OwnPart(q, Part(own, lse))
+    rows, valid = per_request(some.rows_NTD), per_request(some.valid_NT)
+    return OnlineBatch(source_BRD, valid_BR, rows, valid, task_B, first)
+
+
+def _filled(some: Candidates, count: int) -> Candidates:
+    """The same and empty candidates behind, in float32."""
+    some, missing = some.take(slice(None)), count - len(some)
+    if not missing:
+        return some
+
+    def behind(value: Tensor) -> Tensor:
+        return F.pad(value, (0, 0) * (value.dim() - 1) + (0, missing))
+
+    first = some.first
+    if first is not None:
+        first = First(behind(first.q_NMI), behind(first.own_NMI), behind(first.lse_NMH))
+    return Candidates(behind(some.rows_NTD), behind(some.valid_NT), first)
+
+
+def _batches(pieces: Sequence[_Piece], rows_at_once: int) -> list[list[_Piece]]:
+    """Pieces of like size together, padding counted, in calls of about `rows_at_once` rows."""
+    order = sorted(pieces, key=lambda piece: (piece.candidates.first is None, len(piece.candidates)))
+    out: list[list[_Piece]] = []
+    for piece in order:
+        N, T = piece.candidates.valid_NT.shape
+        group = out[-1] if out else None
+        alike = group is not None and (group[0].candidates.first is None) == (
+            piece.candidates.first is None
+        )
+        if group is not None and alike and (len(group) + 1) * N * T <= rows_at_once:
+            group.append(piece)
+        else:
+            out.append([piece])
+    return out

@@ -1,0 +1,112 @@
+"""Which runtime: by name, or the fastest that is within its tolerance, measured at the start."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from m6rec.config import ConfigError
+from m6rec.serving.online import OnlineBatch
+from m6rec.serving.runtimes.base import (
+    TOLERANCE,
+    Network,
+    Runtime,
+    RuntimeMissingError,
+    distance,
+)
+from m6rec.serving.runtimes.openvino import OpenVinoRuntime
+from m6rec.serving.runtimes.pytorch import TorchRuntime
+
+AUTO = "auto"
+REFERENCE = "torch-fp32"
+RUNTIMES: dict[str, Callable[[Network], Runtime]] = {
+    REFERENCE: lambda network: TorchRuntime(network, REFERENCE, torch.float32),
+    "torch-bf16": lambda network: TorchRuntime(network, "torch-bf16", torch.bfloat16),
+    "torch-compiled": lambda network: TorchRuntime(
+        network, "torch-compiled", torch.bfloat16, compiled=True
+    ),
+    "openvino-fp32": lambda network: OpenVinoRuntime(network, "openvino-fp32", "f32"),
+    "openvino-bf16": lambda network: OpenVinoRuntime(network, "openvino-bf16", "bf16"),
+    "openvino-int8": lambda network: OpenVinoRuntime(network, "openvino-int8", "int8"),
+}
+TRIED = {
+    "cpu": (REFERENCE, "torch-bf16", "openvino-bf16", "openvino-int8"),
+    "cuda": (REFERENCE, "torch-bf16", "torch-compiled"),
+}
+"""What "auto" tries on a device; compiling takes half a minute, which CPUs do not give back."""
+SAMPLE_CANDIDATES, SAMPLE_SOURCE, REPEATS = 200, 50, 5
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One runtime over the sample: the median call in milliseconds, and `distance`; or why not."""
+
+    name: str
+    milliseconds: float
+    distance: float
+    missing: str = ""
+
+
+def make_runtime(name: str, network: Network) -> Runtime:
+    """The runtime of that name, or the measured choice for "auto".
+
+    Raises ConfigError for an unknown name, RuntimeMissingError where its library is missing.
+    """
+    if name == AUTO:
+        return choose(network)[0]
+    if name not in RUNTIMES:
+        known = ", ".join((AUTO, *RUNTIMES))
+        raise ConfigError(f"unknown runtime {name!r}; known are {known}")
+    return RUNTIMES[name](network)
+
+
+def choose(
+    network: Network, names: Sequence[str] | None = None
+) -> tuple[Runtime, tuple[Measured, ...]]:
+    """The fastest runtime over a random request, among those within their tolerance."""
+    device = network.backbone.read_token.device.type
+    tried = TRIED.get(device, TRIED["cpu"][:2]) if names is None else tuple(names)
+    batch = sample(network)
+    reference = RUNTIMES[REFERENCE](network)
+    wanted = reference.online(batch)
+    best, fastest, rows = reference, float("inf"), []
+    for name in tried:
+        try:
+            runtime = reference if name == REFERENCE else RUNTIMES[name](network)
+            gap = distance(runtime.online(batch), wanted)
+        except RuntimeMissingError as error:
+            rows.append(Measured(name, float("inf"), float("inf"), str(error)))
+            continue
+        spent = _median(lambda runtime=runtime: runtime.online(batch))  # type: ignore[misc]
+        rows.append(Measured(name, spent, gap))
+        if gap <= TOLERANCE[name] and spent < fastest:
+            best, fastest = runtime, spent
+    return best, tuple(rows)
+
+
+def sample(network: Network) -> OnlineBatch:
+    """One random request: 50 source rows, 200 candidates of two rows."""
+    D, device = network.backbone.config.d_model, network.backbone.read_token.device
+    generator = torch.Generator().manual_seed(0)
+    shapes = (1, SAMPLE_SOURCE), (1, SAMPLE_CANDIDATES, 2)
+    source, rows = (torch.randn(*shape, D, generator=generator) for shape in shapes)
+    valid = [torch.ones(shape, dtype=torch.bool) for shape in shapes]
+    task_B = torch.zeros(1, dtype=torch.long)
+    tensors = (source, valid[0], rows, valid[1], task_B)
+    return OnlineBatch(*(tensor.to(device) for tensor in tensors))
+
+
+def _median(call: Callable[[], object]) -> float:
+    """Milliseconds of the median call, after one to warm up."""
+    call()
+    spent = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        call()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        spent.append((time.perf_counter() - begin) * 1000)
+    return sorted(spent)[len(spent) // 2]

@@ -1,0 +1,114 @@
+"""OpenVINO on CPUs: float32, bfloat16, and int8 weights with activations rounded as they come.
+
+int8 here needs no calibration: each weight matrix keeps a scale for every output channel, and the
+plugin quantises activations row by row in groups (dynamic quantisation). Needs the `serve` extra.
+Source: https://docs.openvino.ai, "Dynamic Quantization" and "Precision Control".
+
+Legend: O outputs, D inputs of a matrix.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from m6rec.model.plans import SegmentTokens
+from m6rec.serving.online import OnlineBatch
+from m6rec.serving.runtimes.base import Network, Runtime, RuntimeMissingError
+
+INT8_GROUP = 128
+"""Activations that share a scale; the plugin takes divisors of the width."""
+SMALLEST = 4096
+"""Matrices of fewer weights stay as they are: there is nothing to win."""
+
+
+def openvino() -> Any:
+    """The library. Raises RuntimeMissingError with the command to run where it is missing."""
+    try:
+        return import_module("openvino")
+    except ImportError as error:
+        raise RuntimeMissingError(
+            f"this runtime needs OpenVINO ({error}); run: pip install 'm6rec[serve]'"
+        ) from error
+
+
+class OpenVinoRuntime(Runtime):
+    """Graphs traced once; shapes stay free. precision: "f32", "bf16" or "int8"."""
+
+    def __init__(
+        self, network: Network, name: str, precision: str, threads: int | None = None
+    ) -> None:
+        self.name, self.precision = name, precision
+        self.threads = threads or torch.get_num_threads()
+        self._core = openvino().Core()
+        self._encoder_module, self._online_module = network.encoder(), network.online()
+        self._graphs: dict[int, Any] = {}
+
+    def encode(self, tokens: SegmentTokens) -> Tensor:
+        return self._run(0, self._encoder_module, (tokens.ids_SN, tokens.valid_SN))
+
+    def online(self, batch: OnlineBatch) -> Tensor:
+        tensors = batch.tensors()
+        return self._run(len(tensors), self._online_module, tensors)
+
+    def _run(self, key: int, module: nn.Module, tensors: tuple[Tensor, ...]) -> Tensor:
+        if key not in self._graphs:
+            self._graphs[key] = self._compile(module, tensors)
+        inputs = [np.ascontiguousarray(tensor.detach().numpy()) for tensor in tensors]
+        out = self._graphs[key].infer(inputs, share_inputs=True)
+        found: np.ndarray = next(iter(out.values()))
+        return torch.from_numpy(found)
+
+    def _compile(self, module: nn.Module, tensors: tuple[Tensor, ...]) -> Any:
+        """Traced on the first batch; every axis may change afterwards."""
+        ov = openvino()
+        with torch.no_grad():
+            graph = ov.convert_model(module, example_input=tuple(t.clone() for t in tensors))
+        free = {p: ov.PartialShape([-1] * t.dim()) for p, t in zip(graph.inputs, tensors, strict=True)}
+        graph.reshape(free)
+        if self.precision == "int8":
+            weights_to_int8(graph)
+        hint = "f32" if self.precision == "f32" else "bf16"
+        settings = {
+            "INFERENCE_NUM_THREADS": self.threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": hint,
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(INT8_GROUP if self.precision == "int8" else 0),
+        }
+        return self._core.compile_model(graph, "CPU", settings).create_infer_request()
+
+
+def weights_to_int8(graph: Any) -> int:
+    """Every large constant matrix becomes int8 times a scale per output; returns how many."""
+    openvino()
+    ops = import_module("openvino.opset13")
+    changed = 0
+    for node in graph.get_ordered_ops():
+        if node.get_type_name() != "MatMul":
+            continue
+        weight = node.input_value(1).get_node()
+        if weight.get_type_name() != "Constant" or weight.get_output_partial_shape(0).rank != 2:
+            continue
+        transposed = bool(node.get_attributes()["transpose_b"])
+        weight_OD = weight.get_data() if transposed else weight.get_data().T
+        if weight_OD.size < SMALLEST:
+            continue
+        int8_OD, scale_O1 = rounded(np.asarray(weight_OD, np.float32))
+        whole = ops.multiply(
+            ops.convert(ops.constant(int8_OD), "f32"), ops.constant(scale_O1)
+        )
+        replaced = ops.matmul(node.input_value(0), whole, bool(node.get_attributes()["transpose_a"]), True)
+        for target in list(node.output(0).get_target_inputs()):
+            target.replace_source_output(replaced.output(0))
+        changed += 1
+    return changed
+
+
+def rounded(weight_OD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int8 [O, D] and the scale of each output, float32 [O, 1]."""
+    scale_O1 = np.maximum(np.abs(weight_OD).max(1, keepdims=True) / 127, 1e-12)
+    return np.round(weight_OD / scale_O1).astype(np.int8), scale_O1.astype(np.float32)
