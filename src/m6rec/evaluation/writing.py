@@ -18,7 +18,13 @@ from m6rec.data.passages import Passage, WritingSplit
 from m6rec.evaluation.result import EvaluationError, Measures, Result
 from m6rec.metrics import text as metrics
 from m6rec.metrics import text_variety as variety
-from m6rec.metrics.bootstrap import DEFAULT, Estimate, Resampling, safe_divide
+from m6rec.metrics.bootstrap import (
+    DEFAULT,
+    Estimate,
+    Resampling,
+    bootstrap_statistic,
+    safe_divide,
+)
 from m6rec.tasks.grounds import Grounds
 from m6rec.text.aspects import Aspects, claims, learn_aspects, unsupported
 
@@ -71,7 +77,7 @@ class _Sums:
 class WritingJudge:
     """Judges texts for one part of a split; what it needs to know of the split is made once.
 
-    search: our retrieval, for the round trip of queries; lexical: a search by words, beside it.
+    searches: for the round trip of queries, by the name of the metric.
     """
 
     def __init__(
@@ -96,6 +102,20 @@ class WritingJudge:
         started = time.perf_counter()
         texts = model.write(self.questions)
         return self.judge(model.name, texts, time.perf_counter() - started)
+
+    def perplexity(self, nats_N: np.ndarray, tokens_N: np.ndarray) -> Estimate:
+        """exp of the mean -log p per token, with its interval, of what people wrote.
+
+        nats, tokens: sums over the references of each passage.
+        """
+        count = int(self.user_N.max()) + 1
+        sums_U2 = np.stack([np.bincount(self.user_N, of, count) for of in (nats_N, tokens_N)], 1)
+
+        def statistic(w_BU: np.ndarray) -> np.ndarray:
+            sums_B2 = w_BU @ sums_U2
+            return np.exp(safe_divide(sums_B2[:, 0], sums_B2[:, 1]))[:, None]
+
+        return bootstrap_statistic(statistic, count, self.resampling)[0]
 
     def judge(self, name: str, texts: Sequence[str], seconds: float = 0.0) -> Result:
         """A result with all metrics of the task. Raises EvaluationError for a wrong number."""

@@ -8,42 +8,56 @@ from typing import Any, Literal, Self
 import torch
 from pydantic import model_validator
 
-from m6rec.config import Settings
+from m6rec.config import ConfigError, Settings
 from m6rec.model.m6 import M6
 from m6rec.model.residual import ItemResidual
 from m6rec.model.tuning import Tuning, branch
 from m6rec.stores.segment_cache import SegmentCache, StateCache
 from m6rec.tasks.cached import below_fingerprint
 from m6rec.tasks.evidence import Evidence
+from m6rec.tasks.explanation import ExplanationSettings
 from m6rec.tasks.packing import Packer
+from m6rec.tasks.query import QuerySettings
 from m6rec.tasks.ranking import CLASS_WORDS, FeatureSource, Ranker, RankingSettings
 from m6rec.tasks.retrieval import RetrievalSettings, Retriever
 from m6rec.tasks.segments import SegmentMemory, SegmentTable, below_is_frozen
+from m6rec.tasks.title import TitleSettings
 from m6rec.text.past import YesNo
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
 
-TaskName = Literal["retrieve", "rank"]
+TaskName = Literal["retrieve", "rank", "explain", "title", "query"]
+READS: dict[str, str] = {
+    "retrieve": "retrieval",
+    "rank": "ranking",
+    "explain": "explanation",
+    "title": "title",
+    "query": "query",
+}
+"""Task → the field of TaskSpec that says what it reads."""
 
 
 class TaskSpec(Settings):
     """Everything that makes a task's network: which task, what it reads, how it is tuned.
 
-    The number of classes follows from the task. `retrieval` or `ranking` is what it reads; the
-    other one is None.
+    The number of classes follows from the task. One of `retrieval`, `ranking`, `explanation`,
+    `title` and `query` is what it reads; the others are None.
     """
 
     task: TaskName
     tuning: Tuning = Tuning()
     retrieval: RetrievalSettings | None = None
     ranking: RankingSettings | None = None
+    explanation: ExplanationSettings | None = None
+    title: TitleSettings | None = None
+    query: QuerySettings | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, raw: Any) -> Any:
         if not isinstance(raw, dict):
             return raw
-        reads = {"retrieve": "retrieval", "rank": "ranking"}.get(raw.get("task", ""))
+        reads = READS.get(raw.get("task", ""))
         filled = {reads: {}, **raw} if reads else dict(raw)
         tuning = filled.get("tuning", {})
         tuning = tuning.model_dump() if isinstance(tuning, Tuning) else dict(tuning)
@@ -52,16 +66,26 @@ class TaskSpec(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        unused = self.ranking if self.task == "retrieve" else self.retrieval
-        if unused is not None:
-            raise ValueError(f"task {self.task!r} reads no settings of the other task")
+        own = READS[self.task]
+        for name in READS.values():
+            if name != own and getattr(self, name) is not None:
+                raise ValueError(f"task {self.task!r} reads no settings of another task ({name})")
         return self
 
     @property
     def reading(self) -> RetrievalSettings | RankingSettings:
-        """What the task reads and how."""
+        """What retrieval or ranking reads and how."""
         found = self.retrieval if self.task == "retrieve" else self.ranking
-        assert found is not None
+        if found is None:
+            raise ConfigError(f"the task {self.task!r} is neither retrieval nor ranking")
+        return found
+
+    @property
+    def writing(self) -> ExplanationSettings | TitleSettings | QuerySettings:
+        """What a task that writes reads and how."""
+        found = self.explanation or self.title or self.query
+        if found is None:
+            raise ConfigError(f"the task {self.task!r} writes no texts")
         return found
 
 
@@ -172,7 +196,8 @@ def _packer(
 
 def segment_table(backbone: Backbone, spec: TaskSpec) -> SegmentTable:
     """A table on a branch of the backbone that is prepared for a task."""
-    reading, tokenizer = spec.reading, backbone.tokenizer
+    reading = spec.reading if spec.task in ("retrieve", "rank") else spec.writing
+    tokenizer = backbone.tokenizer
     lower = backbone.model.config.layers - reading.online_layers
     words = CLASS_WORDS if spec.task == "rank" else ()
     ids = tuple(tuple(tokenizer.encode(word, budget=4)) for word in words)

@@ -19,9 +19,10 @@ from m6rec.model.checkpoint import CheckpointError
 from m6rec.tasks.build import TaskSpec
 from m6rec.tasks.ranking import Ranker
 from m6rec.tasks.retrieval import Retriever
+from m6rec.tasks.writing import Author
 
 FORMAT = 1
-Task = Retriever | Ranker
+Task = Retriever | Ranker | Author
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class TaskFolder:
 
     rule: the label rule of ranking as keywords; known: ids of the items that training knew, in the
     order of the residual, if there is one; new_item_boost: what retrieval adds for other items;
-    trained_on: protocol card, figures and settings of the run, for people.
+    aspects: what explanations may be about; trained_on: protocol card, figures and settings of the
+    run, for people.
     """
 
     spec: TaskSpec
@@ -40,6 +42,7 @@ class TaskFolder:
     rule: Mapping[str, Any] | None = None
     known: Sequence[str] = ()
     new_item_boost: float = 0.0
+    aspects: Sequence[str] = ()
     trained_on: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
@@ -52,6 +55,7 @@ class TaskFolder:
             "rule": None if self.rule is None else dict(self.rule),
             "known": list(self.known),
             "new_item_boost": self.new_item_boost,
+            "aspects": list(self.aspects),
             "trained_on": dict(self.trained_on),
         }
         checkpoint.save_task(folder, body, self.tensors)
@@ -74,6 +78,7 @@ class TaskFolder:
                 rule=body["rule"],
                 known=body["known"],
                 new_item_boost=body["new_item_boost"],
+                aspects=body.get("aspects", []),
                 trained_on=body["trained_on"],
             )
         except KeyError as error:

@@ -32,6 +32,10 @@ class Grounds:
         """An item's title, "" where no row has it."""
         return self._items.cell(item_id, "title")
 
+    def category(self, item_id: str | None) -> str:
+        """The innermost part of an item's category, "" where it has none."""
+        return self._items.cell(item_id, "category").split(", ")[-1].split(" > ")[-1].strip()
+
     def item_text(self, item_id: str | None) -> str:
         """All that the catalogue says of an item."""
         return ". ".join(self._items.texts(item_id))
@@ -43,11 +47,25 @@ class Grounds:
 
     def facts(self, passage: Passage) -> frozenset[str]:
         """Stems of all words that a claim may be made of."""
-        events = passage.history
-        said = [text for e in events for text in (e.text, e.query) if text]
-        known = [self._of_item(item) for item in (passage.item_id, *(e.item_id for e in events))]
-        own = facts([*said, *passage.own, *passage.others, passage.profile or ""])
-        return frozenset().union(own, self._of_user(passage.user_id), *known)
+        known = [self._of_item(item) for item in self._items_of(passage)]
+        return frozenset().union(facts(_said(passage)), self._of_user(passage.user_id), *known)
+
+    def texts(self, passage: Passage) -> list[str]:
+        """The texts themselves."""
+        told = [] if self._users is None else self._users.texts(passage.user_id)
+        known = [text for item in self._items_of(passage) for text in self._items.texts(item)]
+        return list(dict.fromkeys([*known, *told, *_said(passage)]))
+
+    @staticmethod
+    def _items_of(passage: Passage) -> list[str | None]:
+        return [passage.item_id, *(event.item_id for event in passage.history)]
+
+
+def _said(passage: Passage) -> list[str]:
+    """What the passage itself says."""
+    said = [text for e in passage.history for text in (e.text, e.query) if text]
+    free = [text for text in (passage.profile, passage.about) if text]
+    return [*said, *passage.own, *passage.others, *free]
 
 
 class _Rows:

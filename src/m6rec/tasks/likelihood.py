@@ -140,12 +140,12 @@ def _check_room(model: M6, longest: int) -> None:
 def _prefix(table: SegmentTable, sources: Sequence[Source], reading: Reading) -> Prefix:
     device = table.model.read_token.device
     if reading.plan == "full":
-        return full_prefix(table.model, _padded(_full_rows(table, sources), device), table.lower)
-    kept_MD, rows = _late_rows(table, sources, reading.cached)
-    return late_prefix(table.model, kept_MD, _padded(rows, device), table.lower)
+        return full_prefix(table.model, padded_rows(full_rows(table, sources), device), table.lower)
+    kept_MD, rows = late_rows(table, sources, reading.cached)
+    return late_prefix(table.model, kept_MD, padded_rows(rows, device), table.lower)
 
 
-def _late_rows(
+def late_rows(
     table: SegmentTable, sources: Sequence[Source], cached: bool
 ) -> tuple[Tensor, list[np.ndarray]]:
     """Kept states [M, D] of the segments in use, and which of them are each source's rows."""
@@ -164,7 +164,7 @@ def _late_rows(
     return h_SKD.flatten(0, 1), rows
 
 
-def _full_rows(table: SegmentTable, sources: Sequence[Source]) -> list[np.ndarray]:
+def full_rows(table: SegmentTable, sources: Sequence[Source]) -> list[np.ndarray]:
     """Token ids of each source, one bracket at each end of the whole."""
     special, used = table.tokenizer.special, _used(sources)
     tokens = table.tokens(used)
@@ -180,7 +180,7 @@ def _full_rows(table: SegmentTable, sources: Sequence[Source]) -> list[np.ndarra
     return found
 
 
-def _padded(rows: Sequence[np.ndarray], device: torch.device) -> SourceRows:
+def padded_rows(rows: Sequence[np.ndarray], device: torch.device) -> SourceRows:
     width = max(len(row) for row in rows)
     filled = np.zeros((len(rows), width, 3), dtype=np.int64)
     for number, row in enumerate(rows):

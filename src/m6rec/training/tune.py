@@ -14,6 +14,7 @@ from m6rec.model.tuning import Method, Tuning, tuned_share
 from m6rec.tasks.build import Backbone, TaskName, TaskSpec, build_ranker, build_retriever
 from m6rec.tasks.ranking import FeatureSource, Ranker, RankingSettings
 from m6rec.tasks.retrieval import RetrievalSettings, Retriever
+from m6rec.tasks.writing import Author
 from m6rec.text.past import YesNo
 from m6rec.text.verbalize import Verbalizer
 from m6rec.training.loop import Outcome, fit
@@ -23,7 +24,7 @@ from m6rec.training.trainees import RankingTrainee, RetrievalTrainee
 MANY_EXAMPLES, FEWEST_STEPS, MOST_STEPS = 2000, 20, 100
 """With fewer examples than MANY, there are about as many steps as examples, within these bounds."""
 
-TaskT = TypeVar("TaskT", Retriever, Ranker)
+TaskT = TypeVar("TaskT", Retriever, Ranker, Author)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from m6rec.data.passages import Passage, WritingSplit
 from m6rec.evaluation.baselines.text_index import TextIndex
 from m6rec.evaluation.writing import WritingModel, aspects_of
 from m6rec.metrics.text import rouge, words
+from m6rec.tasks.explanation import choose_features
 from m6rec.tasks.grounds import Grounds
 from m6rec.text.aspects import Aspects
 
@@ -123,11 +124,7 @@ def _filled(template: str, title: str, feature: str) -> str:
 
 def feature_for(passage: Passage, grounds: Grounds, aspects: Aspects) -> str:
     """A feature to name: one that item and user share, else one of the item, else a common one."""
-    about = [grounds.item_text(passage.item_id), *passage.others]
-    of_item = Counter(name for text in about for name in aspects.find(text))
-    liked = [grounds.user_text(passage), *passage.own]
-    of_user = Counter(name for text in liked for name in aspects.find(text))
-    ranked = sorted(of_item, key=lambda name: (-of_user[name], -of_item[name], name))
+    ranked = choose_features(passage, grounds, aspects)
     return ranked[0] if ranked else next(iter(aspects.names), "quality")
 
 

@@ -1,0 +1,66 @@
+"""Personalised product design: the category and the title of what a user, or a group, would choose.
+
+Read: who they are and what they did. Written: "CATEGORY: TITLE", or the title alone where items
+have no category, or where it is given (paper section 2: "a product of category '…' named '…'").
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from m6rec.data.passages import Passage
+from m6rec.records import Segment
+from m6rec.tasks.grounds import Grounds
+from m6rec.tasks.writing import WritingSettings, history_segments
+from m6rec.text.prompts import TITLE
+from m6rec.text.verbalize import Verbalizer
+
+BETWEEN = ": "
+
+
+class TitleSettings(WritingSettings):
+    """category: whether it is written before the title, given to the writer, or left out."""
+
+    category: Literal["written", "given", "none"] = "written"
+    budget: int = 64
+
+
+class TitleForm:
+    """What a title is written from, and how."""
+
+    def __init__(self, verbalizer: Verbalizer, grounds: Grounds, settings: TitleSettings) -> None:
+        self.verbalizer, self.grounds, self.settings = verbalizer, grounds, settings
+
+    def source(self, passage: Passage) -> list[Segment]:
+        """The prompt, the user or group, the history; the category where it is given."""
+        category = self.category(passage) if self.settings.category == "given" else ""
+        return [
+            Segment(TITLE, "context"),
+            *history_segments(self.verbalizer, passage, self.settings),
+            *([Segment(category, "query")] if category else []),
+        ]
+
+    def target(self, passage: Passage, reference: str) -> str:
+        """The title, after its category."""
+        category = self.category(passage) if self.settings.category == "written" else ""
+        return f"{category}{BETWEEN}{reference}" if category else reference
+
+    def category(self, passage: Passage) -> str:
+        """Of the item, or the one that was asked for (`about`)."""
+        found = passage.about or self.grounds.category(passage.item_id)
+        return found.replace(BETWEEN, " ")
+
+    def facts(self, passage: Passage) -> list[str]:
+        """What is known of the user and the history: a title may say more."""
+        return self.grounds.texts(passage)
+
+    def read(self, text: str) -> str:
+        """The title."""
+        return self.parts(text)[1]
+
+    def parts(self, text: str) -> tuple[str, str]:
+        """A written text → category ("" where it has none) and title."""
+        before, sign, after = text.partition(BETWEEN)
+        if self.settings.category == "written" and sign and after.strip():
+            return before.strip(), after.strip()
+        return "", text.strip()

@@ -1,0 +1,142 @@
+"""Tuning a task that writes: passages and a backbone → an author. (paper sections 2 and 4)"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from m6rec.data.passages import Passage, WritingSplit
+from m6rec.metrics.text import perplexity
+from m6rec.model.tuning import Method, Tuning, tuned_share
+from m6rec.tasks.build import READS, Backbone, TaskName, TaskSpec
+from m6rec.tasks.build_writing import build_author
+from m6rec.tasks.folder import modules_of
+from m6rec.tasks.writing import Author, words_of
+from m6rec.text.aspects import Aspects, learn_aspects
+from m6rec.text.templates import Templates
+from m6rec.training.loop import fit
+from m6rec.training.settings import TrainSettings
+from m6rec.training.tune import Tuned
+
+VALID_PASSAGES = 400
+"""Validation uses at most this many passages, the same ones every epoch."""
+RANK, PROMPTS = 128, 8
+"""With two online layers of the MiniLM shape about one per cent of the parameters."""
+FEWEST_STEPS = 60
+
+
+class WritingTrainee:
+    """Next-token prediction of what people wrote, after what the task reads."""
+
+    def __init__(self, author: Author, split: WritingSplit, seed: int = 0) -> None:
+        self.author = author
+        self.train = author.lessons(split.train)
+        self.valid = author.lessons(_some(split.valid, VALID_PASSAGES, seed))
+        self.words = words_of(self.train, author.tokenizer.special.eos)
+        self._can_write = torch.tensor(author.tokenizer.writable_ids)
+        self._epochs = 0
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The network."""
+        return modules_of(self.author)
+
+    @property
+    def examples(self) -> int:
+        """Texts that people wrote."""
+        return len(self.train)
+
+    def loss(self, indices: Tensor) -> Tensor:
+        """Mean nats per token; the words of train compete with some drawn ones."""
+        return self.author.loss([self.train[i] for i in indices.tolist()], self._competing())
+
+    def _competing(self) -> Tensor | None:
+        drawn = self.author.settings.drawn
+        if drawn == 0 or len(self.words) + drawn >= self.author.model.config.vocab_size:
+            return None
+        picks = self._can_write[torch.randint(len(self._can_write), (drawn,))]
+        found: Tensor = torch.cat([self.words, picks]).unique()  # type: ignore[no-untyped-call]
+        return found.to(self.author.table.device)
+
+    def validate(self) -> dict[str, float]:
+        """-nats per token over the whole vocabulary (the score), and the perplexity.
+
+        Without valid texts every epoch counts as better than the last.
+        """
+        if not self.valid:
+            self._epochs += 1
+            return {"score": float(self._epochs)}
+        nats, tokens = self.author.nats(self.valid)
+        total, count = float(nats.sum()), int(tokens.sum())
+        return {"score": -total / count, "ppl": perplexity(total, count)}
+
+
+def writing_recipe(
+    task: TaskName,
+    method: Method = "option-adapter",
+    plan: Literal["late", "full"] = "late",
+    examples: int = 10_000,
+    tuning: Mapping[str, Any] | None = None,
+    **reading: Any,
+) -> tuple[TaskSpec, TrainSettings]:
+    """Settings that worked (docs/writing.md); arguments as in training/tune.py."""
+    layout: dict[str, Any] = {"method": method, "rank": RANK, **(tuning or {})}
+    prompted = method in ("prompt", "option", "option-adapter") and plan == "late"
+    layout.setdefault("prompts", PROMPTS if prompted else 0)
+    spec = TaskSpec(
+        task=task,
+        tuning=Tuning.parse(layout, "settings of the method"),
+        **{READS[task]: _settings(task, {"plan": plan, **reading})},
+    )
+    rate = 3e-4 if method == "full" else 2e-3
+    batch = 32 if examples >= 1000 else max(4, examples // 30)
+    epochs = max(6, round(FEWEST_STEPS * batch / max(examples, 1)))
+    return spec, TrainSettings(rate=rate, epochs=epochs, batch=batch, patience=2)
+
+
+def _settings(task: TaskName, words: Mapping[str, Any]) -> Any:
+    """The settings of what a task reads; ConfigError names a wrong key."""
+    kind = TaskSpec(task=task).writing
+    return type(kind).parse(words, f"settings of {task}")
+
+
+def aspects_for(split: WritingSplit) -> Aspects:
+    """What explanations may be about: named by the data, else learned from the texts of train."""
+    if split.task != "explain":
+        return Aspects(())
+    if split.features:
+        return Aspects(split.features)
+    return learn_aspects([text for p in split.train for text in p.references])
+
+
+def tune_author(
+    backbone: Backbone,
+    words: Templates,
+    split: WritingSplit,
+    spec: TaskSpec,
+    train: TrainSettings,
+    aspects: Aspects,
+    folder: Path | None = None,
+    console: Console | None = None,
+) -> Tuned[Author]:
+    """Trains on the split's train part; the best epoch by likelihood on valid.
+
+    folder: where the run keeps its state, so that it can be killed and resumed.
+    """
+    author = build_author(backbone, words, split.items, split.users, spec, aspects)
+    author.model.eval()
+    outcome = fit(WritingTrainee(author, split, train.seed), train, folder, console)
+    return Tuned(author, spec, train, outcome, tuned_share(author.model))
+
+
+def _some(passages: tuple[Passage, ...], most: int, seed: int) -> list[Passage]:
+    if len(passages) <= most:
+        return list(passages)
+    chosen = np.random.default_rng(seed).choice(len(passages), most, replace=False)
+    return [passages[i] for i in np.sort(chosen)]
