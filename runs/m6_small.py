@@ -3,6 +3,7 @@
     python runs/m6_small.py --data DATA --out OUT [--minutes 480] [--threads 2]
 
 Run it again to go on; `touch OUT/run/DECAY` ends it early with a decay of the learning rate.
+`--start cold` begins with random weights of the start's shape, to measure a start against.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from m6rec.tasks.retrieval import Catalogue
 from m6rec.text.templates import Templates
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
+from m6rec.training.beginning import COLD, RECIPES, beginning
 from m6rec.training.corpus.build import build_corpus
 from m6rec.training.corpus.documents import MANIFEST
 from m6rec.training.pretrain import Check, Pace, pretrain
-from m6rec.training.recipe import m6_base, m6_small
+from m6rec.training.runlock import run_lock
 
-RECIPES = {"m6-small": m6_small, "m6-base": m6_base}
+START = "minilm-l6"
 
 
 def retrieval_check(folder: Path) -> Check | None:
@@ -56,7 +58,7 @@ def main() -> None:
     asked.add_argument("--data", type=Path, required=True, help="folder of the sources")
     asked.add_argument("--out", type=Path, required=True, help="folder for corpus and run")
     asked.add_argument("--size", choices=sorted(RECIPES), default="m6-small")
-    asked.add_argument("--start", default="minilm-l6")
+    asked.add_argument("--start", default=START, help=f"a start, or {COLD}")
     asked.add_argument("--minutes", type=float, default=0.0, help="0: until OUT/run/DECAY exists")
     asked.add_argument("--threads", type=int, default=2)
     asked.add_argument("--device", default="cpu")
@@ -65,20 +67,22 @@ def main() -> None:
     torch.set_num_threads(told.threads)
     console = Console(width=400)
     corpus = told.out / "corpus"
-    if not (corpus / MANIFEST).is_file():
-        build_corpus(told.data, corpus, say=console.print)
-    done = pretrain(
-        RECIPES[told.size](),
-        corpus,
-        told.out / "run",
-        told.start,
-        minutes=told.minutes,
-        check=retrieval_check(told.data / "amazon_industrial"),
-        pace=Pace(save=5, check=15),
-        tensorboard=told.tensorboard,
-        device=told.device,
-        console=console,
-    )
+    with run_lock(told.out / "run"):
+        if not (corpus / MANIFEST).is_file():
+            build_corpus(told.data, corpus, say=console.print)
+        begin = beginning(told.size, told.start, START)
+        done = pretrain(
+            begin.recipe,
+            corpus,
+            told.out / "run",
+            (begin.model, begin.tokenizer),
+            minutes=told.minutes,
+            check=retrieval_check(told.data / "amazon_industrial"),
+            pace=Pace(save=5, check=15),
+            tensorboard=told.tensorboard,
+            device=told.device,
+            console=console,
+        )
     console.print(f"{'complete' if done.complete else 'stopped'}: {done.checkpoint}")
 
 

@@ -12,6 +12,7 @@ VERBS = {
     "demo": ("demo", "demo"),
     "check": ("check", "check"),
     "import": ("importing", "import_"),
+    "pretrain": ("pretrain", "pretrain"),
     "tune": ("tune", "tune"),
     "eval": ("evaluate", "evaluate"),
     "recommend": ("recommend", "recommend"),

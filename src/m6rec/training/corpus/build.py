@@ -9,15 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from m6rec.training.corpus.cleaning import is_english
-from m6rec.training.corpus.documents import CorpusError, Document, is_held_out, write_corpus
+from m6rec.training.corpus.documents import (
+    CorpusError,
+    Document,
+    Kind,
+    is_held_out,
+    write_corpus,
+)
 from m6rec.training.corpus.minhash import near_duplicates
 from m6rec.training.corpus.sources import SOURCES, Source
 
 HELD_OUT = 0.02
 COMPARED_FROM = 20
 """Words from which on a document can be a near duplicate; shorter ones must be equal."""
-SHORTEST = {"item": 1, "review": 5, "dialogue": 8, "explanation": 5, "behaviour": 2}
+SHORTEST: dict[Kind, int] = {
+    "item": 1,
+    "review": 5,
+    "dialogue": 8,
+    "explanation": 5,
+    "behaviour": 2,
+    "judgement": 4,
+    "query": 4,
+    "text": 5,
+}
 """Fewest words of a document, by kind."""
+OF_TITLES: frozenset[Kind] = frozenset({"behaviour", "judgement"})
+"""Kinds made of items' titles: in no language, and alike where people are alike."""
 
 
 def build_corpus(
@@ -39,21 +56,28 @@ def build_corpus(
         if not folder.is_dir():
             body["missing"].append(source.name)
             continue
-        kept, dropped = filtered(source.read(folder))
-        kept = [replace(d, heldout=is_held_out(d.key, heldout)) for d in kept]
+        kept, entry = taken(source.read(folder), heldout)
         documents += kept
         body["sources"][source.name] = {
             "origin": source.origin,
             "licence": source.licence,
             "takes": source.takes,
-            "documents": _counts(kept),
-            "dropped": dict(dropped),
+            **entry,
         }
-        say(f"{source.name}: {len(kept)} documents, dropped {dict(dropped)}")
+        say(f"{source.name}: {len(kept)} documents, dropped {entry['dropped']}")
     if not documents:
         raise CorpusError(f"{data} holds none of {', '.join(s.name for s in sources)}")
     write_corpus(out, documents, body)
     return body
+
+
+def taken(
+    documents: Iterable[Document], heldout: float
+) -> tuple[list[Document], dict[str, dict[str, Any]]]:
+    """What is kept of a source, a share of it held out, and its counts for the manifest."""
+    kept, dropped = filtered(documents)
+    kept = [replace(d, heldout=is_held_out(d.key, heldout)) for d in kept]
+    return kept, {"documents": _counts(kept), "dropped": dict(dropped)}
 
 
 def filtered(documents: Iterable[Document]) -> tuple[list[Document], Counter[str]]:
@@ -62,11 +86,11 @@ def filtered(documents: Iterable[Document]) -> tuple[list[Document], Counter[str
     passed: list[Document] = []
     seen: set[tuple[str, ...]] = set()
     for document in documents:
-        if document.kind != "behaviour" and not is_english(_judged(document)):
+        if document.kind not in OF_TITLES and not is_english(_judged(document)):
             dropped["language"] += 1
         elif len(document.text.split()) < SHORTEST[document.kind]:
             dropped["length"] += 1
-        elif document.kind != "behaviour" and document.parts in seen:
+        elif document.kind not in OF_TITLES and document.parts in seen:
             dropped["repeat"] += 1
         else:
             seen.add(document.parts)
@@ -80,13 +104,15 @@ def filtered(documents: Iterable[Document]) -> tuple[list[Document], Counter[str
 
 def _judged(document: Document) -> str:
     """The text that tells the language: a title alone has too few common words for that."""
+    if document.kind == "query":
+        return document.text[:40]
     if document.kind != "item":
         return document.text
     return document.part("description") or document.part("title")[:40]
 
 
 def _is_compared(document: Document) -> bool:
-    return document.kind != "behaviour" and len(document.text.split()) >= COMPARED_FROM
+    return document.kind not in OF_TITLES and len(document.text.split()) >= COMPARED_FROM
 
 
 def _counts(documents: Sequence[Document]) -> dict[str, dict[str, int]]:

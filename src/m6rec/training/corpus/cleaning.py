@@ -29,11 +29,11 @@ FEWEST_COMMON = 0.06
 FEWEST_ASCII = 0.9
 
 
-def clean_part(text: str | None) -> str:
+def clean_part(text: str | None, longest: int = LONGEST) -> str:
     """One part of a document: no markup, links, media marks or boilerplate at its edges."""
     if not text:
         return ""
-    return AT_EDGE.sub("", MEDIA.sub("", clean_markup(text, LONGEST))).strip()
+    return AT_EDGE.sub("", MEDIA.sub("", clean_markup(text, longest))).strip()
 
 
 def is_english(text: str) -> bool:

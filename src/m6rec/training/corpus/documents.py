@@ -16,7 +16,9 @@ import polars as pl
 
 from m6rec.records import M6Error
 
-Kind = Literal["item", "review", "dialogue", "explanation", "behaviour"]
+Kind = Literal[
+    "item", "review", "dialogue", "explanation", "behaviour", "judgement", "query", "text"
+]
 DOCUMENTS, MANIFEST = "documents.parquet", "manifest.json"
 SCHEMA: dict[str, Any] = {
     "source": pl.String,
@@ -40,8 +42,10 @@ class Document:
     roles name the parts: title, brand, category, description (item); item, rating, summary, review
     (review); user, system (dialogue, in order); profile, item, explanation (explanation); a verb
     such as "bought" for each event, oldest first (behaviour, where `items` holds the item's whole
-    text beside each event's short one). key: what decides whether a document is held out, so that
-    everything about one item, dialogue or user falls on one side.
+    text beside each event's short one); judgement (what a user liked and disliked, in words), query
+    (a search and what it found) and text (running text), of one part for each piece. key: what
+    decides whether a document is held out, so that everything about one item, dialogue or user
+    falls on one side.
     """
 
     source: str

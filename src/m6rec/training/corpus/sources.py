@@ -7,7 +7,7 @@ source says which part it takes.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Source:
 def amazon_industrial(folder: Path) -> Iterator[Document]:
     """Items, and what users bought in the train part."""
     items = pl.read_parquet(folder / "items.parquet")
-    yield from _items("amazon_industrial", items)
+    yield from item_documents("amazon_industrial", items)
     events = pl.read_parquet(folder / "events.parquet").filter(pl.col("split") == "train")
     yield from _behaviour("amazon_industrial", items, events.sort("user_id", "position"), "bought")
 
@@ -58,14 +58,14 @@ def amazon_reviews(folder: Path) -> Iterator[Document]:
             "review": clean_part(row["text"]),
         }
         if parts["review"]:
-            yield _document("amazon_reviews_text", "review", parts["review"], parts)
+            yield document_of("amazon_reviews_text", "review", parts["review"], parts)
 
 
 def catalogs(folder: Path) -> Iterator[Document]:
     """Titles of the catalogues whose terms allow it."""
     frame = pl.read_parquet(folder / "items.parquet")
     for name in CATALOGUES:
-        yield from _items(f"catalogs/{name}", frame.filter(pl.col("source") == name))
+        yield from item_documents(f"catalogs/{name}", frame.filter(pl.col("source") == name))
 
 
 def online_retail(folder: Path) -> Iterator[Document]:
@@ -74,7 +74,7 @@ def online_retail(folder: Path) -> Iterator[Document]:
     events = split.train_events
     sold = events["item_id"].unique().to_list()
     items = split.items.filter(pl.col("item_id").is_in(sold))
-    yield from _items("online_retail", items)
+    yield from item_documents("online_retail", items)
     yield from _behaviour("online_retail", items, events, "bought")
 
 
@@ -90,7 +90,7 @@ def xrec(folder: Path) -> Iterator[Document]:
             "explanation": clean_part(row["explanation"]),
         }
         if parts["explanation"]:
-            yield _document("xrec", "explanation", row["user_id"], parts)
+            yield document_of("xrec", "explanation", row["user_id"], parts)
 
 
 def redial(folder: Path) -> Iterator[Document]:
@@ -116,7 +116,8 @@ def _dialogues(name: str, folder: Path, split: str) -> Iterator[Document]:
                 yield Document(name, "dialogue", dialogue["dialog_id"], roles, parts)
 
 
-def _items(source: str, items: pl.DataFrame) -> Iterator[Document]:
+def item_documents(source: str, items: pl.DataFrame) -> Iterator[Document]:
+    """Title, brand, category and description of every item."""
     for row in items.iter_rows(named=True):
         brand = clean_part(row.get("brand"))
         details = clean_part(row.get("attributes"))
@@ -130,19 +131,31 @@ def _items(source: str, items: pl.DataFrame) -> Iterator[Document]:
             "description": "" if description == clean_part(row["title"]) else description,
         }
         if parts["title"]:
-            yield _document(source, "item", parts["title"].lower(), parts)
+            yield document_of(source, "item", parts["title"].lower(), parts)
 
 
 def _behaviour(
     source: str, items: pl.DataFrame, events: pl.DataFrame, verb: str
 ) -> Iterator[Document]:
-    """Users' events in their order, in documents of at most EVENTS_OF_A_DOCUMENT.
-
-    An event twice in a row is told once.
-    """
+    """Users' events in their order, with the default templates."""
     words = Verbalizer(Templates.load(), items)
     texts = dict(zip(items["item_id"].to_list(), words.item_texts(), strict=True))
     titles = {i: clean_part(title) for i, title in items.select("item_id", "title").rows()}
+    return behaviour_documents(source, events, verb, titles, texts)
+
+
+def behaviour_documents(
+    source: str,
+    events: pl.DataFrame,
+    verb: str,
+    titles: Mapping[str, str],
+    texts: Mapping[str, str],
+) -> Iterator[Document]:
+    """Users' events in their order, in documents of at most EVENTS_OF_A_DOCUMENT.
+
+    titles, texts: short and whole text by item_id; an event without a title is left out. An event
+    twice in a row is told once.
+    """
     for (user,), mine in events.group_by(["user_id"], maintain_order=True):
         ids = [i for i in mine["item_id"].to_list() if titles.get(i)]
         ids = [i for place, i in enumerate(ids) if place == 0 or ids[place - 1] != i]
@@ -159,7 +172,8 @@ def _behaviour(
                 )
 
 
-def _document(source: str, kind: Kind, key: str, parts: dict[str, str]) -> Document:
+def document_of(source: str, kind: Kind, key: str, parts: dict[str, str]) -> Document:
+    """A document of those parts that have a text."""
     kept = {role: text for role, text in parts.items() if text}
     return Document(source, kind, key, tuple(kept), tuple(kept.values()))
 
