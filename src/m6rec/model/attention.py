@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from m6rec.config import ModelConfig
 
-
 Turn = tuple[Tensor, Tensor]
 
 
@@ -114,7 +113,7 @@ class Attention(nn.Module):
 
     def _split(self, y_BTI: Tensor, heads: int, norm: nn.RMSNorm | None) -> Tensor:
         """Heads apart, normalised: [B, heads, T, E]."""
-        y_BHTE = y_BTI.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
+        y_BHTE = y_BTI.view(*y_BTI.shape[:2], heads, self.head_dim).transpose(1, 2)
         return y_BHTE if norm is None else _normalise(y_BHTE, norm)
 
     def forward(

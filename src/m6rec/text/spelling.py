@@ -91,6 +91,16 @@ class Spelling:
             place.advance(RAW if unit.kind == "raw" else unit.text, unit.gap)
         return out + (self._gap(tail) if tail else [])
 
+    def writable(self) -> list[int]:
+        """Every id that `write` can give, in order."""
+        ids = [*self.marker.values(), *self.byte]
+        for piece, number in self._pieces.items():
+            word = piece.removeprefix(CONTINUES) or piece
+            plain = word.isascii() and word.isalnum() and word == word.lower()
+            if plain or (len(piece) == 1 and list(self._encode(piece)) == [number]):
+                ids.append(number)
+        return sorted(set(ids))
+
     def reader(self) -> Reader:
         """Turns ids into text, one by one."""
         return Reader(self)

@@ -8,6 +8,7 @@ Built on the `tokenizers` library (huggingface.co/docs/tokenizers).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,6 +94,22 @@ class Tokenizer:
         """Ids of markers and bytes, which only written text uses."""
         spelling = self._spelling
         return [] if spelling is None else [*spelling.marker.values(), *spelling.byte]
+
+    @property
+    def writable_ids(self) -> list[int]:
+        """Every id that `write` can give, in order: no special one, and none for "unknown"."""
+        if self._spelling is not None:
+            return self._spelling.writable()
+        named = re.compile(r"\[[^\]]+\]|<unk>")
+        pieces = self._inner.get_vocab()
+        return sorted(
+            i for p, i in pieces.items() if i not in self._drop and not named.fullmatch(p)
+        )
+
+    @property
+    def spelling(self) -> Spelling | None:
+        """Markers and pieces of written text (None where `write` has no markers)."""
+        return self._spelling
 
     def _read(self, text: str) -> list[int]:
         return list(self._inner.encode(text, add_special_tokens=False).ids)
