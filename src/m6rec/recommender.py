@@ -15,10 +15,12 @@ import torch
 from rich.console import Console
 from torch.nn import functional as F
 
+from m6rec.authors import Authors, NotTunedError, check_own_split, is_writing
 from m6rec.data import tables
 from m6rec.data.catalogue import Items, as_items
 from m6rec.data.known import own_events, popularity
 from m6rec.data.labels import LabelRule, default_rule
+from m6rec.data.options import Task
 from m6rec.data.requests import Requests
 from m6rec.data.splits import Method as SplitMethod
 from m6rec.data.splits import Split, make_split
@@ -48,6 +50,7 @@ from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
 from m6rec.training.settings import TrainSettings
 from m6rec.training.tune import Tuned, recipe, tune_ranker, tune_retriever
+from m6rec.training.writing import fit_author
 
 TASKS = "tasks"
 NOTHING = Dataset(name="no data")
@@ -55,10 +58,6 @@ EMBED_BUDGET = 128
 """Tokens of a text that `embed` reads."""
 History = Sequence[str | Event | Mapping[str, object]]
 Data = str | Path | Dataset
-
-
-class NotTunedError(M6Error):
-    """A task that has to be tuned first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ class Fitted:
     trained_on: Mapping[str, Any]
 
 
-class M6Rec:
+class M6Rec(Authors):
     """One pretrained language model that does every job of a recommender.
 
     Nothing is trained by opening one: `recommend` works at once, for users and items that nobody
@@ -294,12 +293,20 @@ class M6Rec:
         method, plan: paper sections 4 and 3. split, label, targets: as in `make_split` (targets are
         the kinds of events that retrieval has to foresee), or a Split. tuning: changes to Tuning
         (rank, prompts, layers); train: to TrainSettings (rate, epochs, minutes, …); reading: to
-        RetrievalSettings or RankingSettings (online_layers, max_history, residual, …).
+        the settings of the task (online_layers, max_history, residual, …). Tasks that write have a
+        split of their own (data/writing.py), of which `reading` may limit the parts (max_train).
         state: folder from which an interrupted run goes on. The backbone stays as it is.
         Raises M6Error with what is wrong in the data or the settings.
         """
         dataset = _load(data)
         words = Templates.load(dataset.templates, templates)
+        if is_writing(task):
+            check_own_split(task, split, label, targets)
+            run = (words, state, console)
+            options = {"method": method, "plan": plan, "tuning": tuning, "train": train}
+            told = fit_author(self._opener(), dataset, task, run, options, reading)
+            self._take(told)
+            return Fitted(task, told.spec, told.trained_on)
         cut = _cut(dataset, task, split, label, targets)
         spec, settings = recipe(task, method, plan, len(cut.train), tuning, **reading)
         settings = TrainSettings.parse({**settings.model_dump(), **(train or {})}, "train")
@@ -341,9 +348,13 @@ class M6Rec:
     ) -> Result:
         """Full-ranking (retrieve) or candidate-wise (rank) figures with intervals and the card.
 
-        Retrieval without a tuned task is measured as it is: with no training.
+        Retrieval without a tuned task is measured as it is: with no training. Tasks that write:
+        `evaluate_writing` has the baselines too.
         """
         dataset = _load(data)
+        if is_writing(task):
+            check_own_split(task, split, label, targets)
+            return self.evaluate_writing(task, dataset, part, baselines=False)[0]
         cut = _cut(dataset, task, split, label, targets)
         # What may be known of the log is its train part, whatever the data set holds beside it.
         kept, self.dataset = self.dataset, replace(dataset, events=cut.train_events)
@@ -360,6 +371,9 @@ class M6Rec:
     def _take(self, task: TaskFolder) -> None:
         self.tasks[task.spec.task] = task
         self._opened.clear()
+
+    def _opener(self) -> Opener:
+        return Opener(self._shared, self.fingerprint)
 
     def _data(self) -> Dataset:
         if self.dataset is None:
@@ -401,8 +415,7 @@ class M6Rec:
             asked = self._data()
         else:
             asked = replace(self.dataset or NOTHING, items=as_items(items), events=None)
-        opener = Opener(self._shared, self.fingerprint)
-        catalogue = opener.catalogue(self.tasks.get("retrieve"), asked)
+        catalogue = self._opener().catalogue(self.tasks.get("retrieve"), asked)
         titles = asked.items["title"].to_list()
         self._opened["retrieve"] = (key, (catalogue, titles))
         return catalogue, titles
@@ -414,8 +427,8 @@ class M6Rec:
                 "ranking is not tuned yet: call fit('rank', data), or load_adapter(folder)"
             )
         if "rank" not in self._opened:
-            opener = Opener(self._shared, self.fingerprint)
-            self._opened["rank"] = (None, opener.ranker(task, self.dataset or NOTHING))
+            ranker = self._opener().ranker(task, self.dataset or NOTHING)
+            self._opened["rank"] = (None, ranker)
         found: Ranker = self._opened["rank"][1]
         return found
 
@@ -430,7 +443,7 @@ class M6Rec:
 
 def _cut(
     dataset: Dataset,
-    task: TaskName,
+    task: Task,
     split: SplitMethod | Split,
     label: LabelRule | None,
     targets: Collection[str] | None,

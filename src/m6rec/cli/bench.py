@@ -11,8 +11,9 @@ import typer
 
 from m6rec.cli.common import DEFAULT_MODEL, Adapter, Data, Json, Model, err, out, verb, write_json
 from m6rec.cli.evaluate import as_table
-from m6rec.cli.tune import Positive, SplitBy, Targets, Task, parse_label, parse_targets
+from m6rec.cli.tune import Positive, SplitBy, Targets, parse_label, parse_targets
 from m6rec.data import tables
+from m6rec.data.options import Task as SplitTask
 from m6rec.data.splits import Split, make_split
 from m6rec.evaluation.report import write_report
 from m6rec.evaluation.result import Result
@@ -24,7 +25,7 @@ from m6rec.text.verbalize import Verbalizer
 
 @verb
 def bench(
-    task: Task,
+    task: Annotated[SplitTask, typer.Argument(help="retrieve or rank")],
     data: Data,
     adapter: Adapter = None,
     baselines: Annotated[

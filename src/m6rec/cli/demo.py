@@ -17,6 +17,7 @@ from m6rec.cli.recommend import as_table as recommendations
 from m6rec.data import tables
 from m6rec.data.check import check
 from m6rec.data.labels import default_rule
+from m6rec.data.options import Task
 from m6rec.data.shop import generate_shop
 from m6rec.data.splits import make_split
 from m6rec.data.tables import DataError, Dataset
@@ -24,9 +25,8 @@ from m6rec.evaluation.report import write_report
 from m6rec.evaluation.result import Result
 from m6rec.evaluation.suite import SuiteOptions
 from m6rec.recommender import M6Rec
-from m6rec.tasks.build import TaskName
 
-QUICK: dict[TaskName, tuple[str, ...]] = {
+QUICK: dict[Task, tuple[str, ...]] = {
     "retrieve": ("popularity", "text-mean", "item-knn"),
     "rank": ("like-rate", "item-rate", "user-item-rate"),
 }
@@ -81,7 +81,7 @@ def _look(source: Path) -> None:
     out.print(f"[bold]{source}[/]: {rows}; {report.errors} errors, {report.warnings} warnings")
 
 
-def _tasks(dataset: Dataset) -> list[TaskName]:
+def _tasks(dataset: Dataset) -> list[Task]:
     """Ranking only where the data say what was liked and what was not."""
     try:
         if dataset.events is not None:
@@ -92,7 +92,7 @@ def _tasks(dataset: Dataset) -> list[TaskName]:
     return ["retrieve"]
 
 
-def _task(rec: M6Rec, dataset: Dataset, task: TaskName, minutes: float) -> list[Result]:
+def _task(rec: M6Rec, dataset: Dataset, task: Task, minutes: float) -> list[Result]:
     """Tunes one task for a short while and judges it beside quick baselines."""
     kinds = set() if dataset.events is None else set(dataset.events["event"].unique())
     split = make_split(
@@ -109,7 +109,7 @@ def _task(rec: M6Rec, dataset: Dataset, task: TaskName, minutes: float) -> list[
     return [*found, *compare(rec, split, QUICK[task], SuiteOptions(tuned=False)).results]
 
 
-def _quick(task: TaskName, minutes: float) -> dict[str, Any]:
+def _quick(task: Task, minutes: float) -> dict[str, Any]:
     """Settings for half a minute."""
     extra = {"residual": True} if task == "retrieve" else {}
     return {"train": {"minutes": minutes}, **extra}

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
+from m6rec.authors import check_own_split, is_writing
 from m6rec.cli.common import DEFAULT_MODEL, Adapter, Data, Json, Model, out, verb, write_json
 from m6rec.cli.tune import Positive, SplitBy, Targets, Task, parse_label, parse_targets
+from m6rec.data.tables import load
 from m6rec.evaluation.result import Result
 from m6rec.recommender import M6Rec
 
 SHOWN = ("hr@10", "ndcg@10", "hr@100", "mrr", "coverage@10", "auc", "gauc", "logloss", "ece")
+WRITTEN = {
+    "explain": ("bleu-1", "bleu-4", "rouge1", "rouge2", "rougeL", "usr", "fmr", "fcr", "div",
+                "faithful", "ppl"),
+    "title": ("bleu-1", "bleu-4", "rouge1", "usr", "dist-1", "dist-2", "novel", "copied", "ppl"),
+    "query": ("bleu-1", "bleu-2", "usr", "dist-1", "dist-2", "novel", "round-trip",
+              "round-trip-words", "words", "ppl"),
+}  # fmt: skip
+"""Columns of the tasks that write; the JSON has all of them."""
 
 
 @verb
@@ -27,13 +37,26 @@ def evaluate(
     split: SplitBy = "auto",
     label: Positive = None,
     targets: Targets = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Most texts judged (tasks that write).", min=1)
+    ] = None,
     model: Model = DEFAULT_MODEL,
     json: Json = None,
 ) -> None:
-    """Measure a task: by full ranking (retrieve) or on labelled candidates (rank)."""
+    """Measure a task: by full ranking (retrieve), on labelled candidates (rank), or what it writes
+    beside named baselines (explain, title, query)."""
     rec = M6Rec.from_pretrained(model)
     if adapter is not None:
         rec.load_adapter(adapter)
+    if is_writing(task):
+        cutting: dict[str, Any] = {} if limit is None else {"max_eval": limit}
+        check_own_split(task, split, label, targets)
+        results = rec.evaluate_writing(task, load(data), part, **cutting)
+        if str(json) != "-":
+            out.print(as_table(results, WRITTEN[task]))
+            out.print(f"{results[0].card.dataset}: {results[0].card.split}")
+        write_json({"results": [result.to_dict() for result in results]}, json)
+        return
     result = rec.evaluate(
         task, data, part, split=split, label=parse_label(label), targets=parse_targets(targets)
     )
@@ -43,9 +66,9 @@ def evaluate(
     write_json(result.to_dict(), json)
 
 
-def as_table(results: Sequence[Result]) -> Table:
+def as_table(results: Sequence[Result], shown: Sequence[str] = SHOWN) -> Table:
     """Results as rows, the usual metrics as columns, with their intervals."""
-    names = [name for name in SHOWN if any(name in result.metrics for result in results)]
+    names = [name for name in shown if any(name in result.metrics for result in results)]
     table = Table("", *names)
     for result in results:
         cells = []

@@ -72,19 +72,7 @@ def _explanations(dataset: Dataset, most: int, options: dict[str, Any]) -> Writi
     column = names[0]
     cutting = Cutting(**{"by": "user", **options})
     given = reviews["split"] if _has(reviews, "split") else None
-    reviews = reviews.with_columns(
-        cutting.parts(reviews["user_id"], given),
-        *(
-            pl.lit(None, pl.String).alias(n)
-            for n in ("feature", "text")
-            if n not in reviews.columns
-        ),
-        *(
-            pl.lit(None, pl.Float64).alias(n)
-            for n in ("rating", "timestamp")
-            if n not in reviews.columns
-        ),
-    )
+    reviews = _with_columns(reviews.with_columns(cutting.parts(reviews["user_id"], given)))
     told = reviews.filter(pl.col(column).str.strip_chars().str.len_chars() > 0)
     histories = Histories(dataset.events, told["user_id"], most)
     memory = _Reviews(reviews, column)
@@ -115,6 +103,29 @@ def _explanations(dataset: Dataset, most: int, options: dict[str, Any]) -> Writi
     return WritingSplit(
         "explain", **parts, items=dataset.items, users=dataset.users, features=features, card=card
     )
+
+
+def known_reviews(
+    dataset: Dataset | None, user_id: str | None, item_id: str | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a user wrote, and what others praise in an item, as `Passage.own` and `others`.
+
+    For answers rather than splits: all reviews count.
+    """
+    if dataset is None or dataset.reviews is None or (user_id is None and item_id is None):
+        return (), ()
+    about = pl.any_horizontal(pl.col("user_id") == user_id, pl.col("item_id") == item_id)
+    some = _with_columns(dataset.reviews.filter(about.fill_null(False)))
+    some = some.with_columns(part=pl.lit("train"))
+    written = "explanation" if _has(dataset.reviews, "explanation") else "text"
+    return _Reviews(some, written).around(Passage(user_id, item_id, timestamp=float("inf")))
+
+
+def _with_columns(reviews: pl.DataFrame) -> pl.DataFrame:
+    """Reviews with every column that is read, null where the table lacks it."""
+    kinds = {"feature": pl.String, "text": pl.String, "rating": pl.Float64, "timestamp": pl.Float64}
+    missing = {name: kind for name, kind in kinds.items() if name not in reviews.columns}
+    return reviews.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())
 
 
 class _Reviews:

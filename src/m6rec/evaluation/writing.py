@@ -113,7 +113,7 @@ class WritingJudge:
 
         def statistic(w_BU: np.ndarray) -> np.ndarray:
             sums_B2 = w_BU @ sums_U2
-            return np.exp(safe_divide(sums_B2[:, 0], sums_B2[:, 1]))[:, None]
+            return np.asarray(np.exp(safe_divide(sums_B2[:, 0], sums_B2[:, 1]))[:, None])
 
         return bootstrap_statistic(statistic, count, self.resampling)[0]
 

@@ -11,9 +11,12 @@ from m6rec.data.known import popularity
 from m6rec.data.labels import LabelRule
 from m6rec.data.tables import Dataset
 from m6rec.tasks.build import Backbone, build_ranker, build_retriever, untrained_retriever
+from m6rec.tasks.build_writing import build_author
 from m6rec.tasks.folder import TaskFolder
 from m6rec.tasks.ranking import Ranker
 from m6rec.tasks.retrieval import Catalogue, Retriever, item_prior
+from m6rec.tasks.writing import Author
+from m6rec.text.aspects import Aspects
 from m6rec.text.features import CrossFeatures
 from m6rec.text.templates import Templates
 from m6rec.text.verbalize import Verbalizer
@@ -57,7 +60,16 @@ class Opener:
         self._fill(task, ranker)
         return ranker
 
-    def _fill(self, task: TaskFolder, made: Retriever | Ranker) -> None:
+    def author(self, task: TaskFolder, dataset: Dataset | None) -> Author:
+        """A task that writes, over the items and users of a data set."""
+        items = NO_ITEMS if dataset is None else dataset.items
+        users = None if dataset is None else dataset.users
+        aspects = Aspects(task.aspects)
+        author = build_author(self.backbone, _templates(task), items, users, task.spec, aspects)
+        self._fill(task, author)
+        return author
+
+    def _fill(self, task: TaskFolder, made: Retriever | Ranker | Author) -> None:
         task.fill(made, self.fingerprint, Path(f"the task {task.spec.task!r}"))
         made.model.eval()
         if made.residual is not None:

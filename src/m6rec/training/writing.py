@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,12 +12,16 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from m6rec.data.passages import Passage, WritingSplit
+from m6rec.data.passages import Cutting, Passage, WritingSplit, WritingTask
+from m6rec.data.tables import Dataset
+from m6rec.data.writing import writing_split
 from m6rec.metrics.text import perplexity
 from m6rec.model.tuning import Method, Tuning, tuned_share
 from m6rec.tasks.build import READS, Backbone, TaskName, TaskSpec
 from m6rec.tasks.build_writing import build_author
-from m6rec.tasks.folder import modules_of
+from m6rec.tasks.folder import TaskFolder, modules_of, trained
+from m6rec.tasks.opening import Opener
+from m6rec.tasks.query import QuerySettings
 from m6rec.tasks.writing import Author, words_of
 from m6rec.text.aspects import Aspects, learn_aspects
 from m6rec.text.templates import Templates
@@ -29,6 +34,8 @@ VALID_PASSAGES = 400
 RANK, PROMPTS = 128, 8
 """With two online layers of the MiniLM shape about one per cent of the parameters."""
 FEWEST_STEPS = 60
+CUTTING = tuple(field.name for field in fields(Cutting) if field.name not in ("by", "seed"))
+"""Settings of a split that `fit` takes beside those of the task."""
 
 
 class WritingTrainee:
@@ -140,3 +147,38 @@ def _some(passages: tuple[Passage, ...], most: int, seed: int) -> list[Passage]:
         return list(passages)
     chosen = np.random.default_rng(seed).choice(len(passages), most, replace=False)
     return [passages[i] for i in np.sort(chosen)]
+
+
+def fit_author(
+    opener: Opener,
+    dataset: Dataset,
+    task: WritingTask,
+    run: tuple[Templates, Path | None, Console | None],
+    options: Mapping[str, Any],
+    reading: Mapping[str, Any],
+) -> TaskFolder:
+    """Cuts a data set, tunes a task that writes, and returns what was trained.
+
+    run: words, folder of the state, where to tell. options: method, plan, tuning, train, as
+    `M6Rec.fit` takes them. reading: settings of the task, and of its split (`Cutting`).
+    """
+    cutting = {name: value for name, value in reading.items() if name in CUTTING}
+    told = {name: value for name, value in reading.items() if name not in CUTTING}
+    layout = {name: options[name] for name in ("method", "plan", "tuning")}
+    asked = writing_recipe(task, **layout, **told)[0].writing
+    if isinstance(asked, QuerySettings):
+        cutting["query_from"] = asked.query_from
+    words, state, console = run
+    split = writing_split(dataset, task, max_history=asked.max_history, **cutting)
+    spec, settings = writing_recipe(task, **layout, examples=len(split.train), **told)
+    train = TrainSettings.parse({**settings.model_dump(), **(options["train"] or {})}, "train")
+    aspects = aspects_for(split)
+    tuned = tune_author(opener.backbone, words, split, spec, train, aspects, state, console)
+    return TaskFolder(
+        spec=spec,
+        backbone=opener.fingerprint,
+        templates=words.to_dict(),
+        tensors={name: p.detach().cpu() for name, p in trained(tuned.task).items()},
+        aspects=aspects.names,
+        trained_on={"card": split.card.to_dict(), **tuned.summary()},
+    )
