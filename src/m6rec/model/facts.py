@@ -49,6 +49,10 @@ class Alphabet:
         self.joined = frozenset(self.marker[name] for name in ("join", "camel"))
         self.around = frozenset(self.marker[name] for name in ("wide", "tight"))
 
+    def spelled(self, word: Sequence[int]) -> str:
+        """A word of pieces in lower case (characters in bytes are left out)."""
+        return "".join(self.piece.get(token, "").removeprefix(CONTINUES) for token in word)
+
     def continues(self, token: int) -> bool:
         """Whether it goes on with a word."""
         return len(self.piece.get(token, "")) > 2 and self.piece[token].startswith(CONTINUES)
@@ -146,6 +150,10 @@ class Facts(Constraint):
             symbols |= own
             for word in words:
                 self._add(word)
+                if GLUED in word:  # "WiFi" may be written "wifi" as well
+                    joined = self._alphabet.spelled(word)
+                    for other in words_of(tokenizer.write(joined), self._alphabet)[0]:
+                        self._add(other)
         if not self._whole:
             raise ConfigError("nothing may be said: no allowed text and no function word")
         self._symbols = frozenset(symbols)
