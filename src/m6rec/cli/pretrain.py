@@ -24,11 +24,13 @@ from m6rec.training.beginning import (
 )
 from m6rec.training.corpus.own import OwnOptions, own_corpus
 from m6rec.training.loop import TrainingError
-from m6rec.training.pretrain import DECAY, Pace, Pretrained
+from m6rec.training.pretrain import DECAY, REPORT_STEPS, Pace, Pretrained
 from m6rec.training.pretrain import pretrain as train
 from m6rec.training.runlock import run_lock
 
 CORPUS, RUN = "corpus", "run"
+SAVE = 5
+"""Minutes between two saves."""
 FEW_CHARACTERS = 4_000_000
 """In a corpus of fewer, a word that is written once is learned too: else little would be left."""
 
@@ -94,17 +96,18 @@ def pretrain(
         begin = _begin(size, start or DEFAULT_MODEL, manifest)
         remember(run, begin)
         _introduce(begin, manifest)
-        done = train(
-            begin.recipe,
-            corpus,
-            run,
-            (begin.model, begin.tokenizer),
-            minutes=minutes,
-            pace=Pace(save=5, check=15),
-            tensorboard=tensorboard,
-            device=device,
-            console=err,
-        )
+        with err.status(f"training; a line every {REPORT_STEPS} steps, saved every {SAVE} min"):
+            done = train(
+                begin.recipe,
+                corpus,
+                run,
+                (begin.model, begin.tokenizer),
+                minutes=minutes,
+                pace=Pace(save=SAVE, check=15),
+                tensorboard=tensorboard,
+                device=device,
+                console=err,
+            )
     result = _result(done, begin, manifest)
     if str(json) != "-":
         _conclude(done, run)

@@ -54,23 +54,24 @@ def train_events(
     if not splits:
         held = pl.concat([asked, tagged.select(PAIR)]).unique()
         return TrainEvents(None, held, (f"events: none, since they can not be cut ({why})",))
-    allowed = tagged
+    allowed, told = tagged, True
     for split in splits:
-        rows = split.train_events
-        known = rows[ROW] if ROW in rows.columns else pl.Series(ROW, [], dtype=pl.UInt32)
-        allowed = allowed.filter(pl.col(ROW).is_in(known.implode()))
+        if ROW in split.train_events.columns:
+            allowed = allowed.filter(pl.col(ROW).is_in(split.train_events[ROW].implode()))
+        else:  # a requests file is what train is: the events are not cut
+            told = False
     if "split" in tagged.columns:
         other = pl.col("split").is_in([name for name in SPLITS if name != "train"])
         allowed = allowed.filter(~other.fill_null(False))
     allowed = allowed.join(asked, on=PAIR, how="anti", maintain_order="left")
     left = tagged.join(allowed.select(ROW), on=ROW, how="anti").select(PAIR)
-    rules = tuple(
-        f"events, {split.card.task}: train part of {split.card.split}" for split in splits
-    )
-    more = f"events: {asked.height} pairs of user and item left out whose title is to be written"
-    return TrainEvents(
-        allowed.drop(ROW), pl.concat([asked, left]).unique(), (*rules, *[more] * bool(asked.height))
-    )
+    held = pl.concat([asked, left]).unique()
+    if not told:
+        return TrainEvents(None, held, ("events: none, since requests.train.jsonl is train",))
+    rules = [f"events, {split.card.task}: train part of {split.card.split}" for split in splits]
+    if asked.height:
+        rules.append(f"events: without {asked.height} of users and items whose title is asked for")
+    return TrainEvents(allowed.drop(ROW), held, tuple(rules))
 
 
 def _splits(dataset: Dataset, method: Method, label: LabelRule | None) -> tuple[list[Split], str]:
