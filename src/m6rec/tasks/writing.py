@@ -39,6 +39,8 @@ from m6rec.text.verbalize import Verbalizer
 MOST_CACHED = 1 << 30
 """Bytes of segment states that are kept between batches; beyond it they are computed again."""
 AT_ONCE = 32
+SAID_ANYWAY = tuple(sorted(word for word in FRAME if "'" not in word))
+"""Words of a faithful text beside the facts; of "you've" the vocabulary would make "ve" a word."""
 PROMPT_SLOT = plans.SLOTS["prompt"]
 
 
@@ -178,7 +180,7 @@ class Author:
 
     def constraint(self, passage: Passage) -> Constraint:
         """What a faithful text may say."""
-        return Facts(self.form.facts(passage), FRAME, self.tokenizer)
+        return Facts(self.form.facts(passage), SAID_ANYWAY, self.tokenizer)
 
     def write_all(
         self,
