@@ -114,8 +114,9 @@ def known_reviews(
     """
     if dataset is None or dataset.reviews is None or (user_id is None and item_id is None):
         return (), ()
-    about = pl.any_horizontal(pl.col("user_id") == user_id, pl.col("item_id") == item_id)
-    some = _with_columns(dataset.reviews.filter(about.fill_null(False)))
+    asked = {"user_id": user_id, "item_id": item_id}
+    about = [pl.col(name) == key for name, key in asked.items() if key is not None]
+    some = _with_columns(dataset.reviews.filter(pl.any_horizontal(about).fill_null(False)))
     some = some.with_columns(part=pl.lit("train"))
     written = "explanation" if _has(dataset.reviews, "explanation") else "text"
     return _Reviews(some, written).around(Passage(user_id, item_id, timestamp=float("inf")))
