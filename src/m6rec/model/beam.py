@@ -43,7 +43,7 @@ class Search:
 
     def __init__(self, job: Job, request: int) -> None:
         self._job, self.request = job, request
-        self.told, self.limit = job.given[request], job.limits[request]
+        self.told, self.limit = job.given[request], job.limit(request)
         start = Beam(state=job.first_state(request), safe=(len(self.told), 0.0))
         self.beams: list[Beam | None] = [start, *[None] * (job.cache.lanes - 1)]
         self.found = list[Written]()

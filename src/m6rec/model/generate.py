@@ -20,7 +20,7 @@ from m6rec.model.cache import Cache
 from m6rec.model.constrain import Constraint
 from m6rec.model.decoding import GREEDY, Decoding, Written
 from m6rec.model.head import Head, Words
-from m6rec.model.job import Given, Job, check_given, limits
+from m6rec.model.job import Given, Job, check_given, limit
 from m6rec.model.lanes import Lanes, Piece
 from m6rec.model.language import SourceRows
 from m6rec.model.m6 import M6
@@ -156,7 +156,7 @@ class Writer:
         steering = Steering(decoding, self.words, self.tokenizer.marker_ids)
         for constraint in {id(c): c for c in constraints if c is not None}.values():
             steering.check(constraint)
-        steps = max(limits(decoding, constraints, told))
+        steps = max(limit(decoding, c, ids) for c, ids in zip(constraints, told, strict=True))
         cache = Cache(self.model, prefix, decoding.lanes, steps, self.plan == "late")
         parts = (self.tokenizer, decoding, self.words, self._head, cache, steering)
         return Job(*parts, constraints, told, seeds)

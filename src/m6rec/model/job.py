@@ -36,10 +36,9 @@ class Job:
     given: Sequence[Given]
     seeds: Sequence[int]
 
-    @property
-    def limits(self) -> list[int]:
-        """Steps of each request at most, those of its given ids among them."""
-        return limits(self.decoding, self.constraints, self.given)
+    def limit(self, request: int) -> int:
+        """Steps of a request at most, those of its given ids among them."""
+        return limit(self.decoding, self.constraints[request], self.given[request])
 
     def first_state(self, request: int) -> State | None:
         """Where its constraint begins: after what is given."""
@@ -74,14 +73,10 @@ class Job:
         return Written(numbers, text, float(sums[0]), finish, float(sums[1]), items)
 
 
-def limits(
-    decoding: Decoding, constraints: Sequence[Constraint | None], given: Sequence[Given]
-) -> list[int]:
-    """Steps of each request at most."""
-    return [
-        len(told) + (decoding.max_tokens if c is None or c.longest is None else c.longest)
-        for c, told in zip(constraints, given, strict=True)
-    ]
+def limit(decoding: Decoding, constraint: Constraint | None, given: Given) -> int:
+    """Steps of a request at most; a constraint that knows its longest text is not cut."""
+    own = None if constraint is None else constraint.longest
+    return len(given) + (decoding.max_tokens if own is None else own)
 
 
 def check_given(given: Sequence[Given], words: Words) -> None:

@@ -35,7 +35,7 @@ class Lane:
     def __init__(self, job: Job, request: int, number: int, flow: bool) -> None:
         self._job, self.request, self.number = job, request, number
         self.told = job.given[request]
-        self.limit = job.limits[request]
+        self.limit = job.limit(request)
         self.tokens, self.log_p = list[int](), list[float]()
         self.state: State | None = job.first_state(request)
         self.safe = len(self.told)
