@@ -80,6 +80,7 @@ def test_a_group_is_read_as_one_history_in_the_order_of_time(rec: M6Rec) -> None
 
 def test_queries_come_as_many_as_asked_for_and_need_an_item(rec: M6Rec) -> None:
     assert len(rec.query("red-shoe", n=3, max_tokens=5)) == 3
+    assert len(rec.query("red-shoe", n=2, checked=True, max_tokens=5)) == 2
     with pytest.raises(M6Error, match="give item="):
         rec.query(user_id="u0")
 
@@ -113,7 +114,7 @@ def test_a_task_that_writes_takes_no_rules_for_events(shop: Dataset) -> None:
         (
             "title",
             {"retrieval, title copied", "last of the history, copied", "most frequent text"},
-            {"bleu-4", "dist-2", "novel", "copied", "ppl"},
+            {"bleu-4", "dist-2", "novel", "copied", "category", "ppl"},
         ),
         (
             "query",
@@ -133,6 +134,10 @@ def test_every_task_is_judged_beside_its_baselines(
     assert ours.metrics["rouge1"].low is not None and ours.metrics["ppl"].low is not None
     people = results[-1]
     assert people.metrics["rouge1"].value == 1
+    if task == "query":
+        assert results[1].model.endswith("checked")
+        found, free = (r.metrics["round-trip"].value for r in (results[1], ours))
+        assert found >= free
     if task == "explain":
         assert results[1].model.endswith("faithful")
         assert results[1].metrics["faithful"].value == 1
@@ -177,7 +182,7 @@ def test_the_command_line_tunes_judges_and_writes(tmp_path: Path, shop: Dataset)
         assert told["trainable_share"] > 0 and told["card"]["task"] == task
     adapter = ["--data", str(data), "--adapter"]
     judged = ask("eval", "query", *adapter, str(tmp_path / "query"), "--limit", "4")
-    assert [r["task"] for r in judged["results"]] == ["query"] * 5
+    assert [r["task"] for r in judged["results"]] == ["query"] * 6
     asked = ["--set", "max_tokens=6"]
     one = ask("explain", "--item", "red-shoe", "--user", "u0", *adapter, str(tmp_path / "explain"),
               *asked)  # fmt: skip

@@ -23,6 +23,7 @@ from m6rec.tasks.build import Backbone, TaskSpec
 from m6rec.tasks.build_writing import build_author
 from m6rec.tasks.explanation import ExplanationForm
 from m6rec.tasks.folder import TaskFolder, trained
+from m6rec.tasks.query import found_first
 from m6rec.tasks.title import TitleForm
 from m6rec.tasks.writing import Author, words_of
 from m6rec.text import prompts
@@ -297,6 +298,19 @@ def test_a_text_does_not_depend_on_what_else_is_in_the_batch() -> None:
     author.decoding = Decoding(max_tokens=6)
     together = author.write(split.test)
     assert together == [author.write([passage])[0] for passage in split.test]
+
+
+def test_queries_that_find_the_item_come_first_and_each_is_searched_once() -> None:
+    asked: list[list[str]] = []
+
+    def search(queries: Any) -> list[list[str]]:
+        asked.append(list(queries))
+        return [["i1"] if "red" in query else ["i2", "i3"] for query in queries]
+
+    written = [["a lamp", "red lamp", "red one"], ["a lamp", "a lamp", "red lamp"]]
+    found = found_first(written, ["i1", "i3"], search)
+    assert found == [["red lamp", "red one", "a lamp"], ["a lamp", "red lamp"]]
+    assert asked == [["a lamp", "red lamp", "red one"]]
 
 
 def test_more_online_layers_than_there_are_is_an_error() -> None:

@@ -12,11 +12,11 @@ import numpy as np
 from m6rec.data.passages import Passage, WritingTask
 from m6rec.data.tables import Dataset
 from m6rec.data.writing import known_reviews, writing_split
-from m6rec.evaluation.author import judge_author
+from m6rec.evaluation.author import OURS, judge_author
 from m6rec.evaluation.baselines.text_index import TextIndex
 from m6rec.evaluation.baselines.writing import people, writing_baselines
 from m6rec.evaluation.result import Result
-from m6rec.evaluation.writing import FOUND_WITHIN, Search, WritingJudge
+from m6rec.evaluation.writing import FOUND_WITHIN, WritingJudge
 from m6rec.metrics.ranking import top_k
 from m6rec.model.decoding import Decoding
 from m6rec.records import Event, M6Error, Request
@@ -24,6 +24,7 @@ from m6rec.tasks.build import TaskName
 from m6rec.tasks.explanation import ExplanationForm
 from m6rec.tasks.folder import TaskFolder
 from m6rec.tasks.opening import Opener
+from m6rec.tasks.query import CHECKED, Search, found_first
 from m6rec.tasks.title import TitleForm
 from m6rec.tasks.writing import Author
 from m6rec.text.aspects import facts, unsupported
@@ -143,20 +144,26 @@ class Authors(ABC):
         *,
         user_id: str | None = None,
         n: int = 1,
+        checked: bool = False,
         **decoding: Any,
     ) -> list[str]:
         """n searches: those that an item should be found by, or what a user types next.
 
-        Which of the two is settled when the task is tuned (query_from). Raises M6Error where what
-        that needs is not given.
+        Which of the two is settled when the task is tuned (query_from). checked: writes more of
+        them, and those whose search over the data set in use finds the item come first. Raises
+        M6Error where what that needs is not given.
         """
         author = self._author("query")
         wants_item = getattr(author.settings, "query_from", "item") == "item"
         if wants_item and not item:
             raise M6Error("this task was tuned to write queries for items: give item=…")
         passage = self._passage(history, user_id, item if wants_item else None, None)
-        how = _several(_changed(author.decoding, decoding), n, decoding)
-        return [author.form.read(one.text) for one in author.write_all([passage], how)[0]]
+        asked = max(n, CHECKED) if checked else n
+        how = _several(_changed(author.decoding, decoding), asked, decoding)
+        found = [author.form.read(one.text) for one in author.write_all([passage], how)[0]]
+        if checked:
+            found = found_first([found], [passage.item_id], self._search())[0]
+        return found[:n]
 
     def evaluate_writing(
         self,
@@ -189,6 +196,18 @@ class Authors(ABC):
             self.dataset = kept
             self._opened.clear()
 
+    def _search(self) -> Search:
+        """Our retrieval over the data set in use; its titles are encoded once."""
+        if self.dataset is None:
+            raise M6Error(
+                "checked queries need a catalogue: name a data set first with use(folder)"
+            )
+        if "search" not in self._opened:
+            options = {"query_from": "item"}
+            self._opened["search"] = (None, self._searches(self.dataset, "query", options)[OURS])
+        found: Search = self._opened["search"][1]
+        return found
+
     def _searches(
         self, dataset: Dataset, task: WritingTask, options: Mapping[str, Any]
     ) -> dict[str, Search]:
@@ -208,7 +227,7 @@ class Authors(ABC):
         def by_words(queries: Sequence[str]) -> list[list[str]]:
             return [[ids[n] for n in index.best(query, FOUND_WITHIN)] for query in queries]
 
-        return {"round-trip": ours, "round-trip-words": by_words}
+        return {OURS: ours, "round-trip-words": by_words}
 
     def _author(self, task: WritingTask) -> Author:
         folder = self.tasks.get(task)

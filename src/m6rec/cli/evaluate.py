@@ -19,7 +19,8 @@ SHOWN = ("hr@10", "ndcg@10", "hr@100", "mrr", "coverage@10", "auc", "gauc", "log
 WRITTEN = {
     "explain": ("bleu-1", "bleu-4", "rouge1", "rouge2", "rougeL", "usr", "fmr", "fcr", "div",
                 "faithful", "ppl"),
-    "title": ("bleu-1", "bleu-4", "rouge1", "usr", "dist-1", "dist-2", "novel", "copied", "ppl"),
+    "title": ("bleu-1", "bleu-4", "rouge1", "usr", "dist-1", "dist-2", "novel", "copied",
+              "category", "ppl"),
     "query": ("bleu-1", "bleu-2", "usr", "dist-1", "dist-2", "novel", "round-trip",
               "round-trip-words", "words", "ppl"),
 }  # fmt: skip

@@ -20,13 +20,18 @@ def query(
     user: User = None,
     history: History = None,
     n: Annotated[int, typer.Option("-n", help="How many queries.", min=1)] = 1,
+    checked: Annotated[
+        bool, typer.Option("--checked", help="Queries that find the item in the data come first.")
+    ] = False,
     settings: How = None,
     model: Model = DEFAULT_MODEL,
     json: Json = None,
 ) -> None:
     """Write search queries for an item, or for a user, as the task was tuned (query_from)."""
     rec = open_author(model, data, adapter)
-    found = rec.query(item, history or (), user_id=user, n=n, **decoding_of(settings))
+    found = rec.query(
+        item, history or (), user_id=user, n=n, checked=checked, **decoding_of(settings)
+    )
     if str(json) != "-":
         for one in found:
             out.print(one, markup=False)

@@ -2,31 +2,78 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from m6rec.evaluation.result import Result
-from m6rec.evaluation.writing import WritingJudge
+from m6rec.evaluation.writing import FOUND_WITHIN, WritingJudge
+from m6rec.metrics.bootstrap import Estimate
+from m6rec.tasks.query import CHECKED, Search, found_first
+from m6rec.tasks.title import TitleForm
 from m6rec.tasks.writing import Author
+
+OURS = "round-trip"
+"""The search with which queries are checked."""
 
 
 def judge_author(author: Author, judge: WritingJudge) -> list[Result]:
-    """One result; for explanations a second one, held to the facts.
+    """One result; for explanations a second one, held to the facts; for queries that are written
+    for items a second one, where the first of 8 counts whose search finds the item.
 
-    ppl: perplexity per token of what people wrote, over the whole vocabulary.
+    ppl: perplexity per token of what people wrote, over the whole vocabulary. category: share of
+    titles whose category is that of what was chosen.
     """
+    started = time.perf_counter()
+    raw = author.write_raw(judge.questions)
+    seconds = time.perf_counter() - started
+    free = judge.judge(author.name, [author.form.read(text) for text in raw], seconds)
+    more = {"ppl": _perplexity(author, judge)}
+    if isinstance(author.form, TitleForm) and author.form.settings.category == "written":
+        more["category"] = judge.mean(_right_category(author.form, raw, judge))
+    found = [replace(free, metrics={**free.metrics, **more})]
+    if judge.split.task == "explain":
+        found.append(_faithful(author, judge))
+    if OURS in judge.searches:
+        found.append(_checked(author, judge, judge.searches[OURS]))
+    return found
+
+
+def _perplexity(author: Author, judge: WritingJudge) -> Estimate:
     owner = np.repeat(np.arange(len(judge.passages)), [len(p.references) for p in judge.passages])
     nats, tokens = author.nats(author.lessons(judge.passages))
     count = len(judge.passages)
-    ppl = judge.perplexity(np.bincount(owner, nats, count), np.bincount(owner, tokens, count))
-    free = judge.evaluate(author)
-    found = [replace(free, metrics={**free.metrics, "ppl": ppl})]
-    if judge.split.task == "explain":
-        name, author.faithful = author.name, True
-        author.name = f"{name}, faithful"
-        try:
-            found.append(judge.evaluate(author))
-        finally:
-            author.name, author.faithful = name, False
-    return found
+    return judge.perplexity(np.bincount(owner, nats, count), np.bincount(owner, tokens, count))
+
+
+def _right_category(form: TitleForm, raw: list[str], judge: WritingJudge) -> np.ndarray:
+    right = [
+        form.parts(text)[0] == form.category(passage)
+        for text, passage in zip(raw, judge.passages, strict=True)
+    ]
+    return np.array(right)
+
+
+def _faithful(author: Author, judge: WritingJudge) -> Result:
+    name, author.faithful = author.name, True
+    author.name = f"{name}, faithful"
+    try:
+        return judge.evaluate(author)
+    finally:
+        author.name, author.faithful = name, False
+
+
+def _checked(author: Author, judge: WritingJudge, search: Search) -> Result:
+    started = time.perf_counter()
+    many = author.decoding.model_copy(update={"method": "beam", "beams": CHECKED, "n": CHECKED})
+    written = author.write_all(judge.questions, many)
+    queries = [[author.form.read(one.text) for one in texts] for texts in written]
+
+    def within(asked: Sequence[str]) -> list[list[str]]:
+        return [ids[:FOUND_WITHIN] for ids in search(asked)]
+
+    first = found_first(queries, [p.item_id for p in judge.questions], within)
+    texts = [of[0] if of else "" for of in first]
+    return judge.judge(f"{author.name}, checked", texts, time.perf_counter() - started)

@@ -8,14 +8,14 @@ have none. Legend: N texts, U users, B draws, C columns of sums, M metrics.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
 
 from m6rec.data.passages import Passage, WritingSplit
-from m6rec.evaluation.result import EvaluationError, Measures, Result
+from m6rec.evaluation.result import EvaluationError, Measures, Result, mean_measures
 from m6rec.metrics import text as metrics
 from m6rec.metrics import text_variety as variety
 from m6rec.metrics.bootstrap import (
@@ -26,14 +26,13 @@ from m6rec.metrics.bootstrap import (
     safe_divide,
 )
 from m6rec.tasks.grounds import Grounds
+from m6rec.tasks.query import Search
 from m6rec.text.aspects import Aspects, claims, learn_aspects, unsupported
 
 Part = Literal["valid", "test"]
 COPIED_OVER = 8
 """A run of more words than this that stands in a known text is a copy."""
 FOUND_WITHIN = 10
-Search = Callable[[Sequence[str]], list[list[str]]]
-"""Queries → ids of the items that a search finds, best first."""
 
 
 class WritingModel(Protocol):
@@ -116,6 +115,11 @@ class WritingJudge:
             return np.asarray(np.exp(safe_divide(sums_B2[:, 0], sums_B2[:, 1]))[:, None])
 
         return bootstrap_statistic(statistic, count, self.resampling)[0]
+
+    def mean(self, values_N: np.ndarray) -> Estimate:
+        """The mean over texts, its interval over users."""
+        sums = mean_measures({"": values_N.astype(np.float64)}, self.user_N)
+        return sums.estimates(self.resampling)[""]
 
     def judge(self, name: str, texts: Sequence[str], seconds: float = 0.0) -> Result:
         """A result with all metrics of the task. Raises EvaluationError for a wrong number."""

@@ -69,7 +69,8 @@ class TaskSpec(Settings):
         own = READS[self.task]
         for name in READS.values():
             if name != own and getattr(self, name) is not None:
-                raise ValueError(f"task {self.task!r} reads no settings of the other tasks ({name})")
+                told = f"reads no settings of the other tasks ({name})"
+                raise ValueError(f"task {self.task!r} {told}")
         return self
 
     @property

@@ -5,6 +5,8 @@ Paper section 2: "The user now searches '…'".
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from m6rec.data.passages import Passage
 from m6rec.data.writing import QueryFrom
 from m6rec.records import Candidate, Segment
@@ -46,3 +48,21 @@ class QueryForm:
     def facts(self, passage: Passage) -> list[str]:
         """What is known of the item, or of the user and the history."""
         return self.grounds.texts(passage)
+
+
+CHECKED = 8
+"""Queries that are written for one that is checked."""
+Search = Callable[[Sequence[str]], list[list[str]]]
+"""Queries → ids of the items that a search finds, best first."""
+
+
+def found_first(
+    written: Sequence[Sequence[str]], item_ids: Sequence[str | None], search: Search
+) -> list[list[str]]:
+    """Each item's queries, those whose search finds the item before the others."""
+    flat = list(dict.fromkeys(query for queries in written for query in queries))
+    found = dict(zip(flat, search(flat), strict=True)) if flat else {}
+    return [
+        sorted(dict.fromkeys(queries), key=lambda query: item not in found[query])
+        for queries, item in zip(written, item_ids, strict=True)
+    ]

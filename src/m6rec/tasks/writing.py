@@ -173,10 +173,14 @@ class Author:
         return sums, lengths
 
     def write(self, passages: Sequence[Passage]) -> list[str]:
-        """The best text for each passage, by `decoding`."""
+        """The best text for each passage, by `decoding`, as the form reads it."""
+        return [self.form.read(text) for text in self.write_raw(passages)]
+
+    def write_raw(self, passages: Sequence[Passage]) -> list[str]:
+        """The same as it was written; "" where a constraint leaves nothing."""
         held = [self.constraint(p) for p in passages] if self.faithful else None
         found = self.write_all(passages, self.decoding, held)
-        return [self.form.read(texts[0].text) if texts else "" for texts in found]
+        return [texts[0].text if texts else "" for texts in found]
 
     def constraint(self, passage: Passage) -> Constraint:
         """What a faithful text may say."""
