@@ -25,9 +25,10 @@ class Passage:
     references: what people wrote there, one or several (none for a question). history: the user's
     events before it, oldest first. item_id: the item it is about (titles: the one that was chosen,
     which the writer is not told); about: its text, where no row of the catalogue has it. profile: a
-    text about the user or the group, where no table has one. feature: the aspect that the text was written about, where the data say so. own, others:
-    what the user wrote about other items before, and what others wrote about this one, each
-    beginning with the feature that it names; only of what a model may know.
+    text about the user or the group, where no table has one. feature: the aspect that the text was
+    written about, where the data say so. own, others: what the user wrote about other items before,
+    and what others wrote about this one, each beginning with the feature that it names; only of
+    what a model may know.
     """
 
     user_id: str | None = None
