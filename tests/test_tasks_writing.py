@@ -215,7 +215,7 @@ def test_tuning_learns_from_frozen_layers_and_comes_back_from_its_folder(
     before = {name: p.clone() for name, p in model.state_dict().items()}
     shared = Backbone(model, words)
     spec, _ = writing_recipe(split.task, tuning={"rank": 4, "prompts": 2}, online_layers=2)
-    train = TrainSettings(rate=2e-2, epochs=3, batch=8, bf16=False, patience=0)
+    train = TrainSettings(rate=2e-2, epochs=4, batch=8, bf16=False, patience=0)
     aspects = aspects_for(split)
     tuned = tune_author(shared, WORDS, split, spec, train, aspects)
     losses = [entry["loss"] for entry in tuned.outcome.history]
