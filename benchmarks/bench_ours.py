@@ -66,6 +66,8 @@ ROWS = {
     "amazon-online-wide": amazon(online_layers=1, tuning={"rank": 96}, train={"patience": 3}),
     "amazon-full": amazon(method="full"),
     "amazon-residual": amazon(residual=True),
+    "beauty-untrained": Row("amazon14_beauty", "retrieve", "leave-one-out", None),
+    "news-untrained": Row("mind_sample", "retrieve", "published", None),
     "retail-untrained": Row("online_retail", "retrieve", "temporal", None),
     "retail-text": retail(),
     "retail-residual": retail(residual=True),
