@@ -132,6 +132,11 @@ class LmdbEnvironment:
                 self._env.set_mapsize(map_size)
                 self._map_size = map_size
 
+    @property
+    def map_size(self) -> int:
+        """Bytes of the file at most; may be asked for within a transaction."""
+        return int(self._env.info()["map_size"])
+
     def facts(self) -> dict[str, int]:
         """map_size, page_size (bytes), readers and file_size (bytes on disk)."""
         self._after_fork()

@@ -1,16 +1,17 @@
 """Segment states in a folder (LMDB): the embedded default, shared by all processes of a machine.
 
-Room is made by generations. Values go to the newest of four; when it holds its share, the oldest
+Room is made by generations. Values go to the newest of six; when it holds its share, the oldest
 is emptied as a whole and becomes the newest. What is read in the oldest gets a second chance: it
 is copied to the newest with the next put. So reads write nothing, room is made without touching
 single values (LMDB gives whole trees back in a moment, but single deletions leave half-empty
-pages), and what is used within three quarters of a turn stays: FIFO with lazy promotion, as good
+pages), and what is used within five sixths of a turn stays: FIFO with lazy promotion, as good
 as LRU on real traces (Yang et al., "FIFO can be better than LRU", doi 10.1145/3593856.3595887).
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
@@ -23,11 +24,17 @@ from m6rec.stores.state_store import StateStore, StoreError, StoreInfo
 log = logging.getLogger(__name__)
 GIB = 1 << 30
 DEFAULT_LIMIT, LEAST_LIMIT = 4 * GIB, 4 << 20
-GENERATIONS = 4
-FILLED = 0.75
-"""Share of the limit that values may take; the rest is for pages that a transaction copies."""
+GENERATIONS = 6
+FILLED = 0.6
+"""Share of the limit that values may take. The rest is for copies: LMDB writes pages anew, at worst
+a whole generation in a transaction, and takes the old ones back two transactions later, or when
+the last reader that sees them has gone."""
+CROWDED = 0.62
+"""Share of the file from which on it is values that fill it, and not copies that readers see."""
 AGAIN_AT_ONCE = 1024
 """Second chances that are written on their own when no put comes by."""
+READER_PAUSE = 0.02
+"""Seconds; a read of a request takes a few milliseconds."""
 META, NEWEST, FORMAT = "meta", b"newest", b"format"
 THIS_FORMAT = b"1"
 
@@ -108,19 +115,22 @@ class LmdbStore(StateStore):
             yield self._again.popleft()
 
     def _put(self, part: dict[bytes, bytes]) -> None:
-        """One transaction; where there is no room, after the oldest values have gone."""
-        for _ in range(GENERATIONS + 1):
+        """One transaction; where there is no room, once readers or the oldest values have gone."""
+        if _size(part) > self._share:
+            self._warn("write", f"a value of {_size(part)} bytes has no room in {self.limit}")
+            return
+        for make_room in (self._wait_for_readers, self._make_room, self._wait_for_readers):
             try:
                 self._env.write(lambda txn: self._store(txn, part))
                 return
             except self._full:
-                self._make_room()
-        if len(part) == 1:
-            self._warn("write", f"a value of {_size(part)} bytes has no room in {self.limit}")
-            return
-        half = _size(part) // 2
-        for piece in _parts(part, half):
-            self._put(piece)
+                make_room()
+        self._env.write(lambda txn: self._store(txn, part))
+
+    def _wait_for_readers(self) -> None:
+        """Pages that a running reader still sees are free a moment later, a dead one's at once."""
+        if not self._env.clear_stale_readers():
+            time.sleep(READER_PAUSE)
 
     def _store(self, txn: Any, part: dict[bytes, bytes]) -> None:
         newest = self._newest(txn)
@@ -131,16 +141,17 @@ class LmdbStore(StateStore):
         txn.cursor(self._db(newest)).putmulti(list(part.items()))
 
     def _make_room(self) -> None:
-        """Empties the oldest generation that holds anything."""
-        self._env.clear_stale_readers()  # one that died may hold the pages of a whole generation
+        """Empties the oldest generation that holds anything, where values fill the file."""
         try:
             self._env.write(self._drop_oldest)
         except self._full:  # giving pages back takes a few pages as well
-            self._env.grow(self._env.facts()["map_size"] + max(1 << 20, self.limit // 16))
+            self._env.grow(self.limit + max(1 << 20, self.limit // 16))
             self._env.write(self._drop_oldest)
 
     def _drop_oldest(self, txn: Any) -> None:
-        newest = self._newest(txn)
+        newest, map_size = self._newest(txn), self._env.map_size
+        if sum(self._bytes(txn, turn) for turn in range(GENERATIONS)) < CROWDED * map_size:
+            return
         for turn in range(max(newest - GENERATIONS + 1, 0), newest + 1):
             if self._count(txn, turn):
                 txn.drop(self._db(turn), delete=False)
