@@ -420,6 +420,17 @@ def test_a_text_goes_on_from_what_is_given(world: tuple[M6, Tokenizer], method: 
         write(w, [4], decoding, given=[[102]])
 
 
+def test_a_finished_search_is_not_gone_on_with(world: tuple[M6, Tokenizer]) -> None:
+    """One row of three ends three steps before the others."""
+    w = writer(world)
+    told = [w.tokenizer.write("red tent lamp")] * 2
+    decoding = Decoding(method="beam", beams=3, n=3, max_tokens=4, min_tokens=1)
+    short, *_ = write(w, [4, 4, 4], decoding, given=[[], *told])
+    alone = write(w, [4, 4, 4], decoding)[0]
+    assert [text.ids for text in short] == [text.ids for text in alone]
+    assert all(len(text.ids) <= 4 for text in short)
+
+
 # Streaming
 
 

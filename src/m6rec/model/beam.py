@@ -59,8 +59,14 @@ class Search:
         return list(range(len(self.beams)))
 
     def advance(self, candidates: list[Next], step: int) -> list[int]:
-        """Takes the best candidates; returns the parents of the new beams."""
+        """Takes the best candidates; returns the parents of the new beams.
+
+        A search that is over stays as it is: what others in its batch still do is not its concern,
+        and its candidates are held to nothing any more.
+        """
         W, job = len(self.beams), self._job
+        if self.over:
+            return list(range(W))
         new, parents = list[Beam | None](), list[int]()
         for rank, (total, lane, word, log_p) in enumerate(candidates):
             beam = self.beams[lane]
