@@ -86,7 +86,7 @@ def stores(folder: Path) -> Iterator[dict[str, Callable[[], StateStore]]]:
     """What makes an empty store, by kind."""
     made: dict[str, Callable[[], StateStore]] = {
         "memory": MemoryStore,
-        "lmdb": lambda: LmdbStore(Path(tempfile.mkdtemp(dir=folder)), 1 << 30),
+        "lmdb": lambda: LmdbStore(Path(tempfile.mkdtemp(dir=folder)), 4 << 30),
     }
     command = shutil.which("redis-server")
     if command is None:
