@@ -47,6 +47,12 @@ def amazon(**fit: Any) -> Row:
     return Row("amazon_industrial", "retrieve", "published", fit)
 
 
+def planned(plan: str) -> Row:
+    """The same little tuning under either plan; the full one reads a whole history at once."""
+    fit = {"plan": plan, "online_layers": 1, "train": {"epochs": 2}}
+    return Row("amazon_industrial", "retrieve", "published", fit, {"max_train": 3_000})
+
+
 def retail(**fit: Any) -> Row:
     """60,000 of the 450,000 training requests, drawn negatives: minutes instead of an hour."""
     train = {"epochs": 3, "batch": 512}
@@ -66,6 +72,8 @@ ROWS = {
     "amazon-online-wide": amazon(online_layers=1, tuning={"rank": 96}, train={"patience": 3}),
     "amazon-full": amazon(method="full"),
     "amazon-residual": amazon(residual=True),
+    "amazon-plan-late": planned("late"),
+    "amazon-plan-full": planned("full"),
     "beauty-untrained": Row("amazon14_beauty", "retrieve", "leave-one-out", None),
     "news-untrained": Row("mind_sample", "retrieve", "published", None),
     "retail-untrained": Row("online_retail", "retrieve", "temporal", None),
