@@ -52,6 +52,12 @@ def attend_partly(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple
     q [..., Q, E], k and v [..., K, E]; bias is added to the logits. The log-sum-exp is read off the
     largest weight, which is at least 1/K: three operations that every runtime has fast.
     """
+    traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    if q.dim() == 4 and q.device.type == "cpu" and not (traced or q.requires_grad):
+        # PyTorch's own fused kernel, which keeps the denominators; the public call drops them.
+        fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        out, lse = fused(q, k, v, attn_mask=bias)
+        return out, lse
     logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if bias is not None:
         logits = logits + bias

@@ -136,10 +136,11 @@ class Engine:
         pieces = [piece for r, ask in enumerate(asks) for piece in self._pieces(r, ask)]
         parts: list[list[Answer]] = [[] for _ in asks]
         for group in _batches(pieces, self.settings.rows_at_once):
-            states_BQD = self.runtime.online(self._lay(group))
-            for piece, states_QD in zip(group, states_BQD, strict=True):
-                n = len(piece.candidates)
-                parts[piece.request].append(Answer(states_QD[0], states_QD[1 : 1 + n]))
+            for piece, source_D, read_ND in zip(
+                group, *self.runtime.online(self._lay(group)), strict=True
+            ):
+                read_ND = read_ND[: len(piece.candidates)]
+                parts[piece.request].append(Answer(source_D, read_ND))
         return [
             Answer(some[0].source_D, torch.cat([part.candidates_ND for part in some]))
             for some in parts
@@ -176,11 +177,13 @@ class Engine:
 
 def _alone(piece: _Piece) -> OnlineBatch:
     source_1RD = piece.source.rows_RD[None]
-    valid_1R = torch.ones(source_1RD.shape[:2], dtype=torch.bool)
-    return _batch(source_1RD, valid_1R, piece.candidates.take(slice(None)), torch.tensor([piece.task]))
+    task_1 = torch.tensor([piece.task])
+    return _batch(source_1RD, None, piece.candidates.take(slice(None)), task_1)
 
 
-def _batch(source_BRD: Tensor, valid_BR: Tensor, some: Candidates, task_B: Tensor) -> OnlineBatch:
+def _batch(
+    source_BRD: Tensor, valid_BR: Tensor | None, some: Candidates, task_B: Tensor
+) -> OnlineBatch:
     B = len(source_BRD)
 
     def per_request(value: Tensor) -> Tensor:

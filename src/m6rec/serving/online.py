@@ -34,23 +34,31 @@ from m6rec.serving.adapters import stack, without_adapter
 class OnlineBatch:
     """Requests side by side. source_BRD and rows_BNTD are rows as they enter the online layers.
 
-    task_B: which task each request belongs to. first: what the candidates bring to the first
+    source_valid_BR: None where no source has padding. task_B: which task each request belongs to. first: what the candidates bring to the first
     online layer, where it was prepared (M = N·T; with one online layer T = 1, the read row).
     """
 
     source_BRD: Tensor
-    source_valid_BR: Tensor
+    source_valid_BR: Tensor | None
     rows_BNTD: Tensor
     valid_BNT: Tensor
     task_B: Tensor
     first: OwnPart | None = None
 
-    def tensors(self) -> tuple[Tensor, ...]:
-        """In the order of `OnlineLayers.forward`."""
-        own = self.first
-        begun = () if own is None else (own.q_BMI, own.own.out_BMI, own.own.lse_BMH)
-        source = (self.source_BRD, self.source_valid_BR)
-        return (*source, self.rows_BNTD, self.valid_BNT, self.task_B, *begun)
+    def named(self) -> dict[str, Tensor]:
+        """Arguments of `OnlineLayers.forward`, in its order, without what is not there."""
+        begun = None
+        if self.first is not None:
+            begun = (self.first.q_BMI, self.first.own.out_BMI, self.first.own.lse_BMH)
+        found = {
+            "source_BRD": self.source_BRD,
+            "rows_BNTD": self.rows_BNTD,
+            "valid_BNT": self.valid_BNT,
+            "task_B": self.task_B,
+            "source_valid_BR": self.source_valid_BR,
+            **dict(zip(("q_BMI", "own_BMI", "lse_BMH"), begun or (), strict=False)),
+        }
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 class OnlineLayers(nn.Module):
@@ -74,50 +82,40 @@ class OnlineLayers(nn.Module):
     def forward(
         self,
         source_BRD: Tensor,
-        source_valid_BR: Tensor,
         rows_BNTD: Tensor,
         valid_BNT: Tensor,
         task_B: Tensor,
+        source_valid_BR: Tensor | None = None,
         q_BMI: Tensor | None = None,
         own_BMI: Tensor | None = None,
         lse_BMH: Tensor | None = None,
-    ) -> Tensor:
-        """States at [EOS'] and at every candidate's [EOS]: [B, 1 + N, D]."""
-        source_place_BR, place_BNT, start_B = self._places(source_valid_BR, valid_BNT)
-        bias_BR = bias_of(source_valid_BR, source_BRD.dtype)
-        x_BRD, y_BNTD = source_BRD, rows_BNTD
+    ) -> tuple[Tensor, Tensor]:
+        """States at [EOS'] and at every candidate's [EOS]: [B, D] and [B, N, D]."""
+        N, T = rows_BNTD.shape[1:3]
+        source_place_BR, place_BNT, start_B = _places(source_BRD, source_valid_BR, valid_BNT)
+        bias_BR = None if source_valid_BR is None else bias_of(source_valid_BR, source_BRD.dtype)
+        x_BRD, y_BMD = source_BRD, rows_BNTD.flatten(1, 2)
         for index, module in enumerate(self.blocks):
             block, last = _block(module), index == len(self.blocks) - 1
-            z_BRD, z_BNTD = self._read(block, x_BRD), self._read(block, y_BNTD)
+            z_BRD = self._read(block, x_BRD)
             past = block.attention.keys_values(z_BRD, source_place_BR)
             if index == 0 and q_BMI is not None and own_BMI is not None and lse_BMH is not None:
-                own = Part(own_BMI, lse_BMH)
-                mine = OwnPart(begin_at(block, q_BMI, start_B), own)
+                mine = OwnPart(begin_at(block, q_BMI, start_B), Part(own_BMI, lse_BMH))
+                ahead = last  # then only the read rows are there
             else:
-                mine = over_own(block, z_BNTD, place_BNT, valid_BNT, last)
+                z_BNTD = self._read(block, y_BMD).unflatten(1, (N, T))
+                mine, ahead = over_own(block, z_BNTD, place_BNT, valid_BNT, last), False
             attended_BMI = join(over_prefix(block, mine.q_BMI, past, bias_BR), mine.own)
-            asked_BNTD = y_BNTD[:, :, -1:] if last else y_BNTD
-            y_BMD = self._absorb(index, asked_BNTD.flatten(1, 2), attended_BMI, task_B)
-            y_BNTD = y_BMD.unflatten(1, (rows_BNTD.shape[1], -1))
+            asked_BMD = y_BMD.unflatten(1, (N, T))[:, :, -1] if last and not ahead else y_BMD
+            y_BMD = self._absorb(index, asked_BMD, attended_BMI, task_B)
             if last:
                 z_BRD, x_BRD = z_BRD[:, -1:], x_BRD[:, -1:]
                 source_place_BR = source_place_BR[:, -1:]
-            q_BHRE = block.attention.queries(z_BRD, source_place_BR)
-            q_BRI = q_BHRE.transpose(1, 2).flatten(2)
+            q_BRI = block.attention.queries(z_BRD, source_place_BR).transpose(1, 2).flatten(2)
             attended_BRI = over_prefix(block, q_BRI, past, bias_BR).out_BMI
             x_BRD = self._absorb(index, x_BRD, attended_BRI, task_B)
-        read_BQD = torch.cat([x_BRD[:, -1:], y_BNTD[:, :, -1]], 1)
-        out: Tensor = self.final_norm(read_BQD)
-        return out
-
-    def _places(
-        self, source_valid_BR: Tensor, valid_BNT: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Positions of source rows, of candidates' rows, and where candidates begin."""
-        start_B = source_valid_BR.long().sum(1)
-        source_place_BR = (source_valid_BR.long().cumsum(1) - 1).clamp(min=0)
-        place_BNT = (valid_BNT.long().cumsum(2) - 1).clamp(min=0) + start_B[:, None, None]
-        return source_place_BR, place_BNT, start_B
+        read_BND = y_BMD if len(self.blocks) else rows_BNTD[:, :, -1]
+        return self.final_norm(x_BRD[:, -1]), self.final_norm(read_BND)
 
     @staticmethod
     def _read(block: Block, x: Tensor) -> Tensor:
@@ -141,3 +139,15 @@ class OnlineLayers(nn.Module):
 def _block(module: nn.Module) -> Block:
     assert isinstance(module, Block)
     return module
+
+
+def _places(
+    source_BRD: Tensor, source_valid_BR: Tensor | None, valid_BNT: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions of source rows, of candidates' rows, and where candidates begin."""
+    if source_valid_BR is None:
+        source_valid_BR = torch.ones_like(source_BRD[..., 0], dtype=torch.bool)
+    count_BR = source_valid_BR.long().cumsum(1)
+    start_B = count_BR[:, -1]
+    place_BNT = (valid_BNT.long().cumsum(2) - 1).clamp(min=0) + start_B[:, None, None]
+    return (count_BR - 1).clamp(min=0), place_BNT, start_B

@@ -23,10 +23,7 @@ class RuntimeMissingError(M6Error):
 
 
 class Encoder(nn.Module):
-    """Layers 1…L' over each segment alone, as one module of tensors: [S, N, D].
-
-    summary: whether the mean of a segment's states is returned instead of all: [S, 1, D].
-    """
+    """Layers 1…L' over each segment alone, as one module of tensors: [S, N, D]."""
 
     def __init__(self, model: M6, lower: int) -> None:
         super().__init__()
@@ -65,8 +62,8 @@ class Runtime(ABC):
         """States after layer L': [S, N, D]."""
 
     @abstractmethod
-    def online(self, batch: OnlineBatch) -> Tensor:
-        """States at [EOS'] and at every candidate's [EOS]: [B, 1 + N, D]."""
+    def online(self, batch: OnlineBatch) -> tuple[Tensor, Tensor]:
+        """States at [EOS'] and at every candidate's [EOS]: [B, D] and [B, N, D]."""
 
 
 TOLERANCE = {

@@ -71,12 +71,12 @@ def choose(
     tried = TRIED.get(device, TRIED["cpu"][:2]) if names is None else tuple(names)
     batch = sample(network)
     reference = RUNTIMES[REFERENCE](network)
-    wanted = reference.online(batch)
+    wanted = reference.online(batch)[1]
     best, fastest, rows = reference, float("inf"), []
     for name in tried:
         try:
             runtime = reference if name == REFERENCE else RUNTIMES[name](network)
-            gap = distance(runtime.online(batch), wanted)
+            gap = distance(runtime.online(batch)[1], wanted)
         except RuntimeMissingError as error:
             rows.append(Measured(name, float("inf"), float("inf"), str(error)))
             continue
@@ -92,11 +92,10 @@ def sample(network: Network) -> OnlineBatch:
     D, device = network.backbone.config.d_model, network.backbone.read_token.device
     generator = torch.Generator().manual_seed(0)
     shapes = (1, SAMPLE_SOURCE), (1, SAMPLE_CANDIDATES, 2)
-    source, rows = (torch.randn(*shape, D, generator=generator) for shape in shapes)
-    valid = [torch.ones(shape, dtype=torch.bool) for shape in shapes]
-    task_B = torch.zeros(1, dtype=torch.long)
-    tensors = (source, valid[0], rows, valid[1], task_B)
-    return OnlineBatch(*(tensor.to(device) for tensor in tensors))
+    source, rows = (torch.randn(*shape, D, generator=generator).to(device) for shape in shapes)
+    valid = torch.ones(rows.shape[:3], dtype=torch.bool, device=device)
+    task_B = torch.zeros(1, dtype=torch.long, device=device)
+    return OnlineBatch(source, None, rows, valid, task_B)
 
 
 def _median(call: Callable[[], object]) -> float:

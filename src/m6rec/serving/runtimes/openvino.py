@@ -46,37 +46,39 @@ class OpenVinoRuntime(Runtime):
         self.threads = threads or torch.get_num_threads()
         self._core = openvino().Core()
         self._encoder_module, self._online_module = network.encoder(), network.online()
-        self._graphs: dict[int, Any] = {}
+        self._graphs: dict[tuple[str, ...], Any] = {}
 
     def encode(self, tokens: SegmentTokens) -> Tensor:
-        return self._run(0, self._encoder_module, (tokens.ids_SN, tokens.valid_SN))
+        named = {"ids_SN": tokens.ids_SN, "valid_SN": tokens.valid_SN}
+        return self._run(self._encoder_module, named)[0]
 
-    def online(self, batch: OnlineBatch) -> Tensor:
-        tensors = batch.tensors()
-        return self._run(len(tensors), self._online_module, tensors)
+    def online(self, batch: OnlineBatch) -> tuple[Tensor, Tensor]:
+        source_BD, read_BND = self._run(self._online_module, batch.named())
+        return source_BD, read_BND
 
-    def _run(self, key: int, module: nn.Module, tensors: tuple[Tensor, ...]) -> Tensor:
+    def _run(self, module: nn.Module, named: dict[str, Tensor]) -> list[Tensor]:
+        key = tuple(named)
         if key not in self._graphs:
-            self._graphs[key] = self._compile(module, tensors)
-        inputs = [np.ascontiguousarray(tensor.detach().numpy()) for tensor in tensors]
+            self._graphs[key] = self._compile(module, named)
+        inputs = [np.ascontiguousarray(tensor.detach().numpy()) for tensor in named.values()]
         out = self._graphs[key].infer(inputs, share_inputs=True)
-        found: np.ndarray = next(iter(out.values()))
-        return torch.from_numpy(found)
+        return [torch.from_numpy(out[place]) for place in range(len(out))]
 
-    def _compile(self, module: nn.Module, tensors: tuple[Tensor, ...]) -> Any:
-        """Traced on the first batch; every axis may change afterwards."""
+    def _compile(self, module: nn.Module, named: dict[str, Tensor]) -> Any:
+        """Traced on the first batch of its kind; every axis may change afterwards."""
         ov = openvino()
         with torch.no_grad():
-            graph = ov.convert_model(module, example_input=tuple(t.clone() for t in tensors))
-        free = {p: ov.PartialShape([-1] * t.dim()) for p, t in zip(graph.inputs, tensors, strict=True)}
+            example = {name: tensor.clone() for name, tensor in named.items()}
+            graph = ov.convert_model(module, example_input=example)
+        by_name = {name: port for port in graph.inputs for name in port.get_names()}
+        free = {by_name[n]: ov.PartialShape([-1] * t.dim()) for n, t in named.items()}
         graph.reshape(free)
         if self.precision == "int8":
             weights_to_int8(graph)
-        hint = "f32" if self.precision == "f32" else "bf16"
         settings = {
             "INFERENCE_NUM_THREADS": self.threads,
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": hint,
+            "INFERENCE_PRECISION_HINT": "f32" if self.precision == "f32" else "bf16",
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(INT8_GROUP if self.precision == "int8" else 0),
         }
         return self._core.compile_model(graph, "CPU", settings).create_infer_request()

@@ -34,12 +34,13 @@ class TorchRuntime(Runtime):
         with torch.inference_mode():
             return as_float32(self._encoder(ids_SN, valid_SN))
 
-    def online(self, batch: OnlineBatch) -> Tensor:
+    def online(self, batch: OnlineBatch) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
-            moved = [self._moved(tensor) for tensor in batch.tensors()]
-            return as_float32(self._online(*moved))
+            moved = {name: self._moved(tensor) for name, tensor in batch.named().items()}
+            source_BD, read_BND = self._online(**moved)
+            return as_float32(source_BD), as_float32(read_BND)
 
-    def _made(self, module: nn.Module, compiled: bool) -> Callable[..., Tensor]:
+    def _made(self, module: nn.Module, compiled: bool) -> Callable[..., Any]:
         if self.dtype != torch.float32:
             module = copy.deepcopy(module).to(self.dtype)
         for parameter in module.parameters() if self.dtype != torch.float32 else ():
@@ -47,7 +48,7 @@ class TorchRuntime(Runtime):
         if not compiled:
             return module
         mode: Any = "reduce-overhead" if self.device.type == "cuda" else "default"
-        made: Callable[..., Tensor] = torch.compile(module, dynamic=True, mode=mode)
+        made: Callable[..., Any] = torch.compile(module, dynamic=True, mode=mode)
         return made
 
     def _moved(self, tensor: Tensor) -> Tensor:

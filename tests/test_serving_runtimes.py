@@ -1,0 +1,178 @@
+"""Every runtime says what eager float32 says, within its stated tolerance."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m6rec.config import ConfigError
+from m6rec.model import plans
+from m6rec.model.m6 import M6
+from m6rec.model.tuning import Tuning, branch
+from m6rec.serving.engine import Ask, Engine, EngineSettings
+from m6rec.serving.prepare import split
+from m6rec.serving.runtimes import choose as choosing
+from m6rec.serving.runtimes import openvino as with_openvino
+from m6rec.serving.runtimes.base import TOLERANCE, Network, RuntimeMissingError, distance
+from m6rec.serving.runtimes.choose import REFERENCE, RUNTIMES, choose, make_runtime
+from m6rec.serving.runtimes.openvino import rounded
+from model_worlds import CONFIGS, Request, lively, pack, random_texts, segments
+
+LOWER = 1
+WIDE = {"d_model": 64, "d_ff": 128, "head_dim": 32}
+"""Wide enough for matrices that int8 rounds."""
+HAS_OPENVINO = importlib.util.find_spec("openvino") is not None
+needs_openvino = pytest.mark.skipif(
+    not HAS_OPENVINO, reason="needs OpenVINO: pip install 'm6rec[serve]'"
+)
+NAMES = [
+    pytest.param(name, marks=[needs_openvino] if name.startswith("openvino") else [])
+    for name in RUNTIMES
+    if name not in (REFERENCE, "torch-compiled")
+]
+REQUESTS: list[Request] = [
+    ([2, 3, 4], [[5], [6, 7]]),
+    ([8], [[9]]),
+    ([3, 2], [[7], [5], [2]]),
+]
+
+
+def two_tasks(family: str) -> dict[str, M6]:
+    backbone = lively(CONFIGS[family](**WIDE), scale=0.12)
+    tasks = {}
+    for seed, name in enumerate(("one", "other")):
+        torch.manual_seed(seed)
+        task = branch(backbone, Tuning(classes=2, rank=3 + seed, prompts=1), LOWER).eval()
+        with torch.no_grad():
+            for parameter in task.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+        tasks[name] = task
+    return tasks
+
+
+ENGINES: dict[tuple[str, str], Engine] = {}
+
+
+def engine_of(family: str, runtime: str) -> Engine:
+    """Kept: OpenVINO traces a graph for each kind of batch."""
+    if (family, runtime) not in ENGINES:
+        running = EngineSettings(runtime=runtime)
+        ENGINES[family, runtime] = Engine(two_tasks(family), LOWER, running)
+    return ENGINES[family, runtime]
+
+
+def answers(engine: Engine, kept: int | Literal["all"], ahead: bool, seed: int) -> torch.Tensor:
+    """States of three requests of two tasks, answered in one call."""
+    tokens = segments(random_texts(8, 5, seed))
+    states = plans.encode_segments(engine.models["one"], tokens, LOWER)
+    states = states if kept == "all" else plans.summarise(states, kept)
+    packed = pack(REQUESTS, engine.models["one"].config)
+    asks = []
+    for request, task in enumerate(("one", "other", "one")):
+        source, candidates = split(packed, request)
+        user = engine.sources(task, states, source)[0]
+        asks.append(Ask(task, user, engine.candidates(task, states, candidates, ahead=ahead)))
+    found = engine.answer(asks)
+    return torch.cat([torch.cat([one.source_D[None], one.candidates_ND]) for one in found])
+
+
+@pytest.mark.parametrize("family", sorted(CONFIGS))
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=8, deadline=None)
+@given(
+    kept=st.sampled_from([1, 2, "all"]), ahead=st.booleans(), seed=st.integers(0, 100)
+)
+def test_a_runtime_answers_as_eager_float32_does(
+    name: str, family: str, kept: int | Literal["all"], ahead: bool, seed: int
+) -> None:
+    with torch.no_grad():
+        wanted = answers(engine_of(family, REFERENCE), kept, ahead, seed)
+        found = answers(engine_of(family, name), kept, ahead, seed)
+    assert found.dtype == torch.float32
+    assert distance(found, wanted) <= TOLERANCE[name]
+
+
+@pytest.mark.parametrize("family", sorted(CONFIGS))
+@pytest.mark.parametrize("name", NAMES)
+def test_a_runtime_encodes_as_eager_float32_does(name: str, family: str) -> None:
+    engine, reference = engine_of(family, name), engine_of(family, REFERENCE)
+    for seed, longest in ((0, 5), (1, 9)):
+        tokens = segments(random_texts(8, longest, seed))
+        found, wanted = engine.encode(tokens), reference.encode(tokens)
+        kept = tokens.valid_SN
+        assert distance(found.h_SKD[kept], wanted.h_SKD[kept]) <= TOLERANCE[name]
+        assert engine.encode(tokens, keep=1).h_SKD.shape == (10, 1, 64)
+
+
+def test_the_reference_encodes_as_the_plan_does() -> None:
+    engine = engine_of("bert", REFERENCE)
+    tokens = segments(random_texts(8, 5))
+    with torch.no_grad():
+        wanted = plans.encode_segments(engine.models["one"], tokens, LOWER)
+    assert torch.equal(engine.encode(tokens).h_SKD, wanted.h_SKD)
+
+
+def test_distance_is_the_worst_rows_error_over_the_size_of_the_rows() -> None:
+    reference = torch.tensor([[3.0, 4.0], [0.0, 5.0]])
+    found = torch.tensor([[3.0, 4.0], [0.0, 4.0]])
+    assert distance(found, reference) == pytest.approx(0.2)
+
+
+def test_int8_keeps_a_scale_for_each_output() -> None:
+    weight_OD = np.array([[1.0, -2.0], [0.01, 0.005], [0.0, 0.0]], np.float32)
+    int8_OD, scale_O1 = rounded(weight_OD)
+    assert int8_OD.tolist() == [[64, -127], [127, 64], [0, 0]]
+    assert np.abs(int8_OD * scale_O1 - weight_OD).max() < 0.01
+
+
+@needs_openvino
+def test_int8_changes_large_matrices_alone() -> None:
+    rounded_one = engine_of("bert", "openvino-int8")
+    plain = engine_of("bert", "openvino-bf16")
+    with torch.no_grad():
+        gap = distance(answers(rounded_one, 1, True, 0), answers(plain, 1, True, 0))
+    assert 0 < gap < TOLERANCE["openvino-int8"]
+
+
+# The choice
+
+
+def network() -> Network:
+    model = lively(CONFIGS["bert"]())
+    return Network(model, [model], LOWER)
+
+
+def test_the_fastest_runtime_within_its_tolerance_is_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runtime, rows = choose(network(), [REFERENCE, "torch-bf16"])
+    assert [row.name for row in rows] == [REFERENCE, "torch-bf16"]
+    assert rows[0].distance == 0
+    assert 0 < rows[1].distance < TOLERANCE["torch-bf16"]
+    assert runtime.name == min(rows, key=lambda row: row.milliseconds).name
+    monkeypatch.setitem(choosing.TOLERANCE, "torch-bf16", 0.0)
+    assert choose(network(), ["torch-bf16"])[0].name == REFERENCE
+
+
+def test_a_runtime_that_is_missing_is_said_and_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> object:
+        raise ImportError("No module named 'openvino'")
+
+    monkeypatch.setattr(with_openvino, "import_module", missing)
+    runtime, rows = choose(network(), [REFERENCE, "openvino-bf16"])
+    assert runtime.name == REFERENCE
+    assert "pip install 'm6rec[serve]'" in rows[1].missing
+    with pytest.raises(RuntimeMissingError, match="needs OpenVINO"):
+        make_runtime("openvino-int8", network())
+
+
+def test_an_unknown_runtime_is_an_error_that_names_the_known() -> None:
+    with pytest.raises(ConfigError, match="unknown runtime 'onnx'; known are auto, torch-fp32"):
+        make_runtime("onnx", network())
