@@ -27,7 +27,7 @@ def attend(q_BHTE: Tensor, k_BGTE: Tensor, v_BGTE: Tensor, mask_BQK: Tensor | No
         mask = torch.zeros(mask.shape, dtype=q_BHTE.dtype, device=mask.device).masked_fill(
             ~mask, floor
         )
-    grouped = q_BHTE.shape[1] != k_BGTE.shape[1]
+    grouped = bool(q_BHTE.shape[1] != k_BGTE.shape[1])  # sizes are tensors while tracing
     if q_BHTE.device.type == "cpu" and q_BHTE.requires_grad and not grouped:
         out_BHTE = _attend_plainly(q_BHTE, k_BGTE, v_BGTE, mask)
     else:
