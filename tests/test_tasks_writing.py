@@ -292,12 +292,16 @@ def test_no_history_no_description_no_item_and_sly_texts_are_written_for_all_the
         assert len(author.write(asked)) == len(asked)
 
 
-def test_a_text_does_not_depend_on_what_else_is_in_the_batch() -> None:
-    split = split_of("explain")
+@pytest.mark.parametrize("faithful", [False, True])
+@pytest.mark.parametrize("method", ["greedy", "beam"])
+def test_a_text_does_not_depend_on_what_else_is_in_the_batch(method: Any, faithful: bool) -> None:
+    split = split_of("query")
     author = author_of(split)
-    author.decoding = Decoding(max_tokens=6)
-    together = author.write(split.test)
-    assert together == [author.write([passage])[0] for passage in split.test]
+    author.decoding = Decoding(max_tokens=12, method=method)
+    author.faithful = faithful
+    asked = [*split.test, *split.train[:12]]
+    together = author.write(asked)
+    assert together == [author.write([passage])[0] for passage in asked]
 
 
 def test_queries_that_find_the_item_come_first_and_each_is_searched_once() -> None:
