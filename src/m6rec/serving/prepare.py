@@ -139,7 +139,7 @@ def _ahead(model: M6, some: Candidates, online: range) -> Candidates:
     mine = over_own(block, z_1NTD, place_1NT, valid_1NT, last)
     N, keep = len(some), slice(-1, None) if last else slice(None)
     parts = (mine.q_BMI, mine.own.out_BMI, mine.own.lse_BMH)
-    first = First(*(part[0].unflatten(0, (N, -1)) for part in parts))
+    first = First(*(part[0].reshape(N, -1, part.shape[-1]) for part in parts))
     return Candidates(x_NTD[:, keep].contiguous(), some.valid_NT[:, keep].contiguous(), first)
 
 
@@ -199,7 +199,8 @@ def split(packed: Packed, request: int = 0) -> tuple[Packed, Packed]:
     """
     row = packed.rows(slice(request, request + 1))
     groups_G = row.group_BG[0]
-    found = [torch.nonzero(groups_G == group)[:, 0] for group in groups_G.unique().tolist() if group]
+    groups = sorted(set(groups_G.tolist()) - {0})
+    found = [torch.nonzero(groups_G == group)[:, 0] for group in groups]
     source = _columns(row, torch.nonzero(groups_G == 0)[:, 0])
     parts = [_columns(row, columns[row.index_BG[0, columns] >= 0]) for columns in found]
     return source, _stack([part for part in parts if part.index_BG.shape[1]])

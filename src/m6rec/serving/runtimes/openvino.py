@@ -9,6 +9,7 @@ Legend: O outputs, D inputs of a matrix.
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -67,7 +68,8 @@ class OpenVinoRuntime(Runtime):
     def _compile(self, module: nn.Module, named: dict[str, Tensor]) -> Any:
         """Traced on the first batch of its kind; every axis may change afterwards."""
         ov = openvino()
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # OpenVINO still traces; PyTorch calls that deprecated
             example = {name: tensor.clone() for name, tensor in named.items()}
             graph = ov.convert_model(module, example_input=example)
         by_name = {name: port for port in graph.inputs for name in port.get_names()}
@@ -100,10 +102,10 @@ def weights_to_int8(graph: Any) -> int:
         if weight_OD.size < SMALLEST:
             continue
         int8_OD, scale_O1 = rounded(np.asarray(weight_OD, np.float32))
-        whole = ops.multiply(
-            ops.convert(ops.constant(int8_OD), "f32"), ops.constant(scale_O1)
+        whole = ops.multiply(ops.convert(ops.constant(int8_OD), "f32"), ops.constant(scale_O1))
+        replaced = ops.matmul(
+            node.input_value(0), whole, bool(node.get_attributes()["transpose_a"]), True
         )
-        replaced = ops.matmul(node.input_value(0), whole, bool(node.get_attributes()["transpose_a"]), True)
         for target in list(node.output(0).get_target_inputs()):
             target.replace_source_output(replaced.output(0))
         changed += 1
