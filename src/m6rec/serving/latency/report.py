@@ -32,11 +32,11 @@ def _section(title: str, rows: Sequence[Sequence[object]]) -> str:
 def _tables(found: Found) -> list[tuple[str, list[list[object]]]]:
     peak = found["peak_gflops"]["bf16"]
     requests: list[list[object]] = [
-        ["candidates", "events", "kept", "online layers", "first layer prepared", "p50 ms",
-         "p99 ms", "least ms", "GFLOP", "share of the bf16 peak", "bytes per cached item"]
+        ["candidates", "events", "kept", "online layers", "runtime", "first layer prepared",
+         "p50 ms", "p99 ms", "least ms", "GFLOP", "share of the bf16 peak", "bytes per cached item"]
     ]  # fmt: skip
     requests += [
-        [row["candidates"], row["history"], row["kept"], row["online"],
+        [row["candidates"], row["history"], row["kept"], row["online"], row["runtime"],
          "yes" if row["ahead"] else "no", _ms(row["p50"]), _ms(row["p99"]), _ms(row["least"]),
          row["gflop"], f"{row['gflops'] / peak:.0%}", f"{row['bytes_per_item']:,}"]
         for row in found["requests"]
