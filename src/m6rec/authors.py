@@ -144,14 +144,16 @@ class Authors(ABC):
         *,
         user_id: str | None = None,
         n: int = 1,
+        faithful: bool = False,
         checked: bool = False,
         **decoding: Any,
     ) -> list[str]:
         """n searches: those that an item should be found by, or what a user types next.
 
-        Which of the two is settled when the task is tuned (query_from). checked: writes more of
-        them, and those whose search over the data set in use finds the item come first. Raises
-        M6Error where what that needs is not given.
+        Which of the two is settled when the task is tuned (query_from). faithful: only words of the
+        item, or of the user and the history. checked: writes more of such ones, and those whose
+        search over the data set in use finds the item come first. Raises M6Error where what that
+        needs is not given.
         """
         author = self._author("query")
         wants_item = getattr(author.settings, "query_from", "item") == "item"
@@ -160,7 +162,8 @@ class Authors(ABC):
         passage = self._passage(history, user_id, item if wants_item else None, None)
         asked = max(n, CHECKED) if checked else n
         how = _several(_changed(author.decoding, decoding), asked, decoding)
-        found = [author.form.read(one.text) for one in author.write_all([passage], how)[0]]
+        held = [author.constraint(passage)] if faithful or checked else None
+        found = [author.form.read(one.text) for one in author.write_all([passage], how, held)[0]]
         if checked:
             found = found_first([found], [passage.item_id], self._search())[0]
         return found[:n]

@@ -20,6 +20,9 @@ def query(
     user: User = None,
     history: History = None,
     n: Annotated[int, typer.Option("-n", help="How many queries.", min=1)] = 1,
+    faithful: Annotated[
+        bool, typer.Option("--faithful", help="Only words of the item, or of user and history.")
+    ] = False,
     checked: Annotated[
         bool, typer.Option("--checked", help="Queries that find the item in the data come first.")
     ] = False,
@@ -30,7 +33,13 @@ def query(
     """Write search queries for an item, or for a user, as the task was tuned (query_from)."""
     rec = open_author(model, data, adapter)
     found = rec.query(
-        item, history or (), user_id=user, n=n, checked=checked, **decoding_of(settings)
+        item,
+        history or (),
+        user_id=user,
+        n=n,
+        faithful=faithful,
+        checked=checked,
+        **decoding_of(settings),
     )
     if str(json) != "-":
         for one in found:

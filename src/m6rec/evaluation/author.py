@@ -20,8 +20,8 @@ OURS = "round-trip"
 
 
 def judge_author(author: Author, judge: WritingJudge) -> list[Result]:
-    """One result; for explanations a second one, held to the facts; for queries that are written
-    for items a second one, where the first of 8 counts whose search finds the item.
+    """One result; for explanations and for queries for items a second one, held to the facts; for
+    such queries a third one, where the first of 16 counts whose search finds the item.
 
     ppl: perplexity per token of what people wrote, over the whole vocabulary. category: share of
     titles whose category is that of what was chosen.
@@ -34,7 +34,7 @@ def judge_author(author: Author, judge: WritingJudge) -> list[Result]:
     if isinstance(author.form, TitleForm) and author.form.settings.category == "written":
         more["category"] = judge.mean(_right_category(author.form, raw, judge))
     found = [replace(free, metrics={**free.metrics, **more})]
-    if judge.split.task == "explain":
+    if judge.split.task == "explain" or judge.searches:
         found.append(_faithful(author, judge))
     if OURS in judge.searches:
         found.append(_checked(author, judge, judge.searches[OURS]))
@@ -68,7 +68,8 @@ def _faithful(author: Author, judge: WritingJudge) -> Result:
 def _checked(author: Author, judge: WritingJudge, search: Search) -> Result:
     started = time.perf_counter()
     many = author.decoding.model_copy(update={"method": "beam", "beams": CHECKED, "n": CHECKED})
-    written = author.write_all(judge.questions, many)
+    held = [author.constraint(passage) for passage in judge.questions]
+    written = author.write_all(judge.questions, many, held)
     queries = [[author.form.read(one.text) for one in texts] for texts in written]
 
     def within(asked: Sequence[str]) -> list[list[str]]:

@@ -50,8 +50,8 @@ class QueryForm:
         return self.grounds.texts(passage)
 
 
-CHECKED = 8
-"""Queries that are written for one that is checked."""
+CHECKED = 16
+"""Queries that are written, in words of the item, for one that is checked."""
 Search = Callable[[Sequence[str]], list[list[str]]]
 """Queries → ids of the items that a search finds, best first."""
 
