@@ -23,8 +23,8 @@ import transformers
 from transformers import BertConfig, BertLMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from m6rec.config import ModelConfig
-from m6rec.model.decoding import Decoding
-from m6rec.model.generate import Writer
+from m6rec.model.generation.decoding import Decoding
+from m6rec.model.generation.writer import Writer
 from m6rec.model.hf import load_start
 from m6rec.model.language import SourceRows
 from m6rec.model.m6 import M6

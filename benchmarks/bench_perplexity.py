@@ -1,6 +1,6 @@
 """Perplexity on held-out documents beside a 5-gram and other checkpoints.
 
-    python benchmarks/bench_perplexity.py CORPUS NAME=FOLDER [NAME=FOLDER …] [--each 200] [--json FILE]
+    python benchmarks/bench_perplexity.py CORPUS NAME=FOLDER … [--each 200] [--json FILE]
 
 CORPUS: the folder that runs/m6_small.py built; its held-out documents are judged, job by job, and
 the 5-gram (benchmarks/ngram.py) is counted on all parts of its train documents. All see the same

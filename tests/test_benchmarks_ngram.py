@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from ngram import KneserNey  # noqa: E402
+from ngram import KneserNey
 
 BEGIN = 0
 TEXTS = [[1, 2, 3], [1, 2, 4], [2, 2, 3], [5, 1, 2], [3, 3]]

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 import language_worlds
 from m6rec.config import ConfigError
 from m6rec.model import plans
-from m6rec.model.cache import Cache
-from m6rec.model.decoding import Decoding, Written
-from m6rec.model.generate import Writer
-from m6rec.model.lanes import Piece
+from m6rec.model.generation.cache import Cache
+from m6rec.model.generation.decoding import Decoding, Written
+from m6rec.model.generation.lanes import Piece
+from m6rec.model.generation.writer import Writer
 from m6rec.model.language import SourceRows, full_writing, late_writing
 from m6rec.model.m6 import M6
 from m6rec.model.plans import SegmentStates

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 import language_worlds
 import tiny
 from m6rec.config import ConfigError
-from m6rec.model.constrain import Constraint, Titles
-from m6rec.model.decoding import Decoding
-from m6rec.model.facts import Alphabet, Facts, words_of
-from m6rec.model.generate import Writer
+from m6rec.model.generation.constrain import Constraint, Titles
+from m6rec.model.generation.decoding import Decoding
+from m6rec.model.generation.facts import Alphabet, Facts, words_of
+from m6rec.model.generation.writer import Writer
 from m6rec.model.language import SourceRows
 from m6rec.model.prefix import Prefix
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from m6rec.model.sampling import draw, penalise, repeated, uniforms
+from m6rec.model.generation.sampling import draw, penalise, repeated, uniforms
 
 P = [0.1, 0.4, 0.2, 0.3]
 """Sorted: word 1 (.4), word 3 (.3), word 2 (.2), word 0 (.1)."""

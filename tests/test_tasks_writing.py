@@ -15,7 +15,7 @@ from language_worlds import backbone
 from m6rec.config import ConfigError
 from m6rec.data.passages import Passage, WritingSplit
 from m6rec.data.writing import writing_split
-from m6rec.model.decoding import Decoding
+from m6rec.model.generation.decoding import Decoding
 from m6rec.model.plans import FIRST_EVENT_SLOT, SLOTS
 from m6rec.records import Event
 from m6rec.tasks import writing

@@ -18,7 +18,7 @@ from m6rec.evaluation.baselines.writing import people, writing_baselines
 from m6rec.evaluation.result import Result
 from m6rec.evaluation.writing import FOUND_WITHIN, WritingJudge
 from m6rec.metrics.ranking import top_k
-from m6rec.model.decoding import Decoding
+from m6rec.model.generation.decoding import Decoding
 from m6rec.records import Event, M6Error, Request
 from m6rec.tasks.build import TaskName
 from m6rec.tasks.explanation import ExplanationForm

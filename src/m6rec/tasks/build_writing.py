@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from m6rec.config import ConfigError
-from m6rec.model.decoding import Decoding
+from m6rec.model.generation.decoding import Decoding
 from m6rec.model.tuning import RETRIEVAL_HEAD
 from m6rec.tasks.build import Backbone, TaskSpec, segment_table
 from m6rec.tasks.explanation import ExplanationForm

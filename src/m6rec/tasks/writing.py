@@ -23,11 +23,11 @@ from torch.nn import functional as F
 from m6rec.config import ConfigError, Settings
 from m6rec.data.passages import Passage
 from m6rec.model import plans
-from m6rec.model.constrain import Constraint
-from m6rec.model.decoding import Decoding, Written
-from m6rec.model.facts import Facts
-from m6rec.model.generate import Stream
-from m6rec.model.generate import Writer as Decoder
+from m6rec.model.generation.constrain import Constraint
+from m6rec.model.generation.decoding import Decoding, Written
+from m6rec.model.generation.facts import Facts
+from m6rec.model.generation.writer import Stream
+from m6rec.model.generation.writer import Writer as Decoder
 from m6rec.model.language import SourceRows, full_writing, late_writing
 from m6rec.model.m6 import M6
 from m6rec.records import Segment

@@ -40,10 +40,10 @@ class PretrainRecipe(Settings):
     tokens: int = Field(default=1024, ge=16)
     jobs: dict[Job, float]
     pairs: int = Field(default=32, ge=0)
-    pair_every: int = Field(default=2, ge=1)
+    pair_every: int = Field(default=1, ge=1)
     pair_kinds: dict[Kind, float] = PAIR_KINDS
     pair_weight: float = Field(default=0.5, ge=0)
-    anchor: float = Field(default=3.0, ge=0)
+    anchor: float = Field(default=10.0, ge=0)
     online_layers: tuple[int, ...] = (1, 2)
     infill_share: float = Field(default=0.3, gt=0, lt=1)
     span: float = Field(default=3.0, gt=0)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from m6rec.config import ConfigError
-from m6rec.model.cache import Cache
-from m6rec.model.constrain import Constraint, State
-from m6rec.model.decoding import Decoding, Finish, Written
-from m6rec.model.flow import Flow
-from m6rec.model.head import Head, Words
-from m6rec.model.steering import Steering
+from m6rec.model.generation.cache import Cache
+from m6rec.model.generation.constrain import Constraint, State
+from m6rec.model.generation.decoding import Decoding, Finish, Written
+from m6rec.model.generation.flow import Flow
+from m6rec.model.generation.head import Head, Words
+from m6rec.model.generation.steering import Steering
 from m6rec.text.tokenizer import Tokenizer
 
 Given = tuple[int, ...]

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from m6rec.model.constrain import State
-from m6rec.model.decoding import Finish, Written
-from m6rec.model.flow import Flow
-from m6rec.model.job import Job
-from m6rec.model.sampling import draw, uniforms
+from m6rec.model.generation.constrain import State
+from m6rec.model.generation.decoding import Finish, Written
+from m6rec.model.generation.flow import Flow
+from m6rec.model.generation.job import Job
+from m6rec.model.generation.sampling import draw, uniforms
 
 
 @dataclass(frozen=True, slots=True)

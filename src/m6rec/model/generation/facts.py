@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from m6rec.config import ConfigError
-from m6rec.model.constrain import Constraint, State
+from m6rec.model.generation.constrain import Constraint, State
 from m6rec.text.spacing import IN_NUMBERS, MODES, TIGHT
 from m6rec.text.spelling import CONTINUES, Spelling
 from m6rec.text.tokenizer import Tokenizer

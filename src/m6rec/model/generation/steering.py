@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from m6rec.config import ConfigError
-from m6rec.model.constrain import Constraint, State
-from m6rec.model.decoding import Decoding
-from m6rec.model.head import Words
-from m6rec.model.sampling import penalise, repeated
+from m6rec.model.generation.constrain import Constraint, State
+from m6rec.model.generation.decoding import Decoding
+from m6rec.model.generation.head import Words
+from m6rec.model.generation.sampling import penalise, repeated
 
 NEVER = float("-inf")
 

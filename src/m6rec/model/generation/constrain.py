@@ -1,7 +1,7 @@
 """What a text may say: constraints on the next token, and the titles of a catalogue as one.
 
 A constraint is an automaton over written ids. Its states are small tuples that never change, so
-that a beam can split. model/facts.py has another one.
+that a beam can split. model/generation/facts.py has another one.
 
 Legend: N titles, M their tokens, laid end to end.
 """

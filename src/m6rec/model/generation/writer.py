@@ -1,8 +1,8 @@
 """Writing texts after sources: greedy, beams or samples, with or without constraints, streaming.
 
-A source is read once (model/prefix.py); then each token costs one row in every layer
-(model/cache.py) and the words that compete (model/head.py). What is written equals what the full
-pass of model/language.py would write.
+A source is read once (model/prefix.py); then each token costs one row in every layer (cache.py) and
+the words that compete (head.py). What is written equals what the full pass of model/language.py
+would write.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 
 from m6rec.config import ConfigError
-from m6rec.model.beam import search
-from m6rec.model.cache import Cache
-from m6rec.model.constrain import Constraint
-from m6rec.model.decoding import GREEDY, Decoding, Written
-from m6rec.model.head import Head, Words
-from m6rec.model.job import Given, Job, check_given, limit
-from m6rec.model.lanes import Lanes, Piece
+from m6rec.model.generation.beam import search
+from m6rec.model.generation.cache import Cache
+from m6rec.model.generation.constrain import Constraint
+from m6rec.model.generation.decoding import GREEDY, Decoding, Written
+from m6rec.model.generation.head import Head, Words
+from m6rec.model.generation.job import Given, Job, check_given, limit
+from m6rec.model.generation.lanes import Lanes, Piece
+from m6rec.model.generation.steering import Steering
 from m6rec.model.language import SourceRows
 from m6rec.model.m6 import M6
 from m6rec.model.prefix import Prefix, full_prefix, late_prefix
-from m6rec.model.steering import Steering
 from m6rec.text.tokenizer import Tokenizer
 
 

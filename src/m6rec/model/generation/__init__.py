@@ -1,0 +1,1 @@
+"""Writing texts token by token: caches, searches, constraints."""
