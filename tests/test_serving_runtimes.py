@@ -92,7 +92,7 @@ def answers(engine: Engine, kept: int | Literal["all"], ahead: bool, seed: int) 
 
 
 @pytest.mark.parametrize(("name", "family"), PAIRS)
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(kept=st.sampled_from([1, 2, "all"]), ahead=st.booleans(), seed=st.integers(0, 100))
 def test_a_runtime_answers_as_eager_float32_does(
     name: str, family: str, kept: int | Literal["all"], ahead: bool, seed: int
