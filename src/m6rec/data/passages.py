@@ -13,7 +13,7 @@ import polars as pl
 from m6rec.data.schema import SPLITS, DataError
 from m6rec.records import Event, ProtocolCard
 
-WritingTask = Literal["explain", "title", "query"]
+WritingTask = Literal["explain", "title", "query", "chat"]
 CutBy = Literal["user", "item"]
 FIELD = "\x1f"
 

@@ -9,3 +9,4 @@ from __future__ import annotations
 EXPLAIN = "write why the user would enjoy it"
 TITLE = "write the title"
 QUERY = "write the search query"
+REPLY = "write the reply"
