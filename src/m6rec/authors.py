@@ -1,4 +1,4 @@
-"""The calls of `M6Rec` that write: explanations, titles and search queries."""
+"""The calls of `M6Rec` that write: explanations, titles, search queries and replies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from m6rec.evaluation.writing import FOUND_WITHIN, WritingJudge
 from m6rec.metrics.ranking import top_k
 from m6rec.model.generation.decoding import Decoding
 from m6rec.records import Event, M6Error, Request
+from m6rec.talking import evaluate_talks, open_finder
 from m6rec.tasks.build import TaskName
+from m6rec.tasks.dialogue import AuthorWriter, Conversation
 from m6rec.tasks.explanation import ExplanationForm
 from m6rec.tasks.folder import TaskFolder
 from m6rec.tasks.opening import Opener
@@ -32,7 +34,7 @@ from m6rec.text.aspects import facts, unsupported
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
-WRITING: tuple[WritingTask, ...] = ("explain", "title", "query")
+WRITING: tuple[WritingTask, ...] = ("explain", "title", "query", "chat")
 CAREFUL = {"method": "sample", "top_p": 0.9, "temperature": 0.8}
 """How several texts are written, where no way is asked for."""
 History = Sequence[str | Event | Mapping[str, object]]
@@ -168,6 +170,25 @@ class Authors(ABC):
             found = found_first([found], [passage.item_id], self._search())[0]
         return found[:n]
 
+    def chat(self, *, past: int = 0, **decoding: Any) -> Conversation:
+        """A conversation over the data set in use: `.say(text)`, or `.stream(text)`.
+
+        Replies are set phrases before `fit("chat", …)`, and written by the network after it; what
+        is recommended is always an item of the data. past: replies of past dialogues that are read
+        to see what was recommended in such a place (each costs an encoding at the start).
+        decoding: changes to Decoding; beams can not stream. Raises M6Error without a data set.
+        """
+        if self.dataset is None:
+            raise M6Error("there is nothing to recommend: name a data set first with use(folder)")
+        writer = None
+        if "chat" in self.tasks:
+            author = self._author("chat")
+            writer = AuthorWriter(author, _changed(author.decoding, decoding))
+        key = f"finder {past}"
+        if key not in self._opened:
+            self._opened[key] = (None, open_finder(self.embed, self.dataset, past))
+        return Conversation(self._opened[key][1], writer)
+
     def evaluate_writing(
         self,
         task: WritingTask,
@@ -185,6 +206,9 @@ class Authors(ABC):
         kept, self.dataset = self.dataset, dataset
         self._opened.clear()
         try:
+            if task == "chat":
+                replies = self._author("chat") if "chat" in self.tasks else None
+                return evaluate_talks(self.embed, replies, dataset, part, baselines, **cutting)
             author = self._author(task)
             options = _split_options(author, cutting)
             split = writing_split(dataset, task, **options)

@@ -20,6 +20,7 @@ VERBS = {
     "explain": ("explain", "explain"),
     "title": ("title", "title"),
     "query": ("query", "query"),
+    "chat": ("chat", "chat"),
     "convert-hf": ("convert", "convert_hf"),
     "bench": ("bench", "bench"),
     "bench-latency": ("bench_latency", "bench_latency"),

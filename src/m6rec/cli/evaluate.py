@@ -23,6 +23,8 @@ WRITTEN = {
               "category", "ppl"),
     "query": ("bleu-1", "bleu-2", "usr", "dist-1", "dist-2", "novel", "round-trip",
               "round-trip-words", "words", "ppl"),
+    "chat": ("recall@1", "recall@10", "recall@50", "recall@1-new", "recall@10-new",
+             "recall@50-new", "bleu-2", "dist-3", "dist-4", "recommends", "ppl"),
 }  # fmt: skip
 """Columns of the tasks that write; the JSON has all of them."""
 
@@ -45,7 +47,7 @@ def evaluate(
     json: Json = None,
 ) -> None:
     """Measure a task: by full ranking (retrieve), on labelled candidates (rank), or what it writes
-    beside named baselines (explain, title, query)."""
+    beside named baselines (explain, title, query, chat)."""
     rec = M6Rec.from_pretrained(model)
     if adapter is not None:
         rec.load_adapter(adapter)

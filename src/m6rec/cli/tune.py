@@ -17,7 +17,7 @@ from m6rec.recommender import Fitted, M6Rec
 from m6rec.tasks.build import TaskName
 from m6rec.training.settings import TrainSettings
 
-Task = Annotated[TaskName, typer.Argument(help="retrieve, rank, explain, title or query")]
+Task = Annotated[TaskName, typer.Argument(help="retrieve, rank, explain, title, query or chat")]
 SplitBy = Annotated[SplitMethod, typer.Option("--split", help="How train, valid and test are cut.")]
 Positive = Annotated[
     str | None,

@@ -23,7 +23,6 @@ from m6rec.data.published import Line, read_lines
 from m6rec.data.schema import SPLIT_SYNONYMS, SPLITS, DataError
 from m6rec.data.tables import Dataset
 from m6rec.records import Event, ProtocolCard
-from m6rec.text.hygiene import clean
 
 Role = Literal["user", "system"]
 Part = Literal["train", "valid", "test"]
@@ -182,11 +181,15 @@ def _talk(line: Line) -> Talk:
     found = []
     for turn in turns:
         named = turn.get("items") or []
-        titles = tuple(clean(str(i.get("title") or ""), LONGEST_TURN) for i in named)
+        titles = tuple(_line(str(i.get("title") or "")) for i in named)
         ids = tuple(str(i.get("id") or title) for i, title in zip(named, titles, strict=True))
-        text = clean(turn["text"], LONGEST_TURN)
+        text = _line(turn["text"])
         found.append(Turn(turn["role"].lower(), text, ids, titles))
     return Talk(str(line["dialog_id"]), tuple(found))
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:LONGEST_TURN].rstrip()
 
 
 def _given(told: Sequence[object], limits: Cutting) -> tuple[pl.Series | None, str]:

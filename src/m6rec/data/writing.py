@@ -3,6 +3,7 @@
 explain: a user, an item and their history → why the user may like it (table reviews).
 title: a user or a group → the title of what they choose next (events; without events, what is found
 by a search; without searches, what the catalogue says of an item beside its title).
+chat: a dialogue → the reply (dialogs.jsonl; data/talks.py).
 query: an item → a search that it should be found by, or a user → what they search next (queries).
 """
 
@@ -27,6 +28,7 @@ from m6rec.data.passages import (
 )
 from m6rec.data.schema import DataError
 from m6rec.data.tables import Dataset
+from m6rec.data.talks import reply_passages, talk_split
 from m6rec.records import Event
 
 RELEVANT = 0.8
@@ -57,6 +59,8 @@ def writing_split(
         return _explanations(dataset, max_history, cutting)
     if task == "title":
         return _titles(dataset, max_history, cutting)
+    if task == "chat":
+        return reply_passages(talk_split(dataset, **cutting))
     if query_from == "user":
         return _user_queries(dataset, max_history, cutting)
     return _item_queries(dataset, max_history, cutting)

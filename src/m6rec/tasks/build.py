@@ -14,6 +14,7 @@ from m6rec.model.residual import ItemResidual
 from m6rec.model.tuning import Tuning, branch
 from m6rec.stores.segment_cache import SegmentCache, StateCache
 from m6rec.tasks.cached import below_fingerprint
+from m6rec.tasks.dialogue import DialogueSettings
 from m6rec.tasks.evidence import Evidence
 from m6rec.tasks.explanation import ExplanationSettings
 from m6rec.tasks.packing import Packer
@@ -26,13 +27,14 @@ from m6rec.text.past import YesNo
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
 
-TaskName = Literal["retrieve", "rank", "explain", "title", "query"]
+TaskName = Literal["retrieve", "rank", "explain", "title", "query", "chat"]
 READS: dict[str, str] = {
     "retrieve": "retrieval",
     "rank": "ranking",
     "explain": "explanation",
     "title": "title",
     "query": "query",
+    "chat": "dialogue",
 }
 """Task → the field of TaskSpec that says what it reads."""
 
@@ -41,7 +43,7 @@ class TaskSpec(Settings):
     """Everything that makes a task's network: which task, what it reads, how it is tuned.
 
     The number of classes follows from the task. One of `retrieval`, `ranking`, `explanation`,
-    `title` and `query` is what it reads; the others are None.
+    `title`, `query` and `dialogue` is what it reads; the others are None.
     """
 
     task: TaskName
@@ -51,6 +53,7 @@ class TaskSpec(Settings):
     explanation: ExplanationSettings | None = None
     title: TitleSettings | None = None
     query: QuerySettings | None = None
+    dialogue: DialogueSettings | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -82,9 +85,9 @@ class TaskSpec(Settings):
         return found
 
     @property
-    def writing(self) -> ExplanationSettings | TitleSettings | QuerySettings:
+    def writing(self) -> ExplanationSettings | TitleSettings | QuerySettings | DialogueSettings:
         """What a task that writes reads and how."""
-        found = self.explanation or self.title or self.query
+        found = self.explanation or self.title or self.query or self.dialogue
         if found is None:
             raise ConfigError(f"the task {self.task!r} writes no texts")
         return found

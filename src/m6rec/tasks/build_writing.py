@@ -8,6 +8,7 @@ from m6rec.config import ConfigError
 from m6rec.model.generation.decoding import Decoding
 from m6rec.model.tuning import RETRIEVAL_HEAD
 from m6rec.tasks.build import Backbone, TaskSpec, segment_table
+from m6rec.tasks.dialogue import DialogueForm
 from m6rec.tasks.explanation import ExplanationForm
 from m6rec.tasks.grounds import Grounds
 from m6rec.tasks.query import QueryForm
@@ -20,6 +21,7 @@ from m6rec.text.verbalize import Verbalizer
 DECODING: dict[str, dict[str, object]] = {
     "explain": {"no_repeat_ngram": 4, "repetition_penalty": 1.1},
     "title": {"no_repeat_ngram": 4},
+    "chat": {"method": "sample", "top_p": 0.9, "temperature": 0.7, "no_repeat_ngram": 4},
     "query": {"method": "beam", "beams": 4, "no_repeat_ngram": 3},
 }
 """How each task writes, where nothing else is asked for."""
@@ -64,5 +66,7 @@ def _form(verbalizer: Verbalizer, grounds: Grounds, spec: TaskSpec, aspects: Asp
         return ExplanationForm(verbalizer, grounds, aspects, spec.explanation)
     if spec.title is not None:
         return TitleForm(verbalizer, grounds, spec.title)
+    if spec.dialogue is not None:
+        return DialogueForm(spec.dialogue)
     assert spec.query is not None
     return QueryForm(verbalizer, grounds, spec.query)
