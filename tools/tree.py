@@ -24,6 +24,7 @@ ROOMS = {
     "src/m6rec/evaluation": "Protocols, results with intervals, the report.",
     "src/m6rec/metrics": "Metrics as functions of arrays.",
     "src/m6rec/model": "The network, its execution plans, tuning, checkpoints.",
+    "src/m6rec/models": "Checkpoints that come with the package, each with its model card.",
     "src/m6rec/stores": "Whatever keeps state behind a small interface.",
     "src/m6rec/tasks": "What the network is used for; tasks do not know each other.",
     "src/m6rec/text": "Everything that becomes words, and words that become ids.",
@@ -31,7 +32,7 @@ ROOMS = {
     "src/m6rec/training": "One loop for tuning, and pretraining.",
     "benchmarks": "Measurements on real data; results as JSON.",
     "docs": "The documentation (`make docs`).",
-    "models": "Checkpoints that come with the project.",
+    "models": "The same folder, where a visitor looks first.",
     "runs": "One runnable recipe per published figure.",
     "tests": "One file per module: test_ROOM_MODULE.py.",
     "tools": "What the project itself is kept in order with.",
@@ -53,6 +54,8 @@ FILES = {
 WHOLE = ("src/m6rec", "tools", "constraints", ".ci")
 """Folders that are listed file by file; those in PLAIN stand for what is in them."""
 PLAIN = ("benchmarks", "docs", "models", "runs", "tests")
+SHUT = ("src/m6rec/models",)
+"""Folders inside those that stand for what is in them."""
 UNLISTED = ("__init__.py", "py.typed")
 
 
@@ -99,6 +102,8 @@ def files_below(folder: Path, depth: int) -> list[str]:
     lines = [line(depth, folder.relative_to(ROOT).as_posix() + "/", room(folder))]
     if depth:
         lines = [line(depth, folder.name + "/", room(folder))]
+    if folder.relative_to(ROOT).as_posix() in SHUT:
+        return lines
     entries = sorted(path for path in folder.iterdir() if path.name not in ("__pycache__",))
     for path in entries:
         if path.is_file() and path.name not in UNLISTED and path.suffix != ".pyc":

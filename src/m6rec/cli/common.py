@@ -19,7 +19,7 @@ from m6rec.records import M6Error
 
 P = ParamSpec("P")
 R = TypeVar("R")
-DEFAULT_MODEL = "minilm-l6"
+DEFAULT_MODEL = "m6-small"
 WRONG, INTERRUPTED = 2, 130
 """Exit codes: the input or a setting is wrong; stopped by the user (as shells say it)."""
 
