@@ -36,7 +36,7 @@ def test_without_any_split_the_hash_of_the_dialogue_decides_as_in_pretraining(
 ) -> None:
     split = talk_split(dataset(tmp_path, 60))
     ids = [f"d{n}" for n in range(60)]
-    kept = train_dialogs(ids, [None] * 60)
+    kept, _ = train_dialogs([{"dialog_id": i} for i in ids])
     assert [t.dialog_id for t in split.train] == [i for i, k in zip(ids, kept, strict=True) if k]
 
 

@@ -16,6 +16,7 @@ from m6rec.data.options import Method, Task
 from m6rec.data.shop import generate_shop
 from m6rec.data.splits import make_split
 from m6rec.data.tables import write_table
+from m6rec.data.talks import talk_split
 from m6rec.data.writing import writing_split
 from m6rec.training.corpus import asked, folder
 from m6rec.training.corpus.build import filtered
@@ -206,7 +207,7 @@ def all_reviews(dataset: tables.Dataset, held: pl.DataFrame) -> pl.DataFrame:
         ("events", "train_events", everything),
         ("reviews", "train_reviews", all_reviews),
         ("queries", "train_queries", all_queries),
-        ("dialogs", "train_dialogs", lambda ids, given: [True] * len(ids)),
+        ("dialogs", "train_dialogs", lambda dialogs: ([True] * len(dialogs), "all")),
     ],
 )
 def test_the_checks_see_a_row_that_enters(
@@ -241,6 +242,18 @@ def test_dialogues_without_a_split_are_cut_by_their_id(tmp_path: Path) -> None:
     documents = list(DataFolder("d", tmp_path).documents())
     assert 65 < len(documents) < 95
     assert [d.key for d in documents] == [d.key for d in DataFolder("d", tmp_path).documents()]
+
+
+def test_a_tenth_of_train_dialogues_is_valid_where_none_is_and_does_not_enter(
+    tmp_path: Path,
+) -> None:
+    write_dialogs(tmp_path, ["train"] * 100)
+    names = pl.DataFrame({"item_id": ["i1"], "title": ["Red shoe"]})
+    write_table(names, tmp_path / "items.csv")
+    split = talk_split(tables.load(tmp_path))
+    documents = [d for d in DataFolder("d", tmp_path).documents() if d.kind == "dialogue"]
+    assert 2 < len(split.valid) < 25
+    assert {d.key for d in documents} == {f"d {talk.dialog_id}" for talk in split.train}
 
 
 def of_user(documents: list[Document], kind: str) -> dict[str, list[Document]]:
@@ -413,6 +426,9 @@ def test_another_corpus_is_never_overwritten(both: list[Path], tmp_path: Path) -
 def test_sources_of_one_name_are_told_apart(tmp_path: Path) -> None:
     some = [texts(tmp_path / "a" / "texts"), texts(tmp_path / "b" / "texts")]
     assert [source.name for source in find_sources(some)] == ["texts", "texts-2"]
+    third = texts(tmp_path / "c" / "texts-2")
+    named = [source.name for source in find_sources([*some, third])]
+    assert named == ["texts", "texts-2", "texts-2-2"]
     with pytest.raises(CorpusError, match="is given twice"):
         find_sources([some[0], some[0]])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -18,7 +18,8 @@ import numpy as np
 import polars as pl
 
 from m6rec.data.dialogs import dialog_wrongs
-from m6rec.data.passages import Cutting, Passage, WritingSplit
+from m6rec.data.files import Broken
+from m6rec.data.passages import FIELD, Cutting, Passage, WritingSplit, some
 from m6rec.data.published import Line, read_lines
 from m6rec.data.schema import SPLIT_SYNONYMS, SPLITS, DataError
 from m6rec.data.tables import Dataset
@@ -30,7 +31,6 @@ NEW, OLD = "@item", "@same"
 """Stand in a written reply for an item that was not named before, and for one that was."""
 LONGEST_TURN = 2000
 """Characters of a turn that are read."""
-FIELD = "\x1f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +89,7 @@ class TalkSplit:
         if not found:
             raise DataError(f"the {part} part of {self.card.dataset!r} has no reply to give")
         most = self.limits.max_train if part == "train" else self.limits.max_eval
-        if most is None or len(found) <= most:
-            return found
-        chosen = np.random.default_rng(self.limits.seed).choice(len(found), most, replace=False)
-        return [found[i] for i in np.sort(chosen)]
+        return list(some(found, most, self.limits.seed))
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -113,11 +110,10 @@ def talk_split(dataset: Dataset, **cutting: Any) -> TalkSplit:
     """
     if dataset.dialogs is None:
         raise DataError(f"{dataset.name}: conversation needs a file dialogs.jsonl")
-    limits = Cutting(**{"by": "user", **cutting})
-    lines = list(_sound(dataset.dialogs))
+    limits = Cutting.of(cutting, by="user")
+    lines = list(sound_dialogs(read_lines(dataset.dialogs)))
     talks = [_talk(line) for line in lines]
-    given, rule = _given([line.get("split") for line in lines], limits)
-    part = limits.parts(pl.Series([talk.dialog_id for talk in talks], dtype=pl.String), given)
+    part, rule = dialog_parts(lines, limits)
     parts = {
         name: tuple(t for t, p in zip(talks, part.to_list(), strict=True) if p == name)
         for name in SPLITS
@@ -168,11 +164,22 @@ def _passages(split: TalkSplit, part: str) -> tuple[Passage, ...]:
     return tuple(passage_of(ask) for ask in split.asks(part))  # type: ignore[arg-type]
 
 
-def _sound(path: Any) -> Iterator[Line]:
+def sound_dialogs(lines: Iterable[tuple[int, Line | Broken]]) -> Iterator[Line]:
+    """What of the lines of dialogs.jsonl (`read_lines`) is a dialogue with nothing wrong."""
     seen: set[str] = set()
-    for _, line in read_lines(path):
+    for _, line in lines:
         if isinstance(line, dict) and not any(dialog_wrongs(line, seen)):
             yield line
+
+
+def dialog_parts(dialogs: Sequence[Line], limits: Cutting) -> tuple[pl.Series, str]:
+    """train, valid or test for each sound dialogue, and the rule in words.
+
+    Raises DataError for a split that is none.
+    """
+    given, rule = _given([line.get("split") for line in dialogs], limits)
+    ids = pl.Series([str(line["dialog_id"]) for line in dialogs], dtype=pl.String)
+    return limits.parts(ids, given), rule
 
 
 def _talk(line: Line) -> Talk:

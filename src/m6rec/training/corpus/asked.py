@@ -6,7 +6,7 @@ where it is a train row of each of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -14,10 +14,11 @@ import polars as pl
 from m6rec.data.labels import LabelRule
 from m6rec.data.options import Method, SplitOptions, Task
 from m6rec.data.passages import Cutting, Passage, WritingTask
-from m6rec.data.published import read_requests
+from m6rec.data.published import Line, read_requests
 from m6rec.data.schema import SPLITS, DataError
 from m6rec.data.splits import Split, make_split
 from m6rec.data.tables import Dataset
+from m6rec.data.talks import dialog_parts
 from m6rec.data.writing import QueryFrom, writing_split
 
 ROW = "#row"
@@ -167,13 +168,13 @@ def _asked_of_users(dataset: Dataset) -> Iterator[Passage]:
     return _asked(dataset, "query", query_from="user")
 
 
-def train_dialogs(ids: list[str], given: list[str | None]) -> list[bool]:
-    """Whether each dialogue is of train: by its split where dialogues have one, else by hash."""
-    names = pl.Series(ids, dtype=pl.String)
-    splits = pl.Series(given, dtype=pl.String).str.strip_chars().str.to_lowercase()
-    if splits.null_count() < len(splits):  # a dialogue without a split is in no part
-        return (splits.is_in(["train", "training"]).fill_null(False)).to_list()
-    return (Cutting(by="user").parts(names, None) == "train").to_list()
+def train_dialogs(dialogs: Sequence[Line]) -> tuple[list[bool], str]:
+    """Whether each (sound) dialogue is of the train part of conversation, and the rule in words.
+
+    Raises DataError for a split that is none.
+    """
+    parts, rule = dialog_parts(dialogs, Cutting(by="user"))
+    return (parts == "train").to_list(), rule
 
 
 def _given(frame: pl.DataFrame) -> pl.Series | None:

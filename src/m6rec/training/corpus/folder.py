@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,12 +10,12 @@ from pathlib import Path
 import polars as pl
 
 from m6rec.data import tables
-from m6rec.data.dialogs import dialog_wrongs
 from m6rec.data.labels import SHOWN, LabelRule, default_rule
 from m6rec.data.options import Method
 from m6rec.data.published import read_lines, read_requests
 from m6rec.data.schema import DataError
 from m6rec.data.tables import Dataset
+from m6rec.data.talks import sound_dialogs
 from m6rec.records import Request
 from m6rec.text.templates import Templates
 from m6rec.text.verbalize import Verbalizer
@@ -24,6 +25,7 @@ from m6rec.training.corpus.documents import Document
 from m6rec.training.corpus.sources import (
     EVENTS_OF_A_DOCUMENT,
     behaviour_documents,
+    dialogue_documents,
     document_of,
     item_documents,
 )
@@ -140,22 +142,14 @@ class DataFolder:
             yield Document(self.name, "query", f"{self.name} {item}", ("query",), (text,))
 
     def _dialogues(self, path: Path) -> Iterator[Document]:
-        seen: set[str] = set()
-        dialogs = [d for _, d in read_lines(path) if isinstance(d, dict)]
-        sound = [d for d in dialogs if not any(dialog_wrongs(d, seen))]
-        given = [str(d["split"]) if d.get("split") is not None else None for d in sound]
-        train = asked.train_dialogs([str(d["dialog_id"]) for d in sound], given)
-        self.rules.append("dialogues: those whose split is train, or by hash where none has one")
-        self._leave("dialogues", sum(1 for _ in read_lines(path)) - sum(train))
-        for dialog, kept in zip(sound, train, strict=True):
-            turns = dialog["turns"]
-            assert isinstance(turns, list)  # dialog_wrongs has seen to it
-            told = [(str(t["role"]).lower(), clean_part(t["text"])) for t in turns]
-            told = [(role, text) for role, text in told if text]
-            if kept and len(told) > 1:
-                roles, parts = zip(*told, strict=True)
-                key = f"{self.name} {dialog['dialog_id']}"
-                yield Document(self.name, "dialogue", key, roles, parts)
+        lines = list(read_lines(path))
+        sound = list(sound_dialogs(lines))
+        train, rule = asked.train_dialogs(sound)
+        self.rules.append(f"dialogues: train part of conversation, {rule}")
+        self._leave("dialogues", len(lines) - sum(train))
+        for dialog in itertools.compress(sound, train):
+            key = f"{self.name} {dialog['dialog_id']}"
+            yield from dialogue_documents(self.name, key, dialog)
 
     def _histories(self, path: Path) -> pl.DataFrame:
         """What published train requests show of users: the longest history of each, and its target.

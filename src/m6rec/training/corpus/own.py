@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 from collections import Counter
@@ -27,7 +28,7 @@ from m6rec.training.corpus.documents import (
 from m6rec.training.corpus.folder import DataFolder
 from m6rec.training.corpus.plaintext import text_documents
 
-VERSION = 1
+VERSION = 2
 """Goes up when the same sources give other documents."""
 MADE_FROM = "made_from"
 NOT_STATED = "not stated"
@@ -62,8 +63,9 @@ def find_sources(paths: Sequence[Path]) -> list[OwnSource]:
     found: list[OwnSource] = []
     for path in paths:
         source = _source(path)
-        same = sum(other.path.resolve().name == path.resolve().name for other in found)
-        name = f"{source.name}-{same + 1}" if same else source.name
+        there = {other.name for other in found}
+        others = (f"{source.name}-{n}" for n in itertools.count(2))
+        name = next(n for n in itertools.chain([source.name], others) if n not in there)
         if any(other.path.resolve() == path.resolve() for other in found):
             raise CorpusError(f"{path} is given twice; give each source once")
         found.append(OwnSource(name, path, source.form, source.files))

@@ -107,13 +107,17 @@ def _dialogues(name: str, folder: Path, split: str) -> Iterator[Document]:
     with (folder / "dialogs.jsonl").open(encoding="utf-8") as lines:
         for line in lines:
             dialogue: dict[str, Any] = json.loads(line)
-            if dialogue["split"] != split:
-                continue
-            turns = [(t["role"].lower(), clean_part(t["text"])) for t in dialogue["turns"]]
-            turns = [(role, text) for role, text in turns if text]
-            if len(turns) > 1:
-                roles, parts = zip(*turns, strict=True)
-                yield Document(name, "dialogue", dialogue["dialog_id"], roles, parts)
+            if dialogue["split"] == split:
+                yield from dialogue_documents(name, dialogue["dialog_id"], dialogue)
+
+
+def dialogue_documents(source: str, key: str, dialogue: Mapping[str, Any]) -> Iterator[Document]:
+    """What is said in a sound line of dialogs.jsonl; none where fewer than two turns have words."""
+    turns = [(t["role"].lower(), clean_part(t["text"])) for t in dialogue["turns"]]
+    turns = [(role, text) for role, text in turns if text]
+    if len(turns) > 1:
+        roles, parts = zip(*turns, strict=True)
+        yield Document(source, "dialogue", key, roles, parts)
 
 
 def item_documents(source: str, items: pl.DataFrame) -> Iterator[Document]:
