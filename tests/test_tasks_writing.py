@@ -21,7 +21,7 @@ from m6rec.records import Event
 from m6rec.tasks import writing
 from m6rec.tasks.build import Backbone, TaskSpec
 from m6rec.tasks.build_writing import build_author
-from m6rec.tasks.explanation import ExplanationForm
+from m6rec.tasks.explanation import ExplanationForm, aspects_for
 from m6rec.tasks.folder import TaskFolder, trained
 from m6rec.tasks.query import found_first
 from m6rec.tasks.title import TitleForm
@@ -33,7 +33,7 @@ from m6rec.training.batches import collate_writing
 from m6rec.training.losses import writing_loss
 from m6rec.training.objectives import PROMPTS, Example
 from m6rec.training.settings import TrainSettings
-from m6rec.training.writing import WritingTrainee, aspects_for, tune_author, writing_recipe
+from m6rec.training.writing import WritingTrainee, tune_author, writing_recipe
 from writing_worlds import dataset
 
 WORDS = Templates.load()
@@ -195,6 +195,9 @@ def test_soft_prompts_are_read_and_trained_and_need_the_late_plan() -> None:
     split = split_of("query")
     author = author_of(split, tuning={"prompts": 3})
     assert author.model.prompts is not None and author.model.prompts.requires_grad
+    source, kept_MD = author.rows(author.sources(split.test[:2]))
+    prefix = author.decoder().read(source, kept_MD)
+    assert (prefix.valid_BR.sum(1) - source.valid_BR.sum(1)).tolist() == [3, 3]
     lessons = author.lessons(split.train[:4])
     before = float(author.loss(lessons).detach())
     author.loss(lessons).backward()  # type: ignore[no-untyped-call]

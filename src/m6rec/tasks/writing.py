@@ -5,7 +5,7 @@ is what they share: rows, loss, likelihood, decoding. Sources and targets are la
 pretraining: a segment that says what to do, then segments of their kinds.
 
 Legend: B passages, R rows of a source, T tokens of a target, M kept states, D width, N tokens to be
-foretold, P soft prompts.
+foretold.
 """
 
 from __future__ import annotations
@@ -31,7 +31,14 @@ from m6rec.model.generation.writer import Writer as Decoder
 from m6rec.model.language import SourceRows, full_writing, late_writing
 from m6rec.model.m6 import M6
 from m6rec.records import Segment
-from m6rec.tasks.likelihood import Source, full_rows, late_rows, padded_rows
+from m6rec.tasks.likelihood import (
+    Source,
+    full_rows,
+    late_rows,
+    log_likelihood_of,
+    padded_rows,
+    written_rows,
+)
 from m6rec.tasks.segments import Plan, SegmentTable, below_is_frozen
 from m6rec.text.aspect_words import FRAME
 from m6rec.text.verbalize import Verbalizer
@@ -41,7 +48,6 @@ MOST_CACHED = 1 << 30
 AT_ONCE = 32
 SAID_ANYWAY = tuple(sorted(word for word in FRAME if "'" not in word))
 """Words of a faithful text beside the facts; of "you've" the vocabulary would make "ve" a word."""
-PROMPT_SLOT = plans.SLOTS["prompt"]
 
 
 class WritingSettings(Settings):
@@ -166,10 +172,9 @@ class Author:
             chosen = order[first : first + AT_ONCE]
             some = [lessons[i] for i in chosen]
             h_ND, label_N = self._states(some)
-            logits, label_N = self._logits(h_ND, label_N, None)
-            lost = F.cross_entropy(logits.float(), label_N, reduction="none").double().cpu().numpy()
             owner = np.repeat(np.arange(len(some)), lengths[chosen].astype(int))
-            sums[chosen] = np.bincount(owner, lost, len(some))
+            logs_N = log_likelihood_of(self.model, h_ND, label_N)
+            sums[chosen] = -np.bincount(owner, logs_N, len(some))
         return sums, lengths
 
     def write(self, passages: Sequence[Passage]) -> list[str]:
@@ -224,7 +229,10 @@ class Author:
         return self._decoder
 
     def rows(self, sources: Sequence[Source]) -> tuple[SourceRows, Tensor | None]:
-        """Sources as rows; under the late plan of kept states [M, D], soft prompts first."""
+        """Sources as rows; under the late plan of kept states [M, D].
+
+        Soft prompts are none of them: model/language.py and model/prefix.py put them first.
+        """
         device = self.table.device
         if self.settings.plan == "full":
             return padded_rows(full_rows(self.table, sources), device), None
@@ -232,11 +240,6 @@ class Author:
         kept_MD, rows = late_rows(self.table, sources, frozen and self._fits())
         if frozen:
             kept_MD = kept_MD.detach()
-        prompts_PD = plans.prompt_states(self.model, self.table.lower)
-        if prompts_PD is not None:
-            P = len(prompts_PD)
-            kept_MD = torch.cat([prompts_PD.to(kept_MD.dtype), kept_MD])
-            rows = [_after_prompts(row, P) for row in rows]
         return padded_rows(rows, device), kept_MD
 
     def _fits(self) -> bool:
@@ -246,28 +249,14 @@ class Author:
     def _states(self, lessons: Sequence[Lesson]) -> tuple[Tensor, Tensor]:
         """States of the rows that foretell a token, in order, and the tokens: [N, D], [N]."""
         source, kept_MD = self.rows([lesson.source for lesson in lessons])
-        target, label_BT = self._targets(lessons)
-        lower = self.table.lower
+        targets = written_rows([lesson.target for lesson in lessons], self.tokenizer.special)
+        ids_BT, label_BT, valid_BT = (torch.from_numpy(x).to(self.table.device) for x in targets)
+        target, lower = (ids_BT, valid_BT), self.table.lower
         if kept_MD is None:
             h_BTD = full_writing(self.model, source, target, lower)
         else:
             h_BTD = late_writing(self.model, kept_MD, source, target, lower)
-        valid_BT = target[1]
         return h_BTD[valid_BT], label_BT[valid_BT]
-
-    def _targets(self, lessons: Sequence[Lesson]) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        special, device = self.tokenizer.special, self.table.device
-        T = max(len(lesson.target) for lesson in lessons) + 1
-        ids_BT = np.full((len(lessons), T), special.pad, dtype=np.int64)
-        label_BT = np.full((len(lessons), T), special.pad, dtype=np.int64)
-        for row, lesson in enumerate(lessons):
-            ids_BT[row, : len(lesson.target) + 1] = (special.bos, *lesson.target)
-            label_BT[row, : len(lesson.target) + 1] = (*lesson.target, special.eos)
-        lengths_B = np.array([len(lesson.target) + 1 for lesson in lessons])
-        valid_BT = torch.from_numpy(np.arange(T) < lengths_B[:, None]).to(device)
-        return (torch.from_numpy(ids_BT).to(device), valid_BT), torch.from_numpy(label_BT).to(
-            device
-        )
 
     def _logits(self, h_ND: Tensor, label_N: Tensor, words: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logits of the words that compete, and each label's column."""
@@ -287,12 +276,6 @@ def words_of(lessons: Sequence[Lesson], eos: int) -> Tensor:
     """Ids that some lessons write, ascending."""
     found = {token for lesson in lessons for token in lesson.target}
     return torch.tensor(sorted(found | {eos}))
-
-
-def _after_prompts(row: np.ndarray, P: int) -> np.ndarray:
-    """Rows of a source (index, slot, segment) behind P soft prompts, a segment like any other."""
-    prompts = np.stack([np.arange(P), np.full(P, PROMPT_SLOT), np.full(P, -1)], 1)
-    return np.concatenate([prompts, row + np.array([P, 0, 0])])
 
 
 def history_segments(
