@@ -30,9 +30,14 @@ class LMHead(nn.Module):
 
     def forward(self, h_BTD: Tensor) -> Tensor:
         """Logits [B, T, V]."""
-        if self.dense is not None and self.norm is not None:
-            h_BTD = self.norm(F.gelu(self.dense(h_BTD)))
-        out: Tensor = self.decoder(h_BTD)
+        out: Tensor = self.decoder(self.transformed(h_BTD))
+        return out
+
+    def transformed(self, h_BTD: Tensor) -> Tensor:
+        """What the decoder multiplies; for callers to whom some of its words are enough."""
+        if self.dense is None or self.norm is None:
+            return h_BTD
+        out: Tensor = self.norm(F.gelu(self.dense(h_BTD)))
         return out
 
 

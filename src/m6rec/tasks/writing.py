@@ -263,8 +263,7 @@ class Author:
         head = self.model.lm_head
         if words is None:
             return head(h_ND), label_N
-        if head.dense is not None and head.norm is not None:
-            h_ND = head.norm(F.gelu(head.dense(h_ND)))
+        h_ND = head.transformed(h_ND)
         bias = head.decoder.bias
         place_V = torch.full((self.model.config.vocab_size,), -1, device=h_ND.device)
         place_V[words] = torch.arange(len(words), device=h_ND.device)

@@ -53,7 +53,7 @@ class Head:
     def __init__(self, model: M6, words: Words) -> None:
         self._head = model.lm_head
         self._ids = torch.from_numpy(words.ids).to(model.read_token.device)
-        decoder, self._all = self._head.decoder, len(words) == model.config.vocab_size
+        decoder = self._head.decoder
         self._weight: Tensor | None = None
         self._bias: Tensor | None = None
         if type(decoder) is nn.Linear:  # a decoder of another kind is asked for all words
@@ -68,12 +68,9 @@ class Head:
 
     def __call__(self, h_BWD: Tensor) -> Tensor:
         """float32 [B, W, V]."""
-        head = self._head
         if self._weight is None:
-            logits = head(h_BWD).index_select(-1, self._ids)
+            logits = self._head(h_BWD).index_select(-1, self._ids)
         else:
-            if head.dense is not None and head.norm is not None:
-                h_BWD = head.norm(F.gelu(head.dense(h_BWD)))
-            logits = F.linear(h_BWD, self._weight, self._bias)
+            logits = F.linear(self._head.transformed(h_BWD), self._weight, self._bias)
         out: Tensor = logits.float().log_softmax(-1)
         return out
