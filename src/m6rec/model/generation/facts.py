@@ -253,7 +253,7 @@ class Facts(Constraint):
         node, last, gap, _ = state
         within = set(self._within(state))
         if gap == AROUND or last == SIGN_ONLY or (gap == JOINED and last in (WORD, RAW)):
-            return within if gap != AROUND else set()
+            return within
         alphabet, root = self._alphabet, self._children[0]
         if gap == APART or last in (START, SYMBOL):
             return set(root)
@@ -264,10 +264,10 @@ class Facts(Constraint):
         return within | words if last == WORD and node in self._whole else within
 
     def _signs(self, state: State) -> set[int]:
-        node, last, _, marked = state
+        node, last, gap, marked = state
         if marked == CASED or last == SIGN_ONLY:
             return set()
-        if state[2] == APART or not node or last == SIGN or node in self._whole:
+        if gap == APART or not node or last == SIGN or node in self._whole:
             return set(self._symbols)
         if self._after_number(state):
             return {t for t in self._children[node] if self._alphabet.is_sign(t)}
