@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from m6rec.config import ConfigError
 from m6rec.data import tables
 from m6rec.data.passages import Cutting, Passage, share_of, split_hash
 from m6rec.data.schema import DataError
@@ -151,6 +152,21 @@ def test_given_parts_stand_and_valid_is_cut_from_train_by_user() -> None:
     assert all(parts[i] == parts[i + 1] for i in range(0, 100, 2)) and "valid" in parts
     with pytest.raises(DataError, match="right is one of train, valid, test"):
         Cutting(by="user").parts(pl.Series(["u"]), pl.Series(["later"]))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"valid_fraction": "x"}, "settings of the split: valid_fraction"),
+        ({"test_fraction": 0.0}, "test_fraction"),
+        ({"test_fraction": 0.95}, "right is below 1"),
+        ({"max_train": 0}, "max_train"),
+        ({"max_evel": 3}, "did you mean 'max_eval'"),
+    ],
+)
+def test_wrong_limits_of_a_split_are_named(wrong: dict[str, object], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        writing_split(data(reviews=reviews()), "explain", **wrong)
 
 
 def test_the_card_says_the_rule_and_its_hash_changes_with_a_reference() -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 import polars as pl
+from pydantic import Field, model_validator
 
+from m6rec.config import Settings
 from m6rec.data.schema import SPLITS, DataError
 from m6rec.records import Event, ProtocolCard
 
 WritingTask = Literal["explain", "title", "query", "chat"]
 CutBy = Literal["user", "item"]
 FIELD = "\x1f"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,7 @@ class WritingSplit:
         return list(dict.fromkeys(text for p in self.train for text in p.references))
 
 
-@dataclass(frozen=True)
-class Cutting:
+class Cutting(Settings):
     """How passages are cut.
 
     by: whose hash decides the part, so that no user (or item) is in two of them. valid_fraction,
@@ -85,19 +87,22 @@ class Cutting:
     """
 
     by: CutBy
-    valid_fraction: float = 0.1
-    test_fraction: float = 0.1
-    max_train: int | None = None
-    max_eval: int | None = 2000
-    seed: int = 0
+    valid_fraction: float = Field(default=0.1, gt=0)
+    test_fraction: float = Field(default=0.1, gt=0)
+    max_train: int | None = Field(default=None, ge=1)
+    max_eval: int | None = Field(default=2000, ge=1)
+    seed: int = Field(default=0, ge=0)
 
-    def __post_init__(self) -> None:
-        shares = (self.valid_fraction, self.test_fraction)
-        if min(shares) <= 0 or sum(shares) >= 1:
-            raise DataError(
-                f"valid_fraction = {shares[0]}, test_fraction = {shares[1]}: right is above 0 "
-                "each, and below 1 together"
-            )
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.valid_fraction + self.test_fraction >= 1:
+            raise ValueError("valid_fraction and test_fraction together: right is below 1")
+        return self
+
+    @classmethod
+    def of(cls, options: Mapping[str, object], by: CutBy) -> Self:
+        """What was asked for; by: where nothing else is. Raises ConfigError."""
+        return cls.parse({"by": by, **options}, "settings of the split")
 
     def parts(self, keys: pl.Series, given: pl.Series | None) -> pl.Series:
         """train, valid or test for each row: its `split` where the data give one, else by hash.
@@ -131,12 +136,13 @@ class Cutting:
             f"by hash of the {self.by}: {self.test_fraction:g} test, {self.valid_fraction:g} valid"
         )
 
-    def some(self, passages: Sequence[Passage], most: int | None) -> tuple[Passage, ...]:
-        """At most `most` of them, drawn by seed, in order."""
-        if most is None or len(passages) <= most:
-            return tuple(passages)
-        chosen = np.random.default_rng(self.seed).choice(len(passages), most, replace=False)
-        return tuple(passages[i] for i in np.sort(chosen))
+
+def some(of: Sequence[T], most: int | None, seed: int) -> tuple[T, ...]:
+    """At most `most` of them (None: all), drawn by seed, in order."""
+    if most is None or len(of) <= most:
+        return tuple(of)
+    chosen = np.random.default_rng(seed).choice(len(of), most, replace=False)
+    return tuple(of[i] for i in np.sort(chosen))
 
 
 def share_of(key: str | None) -> float:
@@ -234,4 +240,4 @@ def finish(
     """Rows with a column `part` → passages of every part, no more than the cutting allows."""
     found = {name: read(frame.filter(pl.col("part") == name)) for name in SPLITS}
     limits = {"train": cutting.max_train, "valid": cutting.max_eval, "test": cutting.max_eval}
-    return {name: cutting.some(passages, limits[name]) for name, passages in found.items()}
+    return {name: some(of, limits[name], cutting.seed) for name, of in found.items()}

@@ -74,7 +74,7 @@ def _explanations(dataset: Dataset, most: int, options: dict[str, Any]) -> Writi
     if not names:
         raise DataError(f"{dataset.name}: reviews need a column `explanation` or `text`")
     column = names[0]
-    cutting = Cutting(**{"by": "user", **options})
+    cutting = Cutting.of(options, by="user")
     given = reviews["split"] if _has(reviews, "split") else None
     reviews = _with_columns(reviews.with_columns(cutting.parts(reviews["user_id"], given)))
     told = reviews.filter(pl.col(column).str.strip_chars().str.len_chars() > 0)
@@ -181,7 +181,7 @@ def _titles(dataset: Dataset, most: int, options: dict[str, Any]) -> WritingSpli
 def _chosen_titles(
     dataset: Dataset, events: pl.DataFrame, most: int, options: dict[str, Any]
 ) -> WritingSplit:
-    cutting = Cutting(**{"by": "user", **options})
+    cutting = Cutting.of(options, by="user")
     titles = dataset.items.select("item_id", "title")
     purchases = events.filter(pl.col("event") == "purchase")
     kinds = "purchases" if purchases.height else "choices"
@@ -209,7 +209,7 @@ def _chosen_titles(
 def _searched_titles(
     dataset: Dataset, queries: pl.DataFrame, most: int, options: dict[str, Any]
 ) -> WritingSplit:
-    cutting = Cutting(**{"by": "item", **options})
+    cutting = Cutting.of(options, by="item")
     found = _relevant(queries).join(
         dataset.items.select("item_id", "title"), on="item_id", how="inner", maintain_order="left"
     )
@@ -226,7 +226,7 @@ def _searched_titles(
 
 
 def _catalogue_titles(dataset: Dataset, most: int, options: dict[str, Any]) -> WritingSplit:
-    cutting = Cutting(**{"by": "item", **options})
+    cutting = Cutting.of(options, by="item")
     items = dataset.items.unique("title", keep="first", maintain_order=True)
     items = items.with_columns(cutting.parts(items["title"].str.to_lowercase(), None))
     details = [name for name in ("brand", "category", "attributes") if _has(items, name)]
@@ -262,7 +262,7 @@ def _of_titles(
 def _item_queries(dataset: Dataset, most: int, options: dict[str, Any]) -> WritingSplit:
     """Train has a passage for each query; the other parts one for each item, with all of its."""
     queries = _queries(dataset)
-    cutting = Cutting(**{"by": "item", **options})
+    cutting = Cutting.of(options, by="item")
     known = dataset.items.select("item_id")
     found = _relevant(queries).join(known, on="item_id", how="semi", maintain_order="left")
     given = found["split"] if _has(found, "split") else None
@@ -292,7 +292,7 @@ def _user_queries(dataset: Dataset, most: int, options: dict[str, Any]) -> Writi
             f"{dataset.name}: queries for users need the columns `user_id` and `timestamp`; "
             "without them, write queries for items (query_from=item)"
         )
-    cutting = Cutting(**{"by": "user", **options})
+    cutting = Cutting.of(options, by="user")
     asked = queries.filter(pl.col("user_id").is_not_null() & pl.col("timestamp").is_not_null())
     asked = asked.unique(["user_id", "timestamp", "query"], keep="first", maintain_order=True)
     given = asked["split"] if _has(asked, "split") else None

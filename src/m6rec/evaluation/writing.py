@@ -25,9 +25,10 @@ from m6rec.metrics.bootstrap import (
     bootstrap_statistic,
     safe_divide,
 )
+from m6rec.tasks.explanation import aspects_for
 from m6rec.tasks.grounds import Grounds
 from m6rec.tasks.query import Search
-from m6rec.text.aspects import Aspects, claims, learn_aspects, unsupported
+from m6rec.text.aspects import claims, unsupported
 
 Part = Literal["valid", "test"]
 COPIED_OVER = 8
@@ -94,7 +95,14 @@ class WritingJudge:
         self.known = split.known_texts
         self.user_N = _units(self.passages)
         self.grounds = Grounds(split.items, split.users)
-        self.aspects, self.wanted = aspects_of(split, self.passages)
+        self.aspects = aspects_for(split)
+        self.wanted = self._wanted()
+
+    def _wanted(self) -> list[str | None]:
+        """The feature that each text was written about: named, else the first it speaks of."""
+        if self.split.features:
+            return [p.feature for p in self.passages]
+        return [next(iter(self.aspects.find(p.references[0])), None) for p in self.passages]
 
     def evaluate(self, model: WritingModel) -> Result:
         """Lets a model write, and judges what it wrote."""
@@ -223,23 +231,6 @@ class WritingJudge:
             return ()
         learned = "named by the data" if self.split.features else "learned from the texts of train"
         return (f"features are {learned}: {len(self.aspects.names)}",)
-
-
-def aspects_of(
-    split: WritingSplit, passages: Sequence[Passage]
-) -> tuple[Aspects, list[str | None]]:
-    """The features of a data set, and the one that each passage's text was written about.
-
-    Where no column names them, they are learned from the texts of train, and a text is about the
-    first one that it speaks of.
-    """
-    if split.task != "explain":
-        return Aspects(()), [None] * len(passages)
-    if split.features:
-        return Aspects(split.features), [p.feature for p in passages]
-    aspects = learn_aspects([text for p in split.train for text in p.references])
-    first = [next(iter(aspects.find(p.references[0])), None) for p in passages]
-    return aspects, first
 
 
 def _units(passages: Sequence[Passage]) -> np.ndarray:

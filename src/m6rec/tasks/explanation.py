@@ -12,11 +12,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from m6rec.data.passages import Passage
+from m6rec.data.passages import Passage, WritingSplit
 from m6rec.records import Candidate, Segment
 from m6rec.tasks.grounds import Grounds
 from m6rec.tasks.writing import WritingSettings, history_segments
-from m6rec.text.aspects import Aspects
+from m6rec.text.aspects import Aspects, learn_aspects
 from m6rec.text.prompts import EXPLAIN
 from m6rec.text.verbalize import Verbalizer
 
@@ -71,6 +71,15 @@ class ExplanationForm:
         if self.settings.features == "given":
             return [passage.feature] if passage.feature else []
         return choose_features(passage, self.grounds, self.aspects)[: self.settings.most_features]
+
+
+def aspects_for(split: WritingSplit) -> Aspects:
+    """What explanations may be about: named by the data, else learned from the texts of train."""
+    if split.task != "explain":
+        return Aspects(())
+    if split.features:
+        return Aspects(split.features)
+    return learn_aspects([text for p in split.train for text in p.references])
 
 
 def choose_features(passage: Passage, grounds: Grounds, aspects: Aspects) -> list[str]:

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from m6rec.data.passages import Cutting, Passage, WritingSplit, WritingTask
+from m6rec.data.passages import Cutting, WritingSplit, WritingTask, some
 from m6rec.data.tables import Dataset
 from m6rec.data.writing import writing_split
 from m6rec.metrics.text import perplexity
 from m6rec.model.tuning import Method, Tuning, tuned_share
 from m6rec.tasks.build import READS, Backbone, TaskName, TaskSpec
 from m6rec.tasks.build_writing import build_author
+from m6rec.tasks.explanation import aspects_for
 from m6rec.tasks.folder import TaskFolder, modules_of, trained
 from m6rec.tasks.opening import Opener
 from m6rec.tasks.query import QuerySettings
 from m6rec.tasks.writing import Author, words_of
-from m6rec.text.aspects import Aspects, learn_aspects
+from m6rec.text.aspects import Aspects
 from m6rec.text.templates import Templates
 from m6rec.training.loop import fit
 from m6rec.training.settings import TrainSettings
@@ -34,7 +33,7 @@ VALID_PASSAGES = 400
 RANK, PROMPTS = 128, 8
 """With two online layers of the MiniLM shape about one per cent of the parameters."""
 FEWEST_STEPS = 60
-CUTTING = tuple(field.name for field in fields(Cutting) if field.name not in ("by", "seed"))
+CUTTING = tuple(name for name in Cutting.model_fields if name not in ("by", "seed"))
 """Settings of a split that `fit` takes beside those of the task."""
 
 
@@ -44,7 +43,7 @@ class WritingTrainee:
     def __init__(self, author: Author, split: WritingSplit, seed: int = 0) -> None:
         self.author = author
         self.train = author.lessons(split.train)
-        self.valid = author.lessons(_some(split.valid, VALID_PASSAGES, seed))
+        self.valid = author.lessons(some(split.valid, VALID_PASSAGES, seed))
         self.words = words_of(self.train, author.tokenizer.special.eos)
         self._can_write = torch.tensor(author.tokenizer.writable_ids)
         self._epochs = 0
@@ -113,15 +112,6 @@ def _settings(task: TaskName, words: Mapping[str, Any]) -> Any:
     return type(kind).parse(words, f"settings of {task}")
 
 
-def aspects_for(split: WritingSplit) -> Aspects:
-    """What explanations may be about: named by the data, else learned from the texts of train."""
-    if split.task != "explain":
-        return Aspects(())
-    if split.features:
-        return Aspects(split.features)
-    return learn_aspects([text for p in split.train for text in p.references])
-
-
 def tune_author(
     backbone: Backbone,
     words: Templates,
@@ -140,13 +130,6 @@ def tune_author(
     author.model.eval()
     outcome = fit(WritingTrainee(author, split, train.seed), train, folder, console)
     return Tuned(author, spec, train, outcome, tuned_share(author.model))
-
-
-def _some(passages: tuple[Passage, ...], most: int, seed: int) -> list[Passage]:
-    if len(passages) <= most:
-        return list(passages)
-    chosen = np.random.default_rng(seed).choice(len(passages), most, replace=False)
-    return [passages[i] for i in np.sort(chosen)]
 
 
 def fit_author(

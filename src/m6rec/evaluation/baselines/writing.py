@@ -14,9 +14,9 @@ import numpy as np
 
 from m6rec.data.passages import Passage, WritingSplit
 from m6rec.evaluation.baselines.text_index import TextIndex
-from m6rec.evaluation.writing import WritingModel, aspects_of
+from m6rec.evaluation.writing import WritingModel
 from m6rec.metrics.text import rouge, words
-from m6rec.tasks.explanation import choose_features
+from m6rec.tasks.explanation import aspects_for, choose_features
 from m6rec.tasks.grounds import Grounds
 from m6rec.text.aspects import Aspects
 
@@ -84,7 +84,7 @@ def best_template(split: WritingSplit, grounds: Grounds) -> Function:
 
     Tried: explanations of train with their item and feature taken out, and a plain one.
     """
-    aspects, _ = aspects_of(split, ())
+    aspects = aspects_for(split)
     rng = np.random.default_rng(SEED)
     train = split.part("train")
     some = [train[i] for i in rng.permutation(len(train))[:TEMPLATES_TRIED]]
