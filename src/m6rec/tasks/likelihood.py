@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from m6rec.config import ConfigError
+from m6rec.config import ConfigError, SpecialIds
 from m6rec.model import plans
 from m6rec.model.language import SourceRows
 from m6rec.model.m6 import M6
@@ -196,21 +196,31 @@ def _sums(
 ) -> np.ndarray:
     """Sum of log p over the judged tokens of each target: float64 [C]."""
     special, device = model.config.special, model.read_token.device
-    T = max(len(target.ids) for target in targets) + 1
-    ids_CT = np.full((len(targets), T), special.pad, dtype=np.int64)
-    label_CT = np.full((len(targets), T), special.pad, dtype=np.int64)
-    for c, target in enumerate(targets):
-        ids_CT[c, : len(target.ids) + 1] = (special.bos, *target.ids)
-        label_CT[c, : len(target.ids) + 1] = (*target.ids, special.eos)
-    place_T = np.arange(T)
-    valid_CT = place_T < np.array([len(t.ids) + 1 for t in targets])[:, None]
-    judged_CT = valid_CT & (place_T >= np.array([t.told for t in targets])[:, None])
+    ids_CT, label_CT, valid_CT = written_rows([target.ids for target in targets], special)
+    told_C = np.array([target.told for target in targets])
+    judged_CT = valid_CT & (np.arange(valid_CT.shape[1]) >= told_C[:, None])
     write = write_full if plan == "full" else write_late
     ids, valid, owner = (torch.from_numpy(x).to(device) for x in (ids_CT, valid_CT, owner_C))
     h_CTD = write(model, prefix, owner, ids, valid)
     h_ND, label_N = h_CTD[torch.from_numpy(judged_CT).to(device)], label_CT[judged_CT]
     logs_N = log_likelihood_of(model, h_ND, torch.from_numpy(label_N).to(device))
     return np.bincount(np.nonzero(judged_CT)[0], logs_N, minlength=len(targets))
+
+
+def written_rows(
+    targets: Sequence[Sequence[int]], special: SpecialIds
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids from [BOS] on, the token that each foretells ([EOS] the last), where there are some.
+
+    int64, int64 and bool, [C, T] each.
+    """
+    lengths_C = np.array([len(ids) + 1 for ids in targets])
+    valid_CT = np.arange(lengths_C.max()) < lengths_C[:, None]
+    ids_CT, label_CT = np.full((2, *valid_CT.shape), special.pad, dtype=np.int64)
+    for c, ids in enumerate(targets):
+        ids_CT[c, : lengths_C[c]] = (special.bos, *ids)
+        label_CT[c, : lengths_C[c]] = (*ids, special.eos)
+    return ids_CT, label_CT, valid_CT
 
 
 def log_likelihood_of(model: M6, h_ND: Tensor, label_N: Tensor) -> np.ndarray:
