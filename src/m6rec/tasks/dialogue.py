@@ -23,10 +23,9 @@ from m6rec.data.talks import NEW, OLD, Ask, Turn, passage_of
 from m6rec.model.generation.decoding import Decoding
 from m6rec.records import Segment
 from m6rec.tasks.dialogue_finder import Finder
-from m6rec.tasks.dialogue_state import Act, State, TitleIndex, Wish, readable
+from m6rec.tasks.dialogue_state import Act, State, Wish, readable
 from m6rec.tasks.dialogue_words import ABUSE
 from m6rec.tasks.writing import Author, WritingSettings
-from m6rec.text.aspects import is_content, split, stem
 from m6rec.text.prompts import REPLY
 
 MOST_ITEMS = 3
@@ -45,10 +44,6 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "return": (f"That was {OLD}.",),
     "no more": ("I have nothing else to offer. What else do you like?",),
 }
-ACTS: dict[Wish, Act] = {
-    "nothing": "ask", "greeting": "ask", "vague": "ask", "abuse": "chat", "leave": "chat",
-    "off-topic": "chat", "return": "recommend", "open": "recommend",
-}  # fmt: skip
 FIXED: tuple[Wish, ...] = ("nothing", "abuse", "off-topic", "return")
 """Answered by phrases, whoever writes."""
 
@@ -175,7 +170,6 @@ class Conversation:
         self.finder, self.writer = finder, writer
         self.state = State(finder.index)
         self.last = Reply("", (), "chat")
-        self._words = vocabulary(finder.index)
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -203,7 +197,7 @@ class Conversation:
         text = readable(text)
         abusive = ABUSE.search(text) is not None
         named = self.state.hear(Turn("user", "" if abusive else text))
-        wish: Wish = "abuse" if abusive else self.state.wish(named, self._words)
+        wish: Wish = "abuse" if abusive else self.state.wish(named, self.finder.index.words)
         offers = _Offers(self.finder, self.state, wish == "return")
         filler, given = Filler(offers.fill), list[str]()
         try:
@@ -291,13 +285,6 @@ class _Offers:
         return self._queue
 
 
-def vocabulary(index: TitleIndex) -> frozenset[str]:
-    """Stems of the content words of all titles: what may be spoken of."""
-    return frozenset(
-        stem(word) for title in index.titles for word in split(title) if is_content(word)
-    )
-
-
 def _pick(name: str, number: int) -> str:
     phrases = PHRASES[name]
     return phrases[number % len(phrases)]
@@ -317,12 +304,11 @@ class Dialogist:
         """Replies with slots: of the author, or phrases."""
         if self.author is not None:
             return self.author.write([passage_of(ask) for ask in asks])
-        words = vocabulary(self.finder.index)
-        return [self._phrase(ask, words) for ask in asks]
+        return [self._phrase(ask) for ask in asks]
 
-    def _phrase(self, ask: Ask, words: frozenset[str]) -> str:
+    def _phrase(self, ask: Ask) -> str:
         talk = Conversation(self.finder)
         talk.state = self.finder.state(ask)
         named = [self.finder.place[i] for t in ask.before[-1:] for i in t.item_ids]
-        wish = talk.state.wish(named, words)
+        wish = talk.state.wish(named, self.finder.index.words)
         return talk.phrase(wish, _Offers(self.finder, talk.state, wish == "return"))

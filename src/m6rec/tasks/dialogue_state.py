@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from m6rec.data.talks import LONGEST_TURN, NEW, OLD, Turn
@@ -61,7 +62,6 @@ class TitleIndex:
         self.titles = list(titles)
         self._row: dict[tuple[str, ...], int] = {}
         bare: dict[tuple[str, ...], int] = {}
-        self.longest = 1
         for number in order:
             title = titles[number]
             self._row.setdefault(_key(title), number)
@@ -70,6 +70,13 @@ class TitleIndex:
             self._row.setdefault(key, number)
         self._row.pop((), None)
         self.longest = max((len(key) for key in self._row), default=1)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Stems of the content words of all titles: what may be spoken of."""
+        return frozenset(
+            stem(word) for title in self.titles for word in split(title) if is_content(word)
+        )
 
     def find(self, text: str) -> list[tuple[int, int, int]]:
         """(first character, past the last, row) of every title, in order; the longest wins."""
