@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from language_worlds import backbone
+from m6rec.authors import Explanation
 from m6rec.cli.app import build_app
 from m6rec.data.tables import Dataset, write_table
 from m6rec.model.checkpoint import save_backbone
@@ -83,6 +84,8 @@ def test_queries_come_as_many_as_asked_for_and_need_an_item(rec: M6Rec) -> None:
     assert len(rec.query("red-shoe", n=2, checked=True, max_tokens=5)) == 2
     with pytest.raises(M6Error, match="give item="):
         rec.query(user_id="u0")
+    with pytest.raises(M6Error, match="need the item_id"):
+        rec.query("a hat", checked=True)
 
 
 def test_queries_for_users_are_tuned_by_a_setting(shop: Dataset) -> None:
@@ -191,6 +194,18 @@ def test_the_command_line_tunes_judges_and_writes(tmp_path: Path, shop: Dataset)
     assert len(two["products"]) == 2
     three = ask("query", "--item", "a tent", "-n", "2", *adapter, str(tmp_path / "query"), *asked)
     assert len(three["queries"]) == 2
+
+
+def test_nothing_written_is_null_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mute:
+        def explain(self, *_: object, **__: object) -> Explanation:
+            return Explanation("", (), (), float("-inf"))
+
+    monkeypatch.setattr("m6rec.cli.explain.open_author", lambda *_: Mute())
+    words = ["explain", "--item", "x", "--adapter", "a", "--json", "-"]
+    found = CliRunner().invoke(build_app(["explain", "query"]), words)
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["log_p"] is None
 
 
 def test_the_real_data_give_something_to_write(shared_data: Callable[[str], Path]) -> None:

@@ -45,6 +45,8 @@ def test_a_conversation_needs_items_and_no_tuning(data: Dataset) -> None:
     bare = M6Rec(*backbone(3))
     with pytest.raises(M6Error, match=r"use\(folder\)"):
         bare.chat()
+    with pytest.raises(M6Error, match="set phrases have no temperature"):
+        M6Rec(*backbone(3)).use(data).chat(temperature=0.5)
     with pytest.raises(M6Error, match="nothing to recommend"):
         bare.use(Dataset(name="none")).chat()
     for known in (data, Dataset(name="goods", items=items())):

@@ -155,19 +155,24 @@ class Authors(ABC):
         Which of the two is settled when the task is tuned (query_from). faithful: only words of the
         item, or of the user and the history. checked: writes more of such ones, and those whose
         search over the data set in use finds the item come first. Raises M6Error where what that
-        needs is not given.
+        needs is not given: a task for items, and an item of the data set.
         """
         author = self._author("query")
         wants_item = getattr(author.settings, "query_from", "item") == "item"
         if wants_item and not item:
             raise M6Error("this task was tuned to write queries for items: give item=…")
         passage = self._passage(history, user_id, item if wants_item else None, None)
+        if checked and (self.dataset is None or passage.item_id is None):
+            raise M6Error(
+                "checked queries need the item_id of an item of the data set in use, and a task "
+                "that was tuned to write queries for items; else leave out checked"
+            )
         asked = max(n, CHECKED) if checked else n
         how = _several(_changed(author.decoding, decoding), asked, decoding)
         held = [author.constraint(passage)] if faithful or checked else None
         found = [author.form.read(one.text) for one in author.write_all([passage], how, held)[0]]
-        if checked:
-            found = found_first([found], [passage.item_id], self._search())[0]
+        if checked and self.dataset is not None:
+            found = found_first([found], [passage.item_id], self._search(self.dataset))[0]
         return found[:n]
 
     def chat(self, *, past: int = 0, **decoding: Any) -> Conversation:
@@ -176,7 +181,8 @@ class Authors(ABC):
         Replies are set phrases before `fit("chat", …)`, and written by the network after it; what
         is recommended is always an item of the data. past: replies of past dialogues that are read
         to see what was recommended in such a place (each costs an encoding at the start).
-        decoding: changes to Decoding; beams can not stream. Raises M6Error without a data set.
+        decoding: changes to Decoding; beams can not stream. Raises M6Error without a data set, and
+        NotTunedError for a decoding before `fit("chat", …)`.
         """
         if self.dataset is None:
             raise M6Error("there is nothing to recommend: name a data set first with use(folder)")
@@ -184,6 +190,11 @@ class Authors(ABC):
         if "chat" in self.tasks:
             author = self._author("chat")
             writer = AuthorWriter(author, _changed(author.decoding, decoding))
+        elif decoding:
+            raise NotTunedError(
+                f"set phrases have no {', '.join(decoding)}: call fit('chat', data), or "
+                "load_adapter(folder), before saying how replies are written"
+            )
         key = f"finder {past}"
         if key not in self._opened:
             self._opened[key] = (None, open_finder(self.embed, self.dataset, past))
@@ -223,15 +234,11 @@ class Authors(ABC):
             self.dataset = kept
             self._opened.clear()
 
-    def _search(self) -> Search:
+    def _search(self, dataset: Dataset) -> Search:
         """Our retrieval over the data set in use; its titles are encoded once."""
-        if self.dataset is None:
-            raise M6Error(
-                "checked queries need a catalogue: name a data set first with use(folder)"
-            )
         if "search" not in self._opened:
             options = {"query_from": "item"}
-            self._opened["search"] = (None, self._searches(self.dataset, "query", options)[OURS])
+            self._opened["search"] = (None, self._searches(dataset, "query", options)[OURS])
         found: Search = self._opened["search"][1]
         return found
 
