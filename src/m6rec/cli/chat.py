@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from m6rec.cli.common import DEFAULT_MODEL, Data, Json, Model, err, out, verb, write_json
-from m6rec.cli.explain import How, decoding_of
+from m6rec.cli.written import How, decoding_of
 from m6rec.recommender import M6Rec
 from m6rec.tasks.dialogue import Conversation, Reply
 

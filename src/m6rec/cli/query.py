@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from m6rec.cli.common import DEFAULT_MODEL, Json, Model, out, verb, write_json
-from m6rec.cli.explain import History, How, Tables, Tuned, User, decoding_of, open_author
+from m6rec.cli.written import History, How, Tables, Tuned, User, decoding_of, open_author
 
 
 @verb

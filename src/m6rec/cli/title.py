@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from m6rec.cli.common import DEFAULT_MODEL, Json, Model, out, verb, write_json
-from m6rec.cli.explain import History, How, Profile, Tables, Tuned, User, decoding_of, open_author
+from m6rec.cli.written import History, How, Profile, Tables, Tuned, User, decoding_of, open_author
 
 
 @verb
