@@ -6,6 +6,8 @@ import random
 
 import numpy as np
 import pytest
+import sacrebleu
+from rouge_score import rouge_scorer
 
 from m6rec.metrics import text as metrics
 from m6rec.metrics.text import TextMetricError
@@ -51,7 +53,6 @@ def sentences(count: int, seed: int) -> list[str]:
 
 @pytest.mark.parametrize("most", [1, 2, 4])
 def test_bleu_is_that_of_sacrebleu(most: int) -> None:
-    sacrebleu = pytest.importorskip("sacrebleu")
     written, one, two = (sentences(60, seed) for seed in (1, 2, 3))
     reference = sacrebleu.BLEU(
         tokenize="none", smooth_method="none", max_ngram_order=most, effective_order=False
@@ -63,9 +64,8 @@ def test_bleu_is_that_of_sacrebleu(most: int) -> None:
 
 
 def test_rouge_is_that_of_rouge_score() -> None:
-    scorer = pytest.importorskip("rouge_score.rouge_scorer")
     written, references = sentences(40, 4), sentences(40, 5)
-    judge = scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=False)
+    judge = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=False)
     ours = metrics.rouge(written, [[one] for one in references])
     for place, (text, reference) in enumerate(zip(written, references, strict=True)):
         for name, expected in judge.score(reference, text).items():
