@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from language_worlds import SPECIAL, backbone, documents, tokenizer
 from m6rec.model import plans
 from m6rec.model.plans import FIRST_EVENT_SLOT, SLOTS, SegmentStates
-from m6rec.training.batches import ReadPlan, collate_pairs, collate_writing
+from m6rec.training.batches import ReadPlan, collate_pairs, collate_writing, to_device
 from m6rec.training.corpus.documents import Corpus, Document
 from m6rec.training.cross_entropy import cross_entropy_sum
 from m6rec.training.draws import Draws, cut_evenly
@@ -208,6 +208,26 @@ def state(model: torch.nn.Module, ids: tuple[int, ...]) -> torch.Tensor:
     tokens = plans.SegmentTokens(row, torch.ones_like(row, dtype=torch.bool))
     states: SegmentStates = plans.encode_segments(model, tokens, 3)  # type: ignore[arg-type]
     return states.h_SKD[0].mean(0)
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    inner = value if isinstance(value, tuple) else vars(value).values()
+    return [t for one in inner if not isinstance(one, str | int) for t in tensors_in(one)]
+
+
+def test_a_batch_moves_to_a_device_with_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [ASKER.pair(d, rng(3)) for d in DOCUMENTS if d.kind == "behaviour"][:3]
+    writing = collate_writing(examples("reply", 2), "late", SPECIAL)
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, device: tensor.clone())
+    for batch in (writing, collate_pairs(pairs, SPECIAL)):
+        there = to_device(batch, torch.device("cuda"))
+        stayed, moved = tensors_in(batch), tensors_in(there)
+        assert len(moved) > 8
+        for one, other in zip(stayed, moved, strict=True):
+            assert one is not other and torch.equal(one, other)
+        assert there.tokens == batch.tokens
 
 
 def test_two_texts_of_a_document_pair_up() -> None:

@@ -144,6 +144,12 @@ def test_too_many_spikes_in_a_row_end_the_run(corpus: Path, tmp_path: Path) -> N
         runner.step()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_writes_pairs_and_judges(corpus: Path, tmp_path: Path) -> None:
+    done = run(corpus, tmp_path / "run", max_steps=3, device="cuda", pace=Pace(save=1e9, check=0))
+    assert done.progress.step == 3
+
+
 def make_run(corpus: Path, out: Path) -> Any:
     texts: Corpus = read_corpus(corpus)
     model, words = backbone()

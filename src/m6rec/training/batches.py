@@ -8,8 +8,8 @@ R rows of a source, T tokens of a target.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ NO_LABEL = -100
 SHORTER = 0.7
 """Segments shorter than this share of the longest of a group begin a new group."""
 Ids = tuple[int, ...]
+BatchT = TypeVar("BatchT", bound="WritingBatch | PairBatch")
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,24 @@ def _packed(index_BG: np.ndarray, slot_BG: np.ndarray, group: int) -> Packed:
     read = torch.full((len(index), 1), index.shape[1] - 1)
     group_BG, code_BG = torch.full_like(index, group), torch.full_like(index, -1)
     return Packed(index, torch.from_numpy(slot_BG), group_BG, read, code_BG)
+
+
+def to_device(batch: BatchT, device: torch.device) -> BatchT:
+    """The same batch with all its tensors on a device."""
+    moved: BatchT = batch if device.type == "cpu" else _moved(batch, device)
+    return moved
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(_moved(one, device) for one in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return type(value)(
+            **{f.name: _moved(getattr(value, f.name), device) for f in fields(value)}
+        )
+    return value
 
 
 Row = tuple[int, int, int]

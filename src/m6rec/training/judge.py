@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from m6rec.model.m6 import M6
-from m6rec.training.batches import ReadPlan, WritingBatch, collate_writing
+from m6rec.training.batches import ReadPlan, collate_writing, to_device
 from m6rec.training.corpus.documents import Corpus
 from m6rec.training.losses import writing_loss
 from m6rec.training.objectives import Asker, Example, Job, fits
@@ -94,21 +94,3 @@ class Judge:
             tokens += int(batch.valid_BT.sum())
             size += batch.target_bytes
         return Measured(tokens, loss / tokens, loss / size)
-
-
-def to_device(batch: WritingBatch, device: torch.device) -> WritingBatch:
-    """The same batch on a device."""
-    if device.type == "cpu":
-        return batch
-    segments = tuple(type(s)(s.ids_SN.to(device), s.valid_SN.to(device)) for s in batch.segments)
-    source = type(batch.source)(*(value.to(device) for value in vars(batch.source).values()))
-    return WritingBatch(
-        batch.plan,
-        segments,
-        source,
-        batch.target_BT.to(device),
-        batch.valid_BT.to(device),
-        batch.label_BT.to(device),
-        batch.tokens,
-        batch.target_bytes,
-    )

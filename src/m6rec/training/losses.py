@@ -15,12 +15,11 @@ from m6rec.model import plans
 from m6rec.model.language import full_writing, late_writing
 from m6rec.model.m6 import M6
 from m6rec.model.plans import FIRST_EVENT_SLOT, SegmentStates, SegmentTokens
+from m6rec.tasks.retrieval import UNTRAINED_RECENCY
 from m6rec.training.batches import NO_LABEL, PairBatch, WritingBatch
 from m6rec.training.cross_entropy import cross_entropy_sum
 
 TEMPERATURE = 0.05
-UNTRAINED_RECENCY = -0.693
-"""What tasks/retrieval.py weighs older events by when nothing is trained."""
 
 
 def written_states(model: M6, batch: WritingBatch, lower: int) -> Tensor:
@@ -47,8 +46,7 @@ def writing_loss(
     """
     h_ND = written_states(model, batch, lower)
     head, label_N = model.lm_head, batch.label_BT[batch.label_BT != NO_LABEL]
-    if head.dense is not None and head.norm is not None:
-        h_ND = head.norm(F.gelu(head.dense(h_ND)))
+    h_ND = head.transformed(h_ND)
     weight_VD: Tensor = head.decoder.weight
     bias_V: Tensor | None = head.decoder.bias
     if bias_V is None:

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from m6rec.model.plans import FIRST_EVENT_SLOT, SLOTS
+from m6rec.text import prompts
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.training.corpus.documents import Document
 
@@ -23,12 +24,12 @@ JOBS: tuple[Job, ...] = get_args(Job)
 PROMPTS: dict[Job, str] = {
     "infill": "fill in the gaps",
     "describe": "write the description",
-    "title": "write the title",
-    "name": "write the title",
+    "title": prompts.TITLE,
+    "name": prompts.TITLE,
     "review": "write the review",
     "headline": "write the headline",
-    "reply": "write the reply",
-    "explain": "write why the user would enjoy it",
+    "reply": prompts.REPLY,
+    "explain": prompts.EXPLAIN,
 }
 """The first source segment of each job, of kind "context". Behaviour has none: a history alone."""
 LONG, SHORT, TARGET = 96, 32, 128

@@ -33,10 +33,16 @@ from m6rec.model.hf import load_start
 from m6rec.model.m6 import M6
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.training import state as run_state
-from m6rec.training.batches import NO_LABEL, ReadPlan, collate_pairs, collate_writing
+from m6rec.training.batches import (
+    NO_LABEL,
+    ReadPlan,
+    collate_pairs,
+    collate_writing,
+    to_device,
+)
 from m6rec.training.corpus.documents import Corpus, read_corpus
 from m6rec.training.draws import Draws, written_counts
-from m6rec.training.judge import Judge, to_device
+from m6rec.training.judge import Judge
 from m6rec.training.loop import TrainingError
 from m6rec.training.losses import pair_losses, plain_means, writing_loss
 from m6rec.training.objectives import Asker
@@ -220,7 +226,7 @@ class _Run:
         rng = np.random.default_rng([self.recipe.seed, 2, self.progress.step])
         losses: dict[str, float] = {}
         tokens = self._write(rng, losses)
-        loss = losses["loss"]  # pairs come in some steps only: what spikes is writing
+        loss = losses["loss"]  # of writing alone: that of pairs jumps with their source
         tokens += self._pair(rng, losses)
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.clip)
         if self._spikes(loss, float(norm)):
@@ -266,11 +272,10 @@ class _Run:
 
     def _pair(self, rng: np.random.Generator, losses: dict[str, float]) -> int:
         recipe = self.recipe
-        turn = recipe.pairs and self.progress.step % recipe.pair_every == 0
-        pairs = self.draws.pairs(self.progress.step) if turn else []
+        pairs = self.draws.pairs(self.progress.step) if recipe.pairs else []
         if not pairs:
             return 0
-        batch = collate_pairs(pairs, self.tokenizer.special)
+        batch = to_device(collate_pairs(pairs, self.tokenizer.special), self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bf16):
             start_SD = plain_means(self.start, batch) if self.start else None
             found = pair_losses(self.model, batch, self._lower(rng), start_SD)

@@ -25,8 +25,7 @@ class PretrainRecipe(Settings):
     plans: one micro-batch of about `tokens` tokens each, in every step. jobs: how often each job is
     drawn (infilling is left out under "summary", which hides the words around a gap). pairs: user
     and item pairs of a step, all of one source, so that telling them apart takes more than the
-    domain; `pair_kinds` is the mix by kind of document, `pair_weight` their share in the loss;
-    every `pair_every`-th step has them.
+    domain; `pair_kinds` is the mix by kind of document, `pair_weight` their share in the loss.
     anchor: weight of 1 - cosine between the plain means of segments and those of the start, so that
     what the start knows about texts outlives the learning of a language. online_layers: L - L', one
     drawn for each micro-batch. rate: peak learning rate after `warmup` steps; it stays until the
@@ -40,7 +39,6 @@ class PretrainRecipe(Settings):
     tokens: int = Field(default=1024, ge=16)
     jobs: dict[Job, float]
     pairs: int = Field(default=32, ge=0)
-    pair_every: int = Field(default=1, ge=1)
     pair_kinds: dict[Kind, float] = PAIR_KINDS
     pair_weight: float = Field(default=0.5, ge=0)
     anchor: float = Field(default=10.0, ge=0)
