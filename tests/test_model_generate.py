@@ -403,6 +403,20 @@ def test_a_text_is_cut_at_max_tokens_and_no_shorter_than_min_tokens() -> None:
 
 
 @pytest.mark.parametrize("method", ["greedy", "beam"])
+def test_what_is_given_is_none_of_the_fewest_tokens(method: str) -> None:
+    """A network that wants to end at once."""
+    model, tokenizer = language_worlds.backbone()
+    with torch.no_grad():
+        model.lm_head.decoder.bias = torch.nn.Parameter(torch.zeros(model.config.vocab_size))
+        model.lm_head.decoder.bias[tokenizer.special.eos] = 100.0
+    told = [tokenizer.write("red tent lamp"), []]
+    decoding = Decoding(method=method, min_tokens=2, max_tokens=6)  # type: ignore[arg-type]
+    found = write(Writer(model, tokenizer, LOWER), [4, 4], decoding, given=told)
+    sizes = [len(texts[0].ids) - len(ids) for texts, ids in zip(found, told, strict=True)]
+    assert sizes == [2, 2] and {texts[0].finish for texts in found} == {"end"}
+
+
+@pytest.mark.parametrize("method", ["greedy", "beam"])
 def test_a_text_goes_on_from_what_is_given(world: tuple[M6, Tokenizer], method: str) -> None:
     w = writer(world)
     given_ids = [w.tokenizer.write("Write the title: "), []]

@@ -190,7 +190,8 @@ def _candidates(job: Job, rows: list[Search], log_p_BWV: Tensor, step: int) -> l
         for beam in s.beams
     ]
     log_p_NV = log_p_BWV.flatten(0, 1)
-    steered_NV = job.steering(log_p_NV, written_Nt, constraints, live)
+    told = [len(s.told) for s in rows for _ in range(W)]
+    steered_NV = job.steering(log_p_NV, written_Nt, constraints, live, told)
     totals = [NOWHERE if beam is None else beam.total for beam in beams]
     total_N1 = torch.tensor(totals, device=log_p_NV.device, dtype=torch.float32)[:, None]
     summed_BV = (total_N1 + steered_NV).view(B, W * V)

@@ -18,9 +18,9 @@ class Decoding(Settings):
 
     method: "greedy" takes the likeliest token, "sample" draws, "beam" keeps the likeliest
     beginnings. max_tokens: [EOS] is one of them (a constraint that knows its longest text sets its
-    own bound); min_tokens: without [EOS]. n: texts for each request (samples, or the best of the
-    beams). beams: beginnings that are kept; length_penalty: a text of L tokens ([EOS]
-    is one) is worth log p / L^length_penalty; early: whether a search ends where no beginning is
+    own bound); min_tokens: without [EOS]; neither counts what a text was told to begin with.
+    n: texts for each request (samples, or the best of the beams). beams: beginnings that are kept;
+    length_penalty: a text of L tokens ([EOS] is one) is worth log p / L^length_penalty; early: whether a search ends where no beginning is
     worth more as it stands than the worst text found (else: can ever be). temperature, top_k (0:
     all), top_p: of sampling. seed: of every request that has none of its own.
     repetition_penalty: log p of a word that was written is multiplied by it. no_repeat_ngram: so

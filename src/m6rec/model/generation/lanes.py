@@ -128,7 +128,8 @@ class Lanes:
             lane.state if lane.written is None and step >= len(lane.told) else None
             for lane in lanes
         ]
-        steered_NV = job.steering(log_p_NV, written_Nt, constraints, live)
+        told = [len(lane.told) for lane in lanes]
+        steered_NV = job.steering(log_p_NV, written_Nt, constraints, live, told)
         if self._u is None:
             word_N = steered_NV.argmax(-1)
         else:

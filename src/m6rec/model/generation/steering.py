@@ -59,17 +59,20 @@ class Steering:
         written_Nt: np.ndarray,
         constraints: Sequence[Constraint | None],
         states: Sequence[State | None],
+        told: Sequence[int],
     ) -> Tensor:
         """log p of what may follow, -inf for the rest: [N, V]; the argument is left alone.
 
-        written_Nt: ids. A lane without a state is over. Constraints come before everything else:
-        where repetition control leaves nothing of what they allow, it is given up for that token.
+        written_Nt: ids, of which `told` each lane was given. A lane without a state is over.
+        Constraints come before everything else: where repetition control leaves nothing of what
+        they allow, it is given up for that token.
         """
         decoding = self.decoding
         free = decoding.repetition_penalty == 1 and not decoding.no_repeat_ngram
-        short = written_Nt.shape[1] < decoding.min_tokens
+        least = decoding.min_tokens
+        short_N = np.array([written_Nt.shape[1] - given < least for given in told])
         bound = any(c is not None for c in constraints)
-        if free and not short and not bound and not len(self._banned):
+        if free and not short_N.any() and not bound and not len(self._banned):
             return log_p_NV
         out_NV = log_p_NV.clone()
         if decoding.repetition_penalty != 1 and written_Nt.shape[1]:
@@ -80,8 +83,8 @@ class Steering:
             out_NV[torch.from_numpy(lane), torch.from_numpy(self._words.place_of[ids])] = NEVER
         if len(self._banned):
             out_NV[:, self._banned.to(out_NV.device)] = NEVER
-        if short:
-            out_NV[:, self._words.eos] = NEVER
+        if short_N.any():
+            out_NV[torch.from_numpy(short_N).to(out_NV.device), self._words.eos] = NEVER
         if bound:
             self._hold(out_NV, log_p_NV, constraints, states)
         return out_NV
