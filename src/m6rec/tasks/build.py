@@ -160,15 +160,19 @@ def build_ranker(
     )
 
 
-UNTRAINED = RetrievalSettings(online_layers=0, segment_states=1, dropout=0.0)
+UNTRAINED = TaskSpec(
+    task="retrieve",
+    retrieval=RetrievalSettings(online_layers=0, segment_states=1, dropout=0.0),
+    tuning=Tuning(method="full"),
+)
+"""What retrieval with no training is."""
 
 
 def untrained_retriever(
     backbone: Backbone, verbalizer: Verbalizer, item_ids: Sequence[str]
 ) -> Retriever:
     """Retrieval with no training at all (see `Retriever.start_untrained`)."""
-    spec = TaskSpec(task="retrieve", retrieval=UNTRAINED, tuning=Tuning(method="full"))
-    retriever = build_retriever(backbone, verbalizer, spec)
+    retriever = build_retriever(backbone, verbalizer, UNTRAINED)
     retriever.model.eval()
     retriever.start_untrained(retriever.pack_items(verbalizer.item_texts(), item_ids))
     return retriever

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import track
 
 from m6rec.data.tables import Dataset
-from m6rec.model.tuning import Tuning
 from m6rec.records import Event, M6Error
 from m6rec.stores.segment_cache import SegmentCache
 from m6rec.tasks.build import UNTRAINED, Backbone, TaskSpec, segment_table
@@ -55,8 +54,7 @@ def warm_task(
     Raises as `warm` does.
     """
     if task is None:
-        spec = TaskSpec(task="retrieve", retrieval=UNTRAINED, tuning=Tuning(method="full"))
-        words = Templates.load(dataset.templates)
+        spec, words = UNTRAINED, Templates.load(dataset.templates)
     else:
         spec, words = task.spec, Templates.from_dict(task.templates, "the task's templates")
     verbalizer = Verbalizer(words, dataset.items, dataset.users)
