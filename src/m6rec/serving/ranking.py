@@ -10,7 +10,6 @@ import torch
 
 from m6rec.config import ConfigError
 from m6rec.data.requests import Requests
-from m6rec.model.tuning import option_logits
 from m6rec.serving.engine import Ask, Engine, EngineSettings
 from m6rec.serving.prepare import split_rows
 from m6rec.tasks.ranking import Asked, Ranker
@@ -70,7 +69,5 @@ class FastRanker:
 
     @torch.no_grad()
     def _chances(self, asked: Asked, states_ND: torch.Tensor) -> np.ndarray:
-        logits_NC = option_logits(self.ranker.model, states_ND, self.ranker.tuning)
-        if self.ranker.evidence is not None:
-            logits_NC = self.ranker.evidence(logits_NC, asked.evidence_BE.to(logits_NC.device))
+        logits_NC = self.ranker.judge(states_ND, asked.evidence_BE)
         return logits_NC.float().softmax(-1)[:, 1].cpu().numpy()

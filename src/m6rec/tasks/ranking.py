@@ -180,10 +180,14 @@ class Ranker:
         if self.residual is not None:
             residual_BGD = self.residual.for_segments(packed.code_BG.to(self.table.device))
         states_BQD = read(self.table, packed, self.settings.plan, frozen, residual_BGD, dropout)
-        logits_BC = option_logits(self.model, states_BQD[:, -1], self.tuning)
+        return self.judge(states_BQD[:, -1], asked.evidence_BE)
+
+    def judge(self, states_BD: Tensor, evidence_BE: Tensor) -> Tensor:
+        """Class scores [B, C] from states at [EOS], whichever engine gave them."""
+        logits_BC = option_logits(self.model, states_BD, self.tuning)
         if self.evidence is None:
             return logits_BC
-        trusted: Tensor = self.evidence(logits_BC, asked.evidence_BE.to(logits_BC.device))
+        trusted: Tensor = self.evidence(logits_BC, evidence_BE.to(logits_BC.device))
         return trusted
 
     def loss(self, asked: Asked, labels_B: Tensor) -> Tensor:
