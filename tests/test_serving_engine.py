@@ -166,6 +166,13 @@ def test_tasks_that_tune_whole_layers_can_not_share_an_engine() -> None:
     Engine({"b": whole}, 2, EAGER)
 
 
+def test_tasks_that_tune_the_final_norm_can_not_share_an_engine() -> None:
+    backbone = lively(CONFIGS["qwen"]())
+    tasks = {name: tuned(backbone, 3, seed, method="full") for seed, name in enumerate("ab")}
+    with pytest.raises(NotSharedError, match="at the final norm"):
+        Engine(tasks, 3, EAGER)
+
+
 @pytest.mark.parametrize("family", sorted(CONFIGS))
 def test_an_early_exit_is_the_network_without_its_later_layers(family: str) -> None:
     config = CONFIGS[family]
@@ -177,8 +184,9 @@ def test_an_early_exit_is_the_network_without_its_later_layers(family: str) -> N
     engine = Engine({"task": model}, 1, EngineSettings(runtime="torch-fp32", exit_layer=2))
     answer = engine.answer([ask(engine, "task", states, packed)])[0]
     assert equal(answer, late(short, states, packed, 1)[0])
-    with pytest.raises(ConfigError, match="right is 1 to 3"):
-        Engine({"task": model}, 1, EngineSettings(runtime="torch-fp32", exit_layer=4))
+    for wrong in (0, 4):
+        with pytest.raises(ConfigError, match=f"exit_layer is {wrong}; right is 1 to 3"):
+            Engine({"task": model}, 1, EngineSettings(runtime="torch-fp32", exit_layer=wrong))
 
 
 def test_the_collaborative_residual_is_added_as_in_the_plan() -> None:
@@ -226,6 +234,9 @@ def test_what_is_not_laid_out_for_the_engine_is_refused() -> None:
     one = ask(engine, "task", states, packed)
     with pytest.raises(ConfigError, match="unknown task 'rnak'; this engine has task"):
         engine.answer([Ask("rnak", one.source, one.candidates)])
+    for read in (engine.sources, engine.candidates):
+        with pytest.raises(ConfigError, match="unknown task 'rnak'"):
+            read("rnak", states, source)
 
 
 # A catalogue prepared ahead

@@ -62,10 +62,12 @@ def stack(tasks: Sequence[M6], layers: range) -> list[StackedAdapters | None]:
 
     Raises NotSharedError where the tasks differ in anything but their adapters.
     """
+    norms = [task.final_norm for task in tasks if task.final_norm is not None]
+    _check_shared(norms, "at the final norm")
     found: list[StackedAdapters | None] = []
     for index in layers:
         blocks = [_block(task, index) for task in tasks]
-        _check_shared(blocks, index)
+        _check_shared(blocks, f"at layer {index + 1}")
         adapters = [b.ffn if isinstance(b.ffn, Adapter) else None for b in blocks]
         any_there = any(adapter is not None for adapter in adapters)
         width = tasks[0].config.d_model
@@ -79,22 +81,22 @@ def _block(model: M6, index: int) -> Block:
     return block
 
 
-def _check_shared(blocks: Sequence[Block], index: int) -> None:
-    first = _own_weights(blocks[0])
-    for block in blocks[1:]:
-        for name, weight in _own_weights(block).items():
+def _check_shared(modules: Sequence[nn.Module], where: str) -> None:
+    first = _own_weights(modules[0]) if modules else {}
+    for module in modules[1:]:
+        for name, weight in _own_weights(module).items():
             same = weight.data_ptr() == first[name].data_ptr() or torch.equal(weight, first[name])
             if not same:
                 raise NotSharedError(
-                    f"the tasks have different weights at layer {index + 1} ({name}); tasks that "
-                    "tune whole layers need an engine each"
+                    f"the tasks have different weights {where} ({name}); tasks that tune whole "
+                    "layers need an engine each"
                 )
 
 
-def _own_weights(block: Block) -> dict[str, Tensor]:
-    """Weights of a layer without its adapter, by their names in the backbone."""
+def _own_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Weights of a layer or norm without its adapter, by their names in the backbone."""
     return {
         name.replace("ffn.ffn.", "ffn."): weight
-        for name, weight in block.named_parameters()
+        for name, weight in module.named_parameters()
         if ".adapter_" not in name
     }

@@ -91,7 +91,7 @@ class Engine:
         self.names, models = list(tasks), list(tasks.values())
         self.models, self.lower = dict(tasks), lower
         layers = models[0].config.layers
-        last = self.settings.exit_layer or layers
+        last = layers if self.settings.exit_layer is None else self.settings.exit_layer
         if not lower <= last <= layers:
             raise ConfigError(f"exit_layer is {last}; right is {lower} to {layers}")
         self.online_layers = range(lower, last)
@@ -102,7 +102,10 @@ class Engine:
 
     @torch.no_grad()
     def encode(self, tokens: SegmentTokens, keep: int | None = None) -> SegmentStates:
-        """Layers 1…L' over segments; keep: k summary vectors of each, None for all states."""
+        """Layers 1…L' over segments; keep: k summary vectors of each, None for all states.
+
+        By the first task's network: a task that was tuned below L' brings states of its own.
+        """
         states = SegmentStates(self.runtime.encode(tokens), tokens.valid_SN)
         return states if keep is None else summarise(states, keep)
 
@@ -115,8 +118,8 @@ class Engine:
         residual_BGD: Tensor | None = None,
     ) -> list[Source]:
         """Users of `packed` (sources alone), read from segment states."""
-        prompts = self._prompts[task]
-        return read_source(self.models[task], states, packed, prompts, residual_BGD)
+        model = self._model(task)
+        return read_source(model, states, packed, self._prompts[task], residual_BGD)
 
     @torch.no_grad()
     def candidates(
@@ -129,7 +132,7 @@ class Engine:
         residual_NGD: Tensor | None = None,
     ) -> Candidates:
         """Candidates of `packed`, one to a row. ahead: with the first online layer prepared."""
-        model = self.models[task]
+        model = self._model(task)
         return read_candidates(model, states, packed, self.online_layers, ahead, residual_NGD)
 
     def answer(self, asks: Sequence[Ask]) -> list[Answer]:
@@ -147,9 +150,13 @@ class Engine:
             for some in parts
         ]
 
+    def _model(self, task: str) -> M6:
+        if task not in self.models:
+            raise ConfigError(f"unknown task {task!r}; this engine has {', '.join(self.names)}")
+        return self.models[task]
+
     def _pieces(self, request: int, ask: Ask) -> list[_Piece]:
-        if ask.task not in self.models:
-            raise ConfigError(f"unknown task {ask.task!r}; this engine has {', '.join(self.names)}")
+        self._model(ask.task)
         task, candidates = self.names.index(ask.task), ask.candidates
         size = max(1, self.settings.rows_at_once // candidates.valid_NT.shape[1])
         if len(candidates) <= size:
