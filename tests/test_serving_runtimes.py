@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Literal
 
 import numpy as np
@@ -27,21 +26,14 @@ from model_worlds import CONFIGS, Request, lively, pack, random_texts, segments
 LOWER = 1
 WIDE = {"d_model": 64, "d_ff": 128, "head_dim": 32}
 """Wide enough for matrices that int8 rounds."""
-HAS_OPENVINO = importlib.util.find_spec("openvino") is not None
-needs_openvino = pytest.mark.skipif(
-    not HAS_OPENVINO, reason="needs OpenVINO: pip install 'm6rec[serve]'"
-)
 PAIRS = [
-    pytest.param(name, family, marks=[needs_openvino] if name.startswith("openvino") else [])
-    for name, family in (
-        ("torch-bf16", "bert"),
-        ("torch-bf16", "qwen"),
-        ("openvino-fp32", "bert"),
-        ("openvino-fp32", "qwen"),
-        ("openvino-bf16", "bert"),
-        ("openvino-int8", "qwen"),
-        ("openvino-int8", "bert"),
-    )
+    ("torch-bf16", "bert"),
+    ("torch-bf16", "qwen"),
+    ("openvino-fp32", "bert"),
+    ("openvino-fp32", "qwen"),
+    ("openvino-bf16", "bert"),
+    ("openvino-int8", "qwen"),
+    ("openvino-int8", "bert"),
 ]
 """Not every pair: OpenVINO takes a second to trace a graph."""
 REQUESTS: list[Request] = [
@@ -136,7 +128,6 @@ def test_int8_keeps_a_scale_for_each_output() -> None:
     assert np.abs(int8_OD * scale_O1 - weight_OD).max() < 0.01
 
 
-@needs_openvino
 def test_int8_changes_large_matrices_alone() -> None:
     rounded_one = engine_of("bert", "openvino-int8")
     plain = engine_of("bert", "openvino-bf16")
@@ -175,6 +166,12 @@ def test_a_runtime_that_is_missing_is_said_and_not_chosen(monkeypatch: pytest.Mo
     assert "pip install 'm6rec[serve]'" in rows[1].missing
     with pytest.raises(RuntimeMissingError, match="needs OpenVINO"):
         make_runtime("openvino-int8", network())
+
+
+def test_openvino_refuses_a_model_that_is_not_on_the_cpu() -> None:
+    model = lively(CONFIGS["bert"]()).to("meta")
+    with pytest.raises(RuntimeMissingError, match="openvino-bf16 runs on CPUs; this model is on m"):
+        make_runtime("openvino-bf16", Network(model, [model], LOWER))
 
 
 def test_an_unknown_runtime_is_an_error_that_names_the_known() -> None:

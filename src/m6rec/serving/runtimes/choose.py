@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from m6rec.config import ConfigError
+from m6rec.serving.latency.clock import spent
 from m6rec.serving.online import OnlineBatch
 from m6rec.serving.runtimes.base import (
     TOLERANCE,
@@ -80,10 +80,11 @@ def choose(
         except RuntimeMissingError as error:
             rows.append(Measured(name, float("inf"), float("inf"), str(error)))
             continue
-        spent = _median(lambda runtime=runtime: runtime.online(batch))  # type: ignore[misc]
-        rows.append(Measured(name, spent, gap))
-        if gap <= TOLERANCE[name] and spent < fastest:
-            best, fastest = runtime, spent
+        call = lambda runtime=runtime: runtime.online(batch)  # noqa: E731
+        median = spent(call, REPEATS, warm=1).p50
+        rows.append(Measured(name, median, gap))
+        if gap <= TOLERANCE[name] and median < fastest:
+            best, fastest = runtime, median
     return best, tuple(rows)
 
 
@@ -96,16 +97,3 @@ def sample(network: Network) -> OnlineBatch:
     valid = torch.ones(rows.shape[:3], dtype=torch.bool, device=device)
     task_B = torch.zeros(1, dtype=torch.long, device=device)
     return OnlineBatch(source, None, rows, valid, task_B)
-
-
-def _median(call: Callable[[], object]) -> float:
-    """Milliseconds of the median call, after one to warm up."""
-    call()
-    spent = []
-    for _ in range(REPEATS):
-        begin = time.perf_counter()
-        call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        spent.append((time.perf_counter() - begin) * 1000)
-    return sorted(spent)[len(spent) // 2]

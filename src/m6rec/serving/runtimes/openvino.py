@@ -38,13 +38,16 @@ def openvino() -> Any:
 
 
 class OpenVinoRuntime(Runtime):
-    """Graphs traced once; shapes stay free. precision: "f32", "bf16" or "int8"."""
+    """Graphs traced once; shapes stay free. precision: "f32", "bf16" or "int8".
 
-    def __init__(
-        self, network: Network, name: str, precision: str, threads: int | None = None
-    ) -> None:
+    Raises RuntimeMissingError without the library, and for a network that is not on the CPU.
+    """
+
+    def __init__(self, network: Network, name: str, precision: str) -> None:
+        device = network.backbone.read_token.device.type
+        if device != "cpu":
+            raise RuntimeMissingError(f"{name} runs on CPUs; this model is on {device}")
         self.name, self.precision = name, precision
-        self.threads = threads or torch.get_num_threads()
         self._core = openvino().Core()
         self._encoder_module, self._online_module = network.encoder(), network.online()
         self._graphs: dict[tuple[str, ...], Any] = {}
@@ -78,7 +81,7 @@ class OpenVinoRuntime(Runtime):
         if self.precision == "int8":
             weights_to_int8(graph)
         settings = {
-            "INFERENCE_NUM_THREADS": self.threads,
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32" if self.precision == "f32" else "bf16",
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(INT8_GROUP if self.precision == "int8" else 0),
