@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from m6rec.cli.bench_latency import accuracy_table
+import tiny
+from m6rec.cli.app import build_app
+from m6rec.cli.bench_latency import accuracy, accuracy_table
 from m6rec.model import plans
 from m6rec.model.m6 import M6
-from m6rec.serving.latency.clock import peak_gflops, spent
+from m6rec.recommender import M6Rec
+from m6rec.serving.latency import clock
+from m6rec.serving.latency.clock import Spent, spent
 from m6rec.serving.latency.report import markdown, plot
 from m6rec.serving.latency.rivals import DIN, MOST_TOKENS, din, pairs_of
 from m6rec.serving.latency.rows import _ratios, layer_gflop
@@ -55,7 +61,9 @@ def test_din_scores_each_candidate_as_alone() -> None:
     history, items = torch.arange(4), torch.tensor([7, 8, 9])
     with torch.no_grad():
         assert close(network(history, items)[1:2], network(history, items[1:2]))
-    assert din(World(model(), Shape(history=2, candidates=5)))() is not None
+    answer = din(World(model(), Shape(history=2, candidates=5)))()
+    assert isinstance(answer, torch.Tensor)
+    assert answer.shape == (5,)
 
 
 def test_operations_of_a_layer_by_hand() -> None:
@@ -73,9 +81,12 @@ def test_calls_are_counted_and_a_slow_call_is_cut_off() -> None:
     assert spent(lambda: calls.append(1), repeats=1000, warm=0, most_s=0).repeats == 3
 
 
-def test_the_peak_is_positive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("m6rec.serving.latency.clock.PEAK_SIZE", 64)
-    assert peak_gflops(torch.float32, repeats=3) > 0
+def test_the_peak_is_two_operations_for_each_product_over_the_least_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clock, "PEAK_SIZE", 100)
+    monkeypatch.setattr(clock, "spent", lambda call, repeats: Spent(9.0, 9.0, 2.0, repeats))
+    assert clock.peak_gflops(torch.float32) == pytest.approx(1.0)  # 2 million in 2 ms
 
 
 def test_ratios_are_to_the_best_rival_that_ran() -> None:
@@ -123,6 +134,7 @@ def test_the_page_holds_every_figure() -> None:
     assert "| torch-bf16 | 4.0 | 400 | 80% | 16,000 |" in page
     assert "| ours | 250,000 | 1,250× | – |" in page
     assert "| 100 | 10,000 | 4.0 | 6.0 | 0.4 |" in page
+    assert page.endswith("\n\nNot run: openvino-bf16: needs OpenVINO\n")
 
 
 def test_the_plot_is_written(tmp_path: Path) -> None:
@@ -141,3 +153,25 @@ def test_accuracy_stands_beside_the_time() -> None:
     }
     assert "| late | late | 1 | 2.5 | auc 0.7500 |" in accuracy_table([row])
     assert accuracy_table([]) == ""
+
+
+@pytest.mark.parametrize("lone", [["--data", "shop"], ["--adapter", "late"]])
+def test_accuracy_without_data_or_without_a_task_is_refused_before_anything_runs(
+    lone: list[str],
+) -> None:
+    result = CliRunner().invoke(build_app(["bench-latency"]), ["bench-latency", *lone])
+    assert result.exit_code == 2
+    assert "both --data and --adapter" in result.output
+
+
+def test_accuracy_is_of_the_adapter_whatever_tasks_the_model_carries(tmp_path: Path) -> None:
+    tiny.write_shop(tmp_path / "data")
+    tiny.write_backbone(tmp_path / "model")
+    rec = M6Rec.from_pretrained(tmp_path / "model")
+    rec.fit("rank", tmp_path / "data", split="temporal", train={"epochs": 1, "bf16": False})
+    rec.save_pretrained(tmp_path / "carrying")
+    folder = tmp_path / "carrying" / "tasks" / "rank"
+    shutil.copytree(folder, folder.with_name("other"))
+    (row,) = accuracy(str(tmp_path / "carrying"), tmp_path / "data", [folder])
+    assert (row["task"], row["plan"], row["online_layers"]) == ("rank", "late", 1)
+    assert "auc" in row["result"]["metrics"]

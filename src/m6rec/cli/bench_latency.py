@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 from rich.markdown import Markdown
@@ -14,7 +14,6 @@ from m6rec.data import tables
 from m6rec.recommender import M6Rec
 from m6rec.serving.latency.report import markdown, plot
 from m6rec.serving.latency.rows import Effort, measure
-from m6rec.tasks.build import TaskName
 
 
 @verb
@@ -38,6 +37,8 @@ def bench_latency(
     json: Json = None,
 ) -> None:
     """Milliseconds: one request, encoding, rivals on the same pairs, growth, the roofline."""
+    if (data is None) != (not adapter):
+        raise typer.BadParameter("accuracy needs both --data and --adapter", param_hint="--adapter")
     rec = M6Rec.from_pretrained(model)
     with err.status("measuring") as status:
         found = measure(rec.backbone, Effort(repeats, quick), runtime, status.update)
@@ -62,17 +63,18 @@ def accuracy(model: str, data: Path, adapters: Sequence[Path]) -> list[dict[str,
     rows = []
     dataset = tables.load(data)
     for folder in adapters:
-        rec = M6Rec.from_pretrained(model).load_adapter(folder)
-        (task,) = rec.tasks
-        name = cast(TaskName, task)
-        kind = rec.tasks[task].spec
-        result = rec.evaluate(name, dataset)
+        # A model of its own, so that nobody's seconds profit from what another has encoded.
+        rec = M6Rec.from_pretrained(model)
+        rec.tasks.clear()
+        (tuned,) = rec.load_adapter(folder).tasks.values()
+        task, reading = tuned.spec.task, tuned.spec.reading
+        result = rec.evaluate(task, dataset)
         rows.append(
             {
                 "adapter": folder.name,
                 "task": task,
-                "plan": kind.reading.plan,
-                "online_layers": kind.reading.online_layers,
+                "plan": reading.plan,
+                "online_layers": reading.online_layers,
                 "seconds": round(result.seconds, 2),
                 "result": result.to_dict(),
             }

@@ -12,7 +12,7 @@ Found = Mapping[str, Any]
 
 
 def markdown(found: Found) -> str:
-    """Tables under headings of the third level."""
+    """Tables under headings of the third level, then what could not be measured here, and why."""
     m, peak = found["machine"], found["peak_gflops"]
     said = (
         f"{m['cores']} cores ({m['cpu']}; {', '.join(m['isa'])}), {m['threads']} threads, "
@@ -20,6 +20,9 @@ def markdown(found: Found) -> str:
         f"Runtime of the engine: {found['runtime']}."
     )
     parts = [said, *(_section(title, table) for title, table in _tables(found))]
+    rows = [*found["encode"], *found["pairs"]]
+    missing = {row.get("name", row.get("runtime")): row.get("missing") for row in rows}
+    parts += [f"Not run: {name}: {why}" for name, why in missing.items() if why]
     return "\n\n".join(parts) + "\n"
 
 
