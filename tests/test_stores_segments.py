@@ -135,6 +135,12 @@ def test_sizes_as_people_write_them(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
+@pytest.mark.parametrize("text", ["9999999999T", "9" * 400])
+def test_a_size_beyond_any_disk_is_an_error(text: str) -> None:
+    with pytest.raises(StoreError, match="more than any disk holds"):
+        parse_size(text)
+
+
 @pytest.mark.parametrize("text", ["", "much", "-1", "4X", "4 G B", "1e9"])
 def test_what_is_no_size_is_an_error_that_says_what_is_right(text: str) -> None:
     with pytest.raises(StoreError, match="no size"):

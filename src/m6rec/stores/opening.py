@@ -13,7 +13,9 @@ from m6rec.stores.state_redis import RedisStore
 from m6rec.stores.state_store import StateStore, StoreError
 
 REDIS = ("redis://", "rediss://", "unix://")
-UNITS = {"": 1, "k": 10, "m": 20, "g": 30, "t": 40}
+UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+MOST = 1 << 62
+"""Bytes; LMDB counts with signed 64-bit numbers, and a folder may outgrow its limit a little."""
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 
 
@@ -50,4 +52,7 @@ def parse_size(text: str) -> int:
     found = SIZE.fullmatch(text.strip())
     if found is None:
         raise StoreError(f"{text!r} is no size: right is a number of bytes, or such as 500M or 4G")
-    return int(float(found[1]) * (1 << UNITS[found[2].lower()] if found[2] else 1))
+    size = float(found[1]) * (1 << UNITS[found[2].lower()])
+    if size > MOST:
+        raise StoreError(f"{text!r} is more than any disk holds: right is such as 500M or 4G")
+    return int(size)
