@@ -14,19 +14,23 @@ from m6rec.config import ModelConfig
 Turn = tuple[Tensor, Tensor]
 
 
+def bias_of(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where seen, else so low that nothing comes through; finite, so that no row is NaN."""
+    floor = torch.finfo(dtype).min / 2
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, floor)
+
+
 def attend(q_BHTE: Tensor, k_BGTE: Tensor, v_BGTE: Tensor, mask_BQK: Tensor | None) -> Tensor:
-    """Softmax attention, heads merged: [B, Tq, H·E]. The one attention function of the project.
+    """Softmax attention, heads merged: [B, Tq, H·E].
+
+    The one attention function of the project; model/shared_prefix.py takes it apart for serving.
 
     mask_BQK: True where q may attend to k (None: everywhere), or finite numbers that are added to
     the logits. A query that may attend to nothing gets the mean of all values, never NaN.
     """
     mask = None if mask_BQK is None else mask_BQK[:, None]
     if mask is not None and mask.dtype == torch.bool:
-        # A row of -inf would turn into NaN; padding rows are never read, but must stay finite.
-        floor = torch.finfo(q_BHTE.dtype).min / 2
-        mask = torch.zeros(mask.shape, dtype=q_BHTE.dtype, device=mask.device).masked_fill(
-            ~mask, floor
-        )
+        mask = bias_of(mask, q_BHTE.dtype)
     grouped = bool(q_BHTE.shape[1] != k_BGTE.shape[1])  # sizes are tensors while tracing
     if q_BHTE.device.type == "cpu" and q_BHTE.requires_grad and not grouped:
         out_BHTE = _attend_plainly(q_BHTE, k_BGTE, v_BGTE, mask)

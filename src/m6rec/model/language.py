@@ -49,6 +49,12 @@ class SourceRows:
     segment_BR: Tensor
     read_B1: Tensor
 
+    def rows(self, x_BRD: Tensor) -> Rows:
+        """The source alone, with its vectors, as the plans of reading lay it out."""
+        group_BR = torch.zeros_like(self.segment_BR)
+        layout = Layout(self.valid_BR, group_BR == 0, self.segment_BR, group_BR)
+        return Rows(x_BRD, self.slot_BR, layout, self.read_B1)
+
 
 def prompted(
     source: SourceRows, x_BRD: Tensor, prompts_PD: Tensor | None
@@ -59,9 +65,7 @@ def prompted(
     """
     if prompts_PD is None:
         return source, x_BRD
-    group_BR = torch.zeros_like(source.segment_BR)
-    layout = Layout(source.valid_BR, group_BR == 0, source.segment_BR, group_BR)
-    rows = put_prompts_first(Rows(x_BRD, source.slot_BR, layout, source.read_B1), prompts_PD)
+    rows = put_prompts_first(source.rows(x_BRD), prompts_PD)
     valid_BR, segment_BR = rows.layout.valid_BT, rows.layout.segment_BT
     index_BR = F.pad(source.index_BR, (len(prompts_PD), 0))
     return SourceRows(index_BR, valid_BR, rows.slot_BR, segment_BR, rows.read_BQ), rows.x_BRD

@@ -19,8 +19,7 @@ from m6rec.model.attention import attend
 from m6rec.model.block import Block
 from m6rec.model.language import TARGET_SLOT, SourceRows, causal, prompted, target_states
 from m6rec.model.m6 import M6
-from m6rec.model.masks import Layout
-from m6rec.model.plans import Rows, enter_online, prompt_states
+from m6rec.model.plans import enter_online, prompt_states
 
 Past = tuple[tuple[Tensor, Tensor], ...]
 """(keys, values) of some layers, [B, G, R, E] each."""
@@ -80,9 +79,7 @@ def write_full(
 
 def _online(model: M6, x_BRD: Tensor, source: SourceRows, lower: int) -> Past:
     """Keys and values of layers L'+1…L."""
-    group_BR = torch.zeros_like(source.segment_BR)
-    layout = Layout(source.valid_BR, group_BR == 0, source.segment_BR, group_BR)
-    rows = enter_online(model, Rows(x_BRD, source.slot_BR, layout, source.read_B1))
+    rows = enter_online(model, source.rows(x_BRD))
     return _read(model, rows.x_BRD, source, range(lower, model.config.layers))[1]
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from m6rec.model.attention import rotate
+from m6rec.model.attention import bias_of, rotate
 from m6rec.model.block import Block
 
 
@@ -38,12 +38,6 @@ class OwnPart:
 
     q_BMI: Tensor
     own: Part
-
-
-def bias_of(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where seen, else so low that nothing comes through; finite, so that no row is NaN."""
-    floor = torch.finfo(dtype).min / 2
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, floor)
 
 
 def attend_partly(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:

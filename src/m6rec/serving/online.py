@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from m6rec.model.attention import bias_of
 from m6rec.model.block import Block
 from m6rec.model.m6 import M6
 from m6rec.model.shared_prefix import (
     OwnPart,
     Part,
     begin_at,
-    bias_of,
     join,
     over_own,
     over_prefix,

@@ -20,9 +20,10 @@ class Decoding(Settings):
     beginnings. max_tokens: [EOS] is one of them (a constraint that knows its longest text sets its
     own bound); min_tokens: without [EOS]; neither counts what a text was told to begin with.
     n: texts for each request (samples, or the best of the beams). beams: beginnings that are kept;
-    length_penalty: a text of L tokens ([EOS] is one) is worth log p / L^length_penalty; early: whether a search ends where no beginning is
-    worth more as it stands than the worst text found (else: can ever be). temperature, top_k (0:
-    all), top_p: of sampling. seed: of every request that has none of its own.
+    length_penalty: a text of L tokens ([EOS] is one) is worth log p / L^length_penalty;
+    early: whether a search ends where no beginning is worth more as it stands than the worst text
+    found (else: can ever be). temperature, top_k (0: all), top_p: of sampling. seed: of every
+    request that has none of its own.
     repetition_penalty: log p of a word that was written is multiplied by it. no_repeat_ngram: so
     many ids in a row are never written twice (0: off; markers of capitals and spaces are ids too,
     so 3 or more). stop: strings before which the text ends. banned: ids that are never written.
