@@ -24,7 +24,7 @@ from m6rec.tasks.retrieval import Catalogue
 from m6rec.text.templates import Templates
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
-from m6rec.training.beginning import COLD, RECIPES, beginning
+from m6rec.training.beginning import COLD, RECIPES, beginning, remember
 from m6rec.training.corpus.build import build_corpus
 from m6rec.training.corpus.documents import MANIFEST
 from m6rec.training.pretrain import Check, Pace, pretrain
@@ -58,7 +58,7 @@ def main() -> None:
     asked.add_argument("--data", type=Path, required=True, help="folder of the sources")
     asked.add_argument("--out", type=Path, required=True, help="folder for corpus and run")
     asked.add_argument("--size", choices=sorted(RECIPES), default="m6-small")
-    asked.add_argument("--start", default=START, help=f"a start, or {COLD}")
+    asked.add_argument("--start", help=f"a start, or {COLD} (default: {START})")
     asked.add_argument("--minutes", type=float, default=0.0, help="0: until OUT/run/DECAY exists")
     asked.add_argument("--threads", type=int, default=2)
     asked.add_argument("--device", default="cpu")
@@ -67,10 +67,11 @@ def main() -> None:
     torch.set_num_threads(told.threads)
     console = Console(width=400)
     corpus = told.out / "corpus"
+    begin = beginning(told.size, told.start, START)
     with run_lock(told.out / "run"):
+        remember(told.out / "run", begin)
         if not (corpus / MANIFEST).is_file():
             build_corpus(told.data, corpus, say=console.print)
-        begin = beginning(told.size, told.start, START)
         done = pretrain(
             begin.recipe,
             corpus,

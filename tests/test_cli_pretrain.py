@@ -167,6 +167,7 @@ def test_what_can_not_be_is_one_line_and_exit_code_two(
     assert result.exit_code == 2
     assert message in result.output
     assert "Traceback" not in result.output
+    assert not (world / "out" / "corpus").exists()  # said before any work is done
 
 
 def test_a_source_that_is_none_says_what_is_right(world: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,6 @@ from rich.markup import escape
 from m6rec.cli.common import DEFAULT_MODEL, INTERRUPTED, Json, err, out, verb, write_json
 from m6rec.cli.tune import Positive, SplitBy, parse_label
 from m6rec.training.beginning import (
-    COLD,
     Beginning,
     SizeName,
     beginning,
@@ -81,19 +81,15 @@ def pretrain(
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise TrainingError("--device cuda: no GPU is to be seen here; right is --device cpu")
-    if start is None and size == "m6-base":
-        raise TrainingError(
-            "--size m6-base needs a start of that size: --start FOLDER (a model like BERT-base), "
-            f"or --start {COLD}"
-        )
     if threads is not None:
         torch.set_num_threads(threads)
+    begin = beginning(size, start, DEFAULT_MODEL)
     run = out_folder / RUN
     with run_lock(run):
         options = OwnOptions(licence=licence, method=split, label=parse_label(label))
         corpus = out_folder / CORPUS
         manifest = own_corpus(sources, corpus, options, is_begun(run), _say)
-        begin = _begin(size, start or DEFAULT_MODEL, manifest)
+        begin = _for_corpus(begin, manifest)
         remember(run, begin)
         _introduce(begin, manifest)
         with err.status(f"training; a line every {REPORT_STEPS} steps, saved every {SAVE} min"):
@@ -109,8 +105,7 @@ def pretrain(
                 console=err,
             )
     result = _result(done, begin, manifest)
-    if str(json) != "-":
-        _conclude(done, run)
+    _conclude(done, run)
     write_json(result, json)
     if not done.complete:
         raise typer.Exit(INTERRUPTED)
@@ -120,13 +115,11 @@ def _say(line: str) -> None:
     err.print(escape(line), soft_wrap=True)
 
 
-def _begin(size: SizeName, start: str, manifest: dict[str, Any]) -> Beginning:
-    begin = beginning(size, start, DEFAULT_MODEL)
+def _for_corpus(begin: Beginning, manifest: dict[str, Any]) -> Beginning:
     characters = sum(entry["characters"] for entry in _counts(manifest))
     if characters >= FEW_CHARACTERS:
         return begin
-    recipe = begin.recipe.model_copy(update={"rare": 1})
-    return Beginning(recipe, begin.model, begin.tokenizer, begin.start)
+    return replace(begin, recipe=begin.recipe.model_copy(update={"rare": 1}))
 
 
 def _counts(manifest: dict[str, Any]) -> list[dict[str, int]]:

@@ -35,18 +35,24 @@ class Beginning:
     start: str
 
 
-def beginning(size: SizeName, start: str, shape: str) -> Beginning:
+def beginning(size: SizeName, start: str | None, default: str) -> Beginning:
     """The recipe of a size with its start.
 
-    start: see `load_start`, or "cold": random weights with the tokenizer of `shape` (a start), in
-    its shape too, but for m6-base, which has BERT-base's. A cold start has nothing to stay near to,
-    so its recipe has no anchor. Raises CheckpointError where a start is none.
+    start: see `load_start` (None: `default`, which is of the size of m6-small), or "cold": random
+    weights with the tokenizer of `default`, in its shape too, but for m6-base, which has
+    BERT-base's. A cold start has nothing to stay near to, so its recipe has no anchor. Raises
+    TrainingError where m6-base has no start, CheckpointError where a start is none.
     """
-    recipe = RECIPES[size]()
+    if start is None and size == "m6-base":
+        raise TrainingError(
+            "--size m6-base needs a start of that size: --start FOLDER (a model like BERT-base), "
+            f"or --start {COLD}"
+        )
+    recipe, start = RECIPES[size](), start or default
     if start != COLD:
         return Beginning(recipe, *load_start(start), start)
     recipe = recipe.model_copy(update={"anchor": 0.0})
-    model, tokenizer = load_start(shape)
+    model, tokenizer = load_start(default)
     config = model.config.model_copy(update={"lm_head": "linear"})  # so that the head begins too
     if size == "m6-base":
         config = ModelConfig.sized(BASE_DEPTH, config.vocab_size, config.special)
