@@ -115,6 +115,33 @@ def test_json_to_stdout_is_nothing_but_json(world: Path) -> None:
     assert json.loads(result.stdout)["user"] == "u0"
 
 
+def test_the_demo_too_says_nothing_but_json_on_stdout(world: Path, tmp_path: Path) -> None:
+    words = ["--data", str(world / "data"), "--model", str(world / "model"), "--minutes", "0.01"]
+    result = run("demo", *words, "--out", str(tmp_path / "demo"), "--json", "-")
+    assert set(json.loads(result.stdout)["results"]) == {"retrieve", "rank"}
+
+
+def test_a_file_that_can_not_be_written_is_one_line_and_exit_code_two(
+    world: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    words = ["--data", str(world / "data"), "--model", str(world / "model"), "--user", "u0"]
+    result = run("recommend", *words, "--json", str(tmp_path / "file" / "found.json"))
+    assert result.exit_code == 2
+    assert "file" in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_tune_into_the_folder_one_stands_in(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    result = run(*tuning(world, "retrieve", Path()))
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
 def test_import_by_a_column_map(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("visitor,sku,ts\na,1,1600000000000\na,2,1600000001000\n")
     columns = "user_id=visitor,item_id=sku,event='click',timestamp=ts:ms"

@@ -53,11 +53,10 @@ def bench(
     suite = compare(rec, cut, baselines, SuiteOptions(seed=seed, budget=budget, rule=rule))
     results = [*ours, *suite.results]
     write_report(results, report, f"{dataset.name}: {task}", suite.missing)
-    if str(json) != "-":
-        out.print(as_table(results))
-        for name, reason in suite.missing.items():
-            out.print(f"not run: {name}: {reason}")
-        out.print(f"report: {report}")
+    out.print(as_table(results))
+    for name, reason in suite.missing.items():
+        out.print(f"not run: {name}: {reason}")
+    out.print(f"report: {report}")
     results_json = [result.to_dict() for result in results]
     write_json({"results": results_json, "missing": dict(suite.missing)}, json)
 

@@ -41,7 +41,10 @@ Template = Annotated[
 
 
 def verb(function: Callable[P, R]) -> Callable[P, R]:
-    """Turns M6Error into one line on stderr and exit code 2; Ctrl-C into 130 and a hint."""
+    """Turns M6Error, and a file that can not be used, into one line on stderr and exit code 2.
+
+    Ctrl-C becomes 130 and a hint. With `--json -` nothing else goes to stdout.
+    """
 
     @wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -51,13 +54,22 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
             handlers=[RichHandler(console=err, show_time=False, show_path=False)],
         )
         try:
+            out.quiet = str(kwargs.get("json")) == "-"
             return function(*args, **kwargs)
         except M6Error as error:
             err.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
             raise typer.Exit(WRONG) from None
+        except OSError as error:
+            if error.filename is None:  # no file of the user's: a broken pipe, a socket, a bug
+                raise
+            said = escape(f"{error.filename}: {error.strerror}")
+            err.print(f"[bold red]error[/] {said}", soft_wrap=True)
+            raise typer.Exit(WRONG) from None
         except KeyboardInterrupt:
             err.print("stopped; the same command goes on where it was")
             raise typer.Exit(INTERRUPTED) from None
+        finally:
+            out.quiet = False
 
     return guarded
 

@@ -55,17 +55,15 @@ def evaluate(
         cutting: dict[str, Any] = {} if limit is None else {"max_eval": limit}
         check_own_split(task, split, label, targets)
         results = rec.evaluate_writing(task, load(data), part, **cutting)
-        if str(json) != "-":
-            out.print(as_table(results, WRITTEN[task]))
-            out.print(f"{results[0].card.dataset}: {results[0].card.split}")
+        out.print(as_table(results, WRITTEN[task]))
+        out.print(f"{results[0].card.dataset}: {results[0].card.split}")
         write_json({"results": [result.to_dict() for result in results]}, json)
         return
     result = rec.evaluate(
         task, data, part, split=split, label=parse_label(label), targets=parse_targets(targets)
     )
-    if str(json) != "-":
-        out.print(as_table([result]))
-        out.print(f"{result.card.dataset}: {result.card.split}")
+    out.print(as_table([result]))
+    out.print(f"{result.card.dataset}: {result.card.split}")
     write_json(result.to_dict(), json)
 
 

@@ -35,8 +35,7 @@ def recommend(
     if adapter is not None:
         rec.load_adapter(adapter)
     found = rec.recommend(history or (), k=k, user_id=user)
-    if str(json) != "-":
-        out.print(as_table(found, f"for {user or '; '.join(history or ())}"))
+    out.print(as_table(found, f"for {user or '; '.join(history or ())}"))
     write_json({"user": user, "history": history or [], "items": [asdict(r) for r in found]}, json)
 
 

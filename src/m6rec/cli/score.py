@@ -67,8 +67,7 @@ def score(
         **train,
         **reading,
     )
-    if str(json) != "-":
-        out.print(as_table(found, f"for {user or '; '.join(history or ()) or 'an empty history'}"))
+    out.print(as_table(found, f"for {user or '; '.join(history or ()) or 'an empty history'}"))
     write_json({"user": user, "history": history or [], "items": [asdict(r) for r in found]}, json)
 
 

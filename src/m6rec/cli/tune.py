@@ -52,7 +52,8 @@ def tune(
 ) -> None:
     """Tune a task on the train part of DATA. Interrupted, the same command goes on where it was."""
     train, layout, reading = parse_settings(settings or [])
-    state = out_folder.with_name(out_folder.name + ".run")
+    whole = out_folder.resolve()  # "." has no name to put another one beside
+    state = whole.with_name(whole.name + ".run")
     rec = M6Rec.from_pretrained(model)
     fitted = rec.fit(
         task,
@@ -71,8 +72,7 @@ def tune(
     )
     rec.tasks[task].write(out_folder)
     shutil.rmtree(state, ignore_errors=True)
-    if str(json) != "-":
-        _show(fitted, out_folder)
+    _show(fitted, out_folder)
     write_json({"task": task, "spec": fitted.spec.model_dump(), **fitted.trained_on}, json)
 
 
