@@ -1,7 +1,7 @@
 """Our models on the real data sets: `python benchmarks/bench_ours.py DATA_ROOT [ROW …]`.
 
 Each row is tuned on train, chosen on valid, judged once on test. Writes
-benchmarks/results/ours/ROW.json and prints a line per row. `--model` names the checkpoint.
+benchmarks/results/ours/MODEL/ROW.json and prints a line per row. `--model` names the checkpoint.
 """
 
 from __future__ import annotations
@@ -140,7 +140,8 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", default=list(ROWS))
     parser.add_argument("--model", default="minilm-l6")
     given = parser.parse_args()
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    results = RESULTS / Path(given.model).name
+    results.mkdir(parents=True, exist_ok=True)
     print(f"| row | {' | '.join(SHOWN)} | unseen/seen hr@100 | train s | trained |", flush=True)
     for name in given.rows:
         started = time.monotonic()
@@ -148,7 +149,7 @@ def main() -> None:
         body = [{"result": result.to_dict(), "trained": how} for result, how in found]
         for one in body:
             one["result"].pop("curves")  # type: ignore[attr-defined]
-        (RESULTS / f"{name}.json").write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+        (results / f"{name}.json").write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
         print(line(name, found), f"{time.monotonic() - started:.0f} s in all", flush=True)
 
 

@@ -15,6 +15,7 @@ from language_worlds import backbone
 from m6rec.config import ConfigError
 from m6rec.data.passages import Passage, WritingSplit
 from m6rec.data.writing import writing_split
+from m6rec.model.generation.constrain import Titles
 from m6rec.model.generation.decoding import Decoding
 from m6rec.model.plans import FIRST_EVENT_SLOT, SLOTS
 from m6rec.records import Event
@@ -182,13 +183,16 @@ def test_what_is_written_is_as_likely_as_the_writer_says(prompted: int) -> None:
     split = split_of("explain")
     author = author_of(split, tuning={"prompts": prompted})
     passage = split.test[0]
-    found = author.write_all([passage], Decoding(max_tokens=5))[0][0]
+    held = Titles.of(["red tent", "blue lamp of oak"], author.tokenizer)
+    found = author.write_all([passage], Decoding(max_tokens=20), [held])[0][0]
+    assert found.finish == "end"
     lesson = writing.Lesson(author.sources([passage])[0], found.ids)
-    nats, _ = author.nats([lesson])
-    if found.finish == "end":
-        assert found.log_p == pytest.approx(-nats[0], rel=1e-2)
-    longer = writing.Lesson(lesson.source, found.ids[:2])
-    assert author.nats([longer])[0][0] >= 0
+    with torch.no_grad():
+        mean = float(author.loss([lesson], torch.from_numpy(author.decoder().words.ids)))
+    assert found.log_p == pytest.approx(-mean * (len(found.ids) + 1), rel=1e-3)
+    nats, lengths = author.nats([lesson])
+    assert lengths[0] == len(found.ids) + 1
+    assert nats[0] > -found.log_p  # ids that nobody can write compete as well
 
 
 def test_soft_prompts_are_read_and_trained_and_need_the_late_plan() -> None:

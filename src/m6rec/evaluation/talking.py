@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 
 from m6rec.data.talks import NEW, OLD, Ask, TalkSplit, question, slotted
-from m6rec.evaluation.result import EvaluationError, Measures, Result
+from m6rec.evaluation.result import EvaluationError, Result
+from m6rec.evaluation.sums import Sums
 from m6rec.metrics import text as metrics
 from m6rec.metrics.bootstrap import DEFAULT, Estimate, Resampling, safe_divide
 from m6rec.metrics.text_variety import distinct
@@ -123,7 +124,7 @@ class TalkJudge:
         seconds: float = 0.0,
     ) -> Result:
         """The result of lists and texts. Raises EvaluationError for a wrong number of texts."""
-        sums = _Sums(self.dialog_A)
+        sums = Sums(self.dialog_A)
         if found is not None:
             self._add_recall(sums, found)
         whole = {}
@@ -135,9 +136,9 @@ class TalkJudge:
             words = [as_words(text) for text in texts]
             sums.add("bleu-2", metrics.bleu_counts(words, self.references), _bleu_2)
             lengths = np.array([len(metrics.words(text)) for text in words], dtype=np.float64)
-            sums.ratio("words", lengths, np.ones(len(words)))
+            sums.mean("words", lengths)
             offers = np.array([float(NEW in text) for text in texts])
-            sums.ratio("recommends", offers, np.ones(len(texts)))
+            sums.mean("recommends", offers)
             whole = {f"dist-{n}": Estimate(distinct(words, n)) for n in (2, 3, 4)}
         if nats is not None:
             sums.add("ppl", np.stack(nats, 1), lambda s: np.exp(safe_divide(s[:, 0], s[:, 1])))
@@ -164,7 +165,7 @@ class TalkJudge:
             evidence={},
         )
 
-    def _add_recall(self, sums: _Sums, found: Found) -> None:
+    def _add_recall(self, sums: Sums, found: Found) -> None:
         A = len(self.asks)
         for suffix, of, rank in (
             ("", np.ones(len(found.rank), bool), found.rank),
@@ -175,37 +176,6 @@ class TalkJudge:
             for k in KS:
                 hit_A = np.bincount(owner, ranks <= k, A)
                 sums.ratio(f"recall@{k}{suffix}", hit_A, total_A)
-
-
-Statistic = Callable[[np.ndarray], np.ndarray]
-
-
-class _Sums:
-    """Figures of columns that add up over replies, resampled by dialogue."""
-
-    def __init__(self, dialog_A: np.ndarray) -> None:
-        self._dialog_A, self._count = dialog_A, int(dialog_A.max()) + 1
-        self._parts: dict[str, tuple[np.ndarray, Statistic]] = {}
-
-    def add(self, name: str, columns_AC: np.ndarray, of: Statistic) -> None:
-        """A figure that is a function of summed columns, [B, C] → [B]."""
-        rows = [np.bincount(self._dialog_A, column, self._count) for column in columns_AC.T]
-        self._parts[name] = (np.stack(rows, 1), of)
-
-    def ratio(self, name: str, above_A: np.ndarray, below_A: np.ndarray) -> None:
-        """A figure that is one sum divided by another; NaN (left out) where that is 0."""
-        self.add(name, np.stack([above_A, below_A], 1), lambda s: safe_divide(s[:, 0], s[:, 1]))
-
-    def measures(self) -> Measures:
-        """All figures under their names."""
-        parts: Mapping[str, tuple[np.ndarray, Statistic]] = dict(self._parts)
-
-        def statistic(weights_BD: np.ndarray) -> np.ndarray:
-            if not parts:
-                return np.zeros((len(weights_BD), 0))
-            return np.stack([of(weights_BD @ sums_DC) for sums_DC, of in parts.values()], 1)
-
-        return Measures(tuple(parts), statistic, self._count)
 
 
 def _bleu_2(sums_BC: np.ndarray) -> np.ndarray:

@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
 
 from m6rec.data.passages import Passage, WritingSplit
-from m6rec.evaluation.result import EvaluationError, Measures, Result, mean_measures
+from m6rec.evaluation.result import EvaluationError, Measures, Result
+from m6rec.evaluation.sums import Sums
 from m6rec.metrics import text as metrics
 from m6rec.metrics import text_variety as variety
-from m6rec.metrics.bootstrap import (
-    DEFAULT,
-    Estimate,
-    Resampling,
-    bootstrap_statistic,
-    safe_divide,
-)
+from m6rec.metrics.bootstrap import DEFAULT, Estimate, Resampling, safe_divide
 from m6rec.tasks.explanation import aspects_for
 from m6rec.tasks.grounds import Grounds
 from m6rec.tasks.query import Search
@@ -43,35 +39,6 @@ class WritingModel(Protocol):
     def name(self) -> str: ...
 
     def write(self, passages: Sequence[Passage]) -> list[str]: ...
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Columns that add up over texts, and the metrics that are made of the sums.
-
-    ratios: name → (numerator [N], denominator [N]).
-    """
-
-    bleu_NC: np.ndarray
-    bleus: tuple[int, ...]
-    ratios: Mapping[str, tuple[np.ndarray, np.ndarray]]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (*(f"bleu-{n}" for n in self.bleus), *self.ratios)
-
-    def columns(self) -> np.ndarray:
-        """[N, C]: BLEU's columns, then a numerator and a denominator of each ratio."""
-        pairs = [side for pair in self.ratios.values() for side in pair]
-        return np.concatenate([self.bleu_NC, np.array(pairs, dtype=np.float64).T], 1)
-
-    def metrics(self, sums_BC: np.ndarray) -> np.ndarray:
-        """[B, M]."""
-        width = self.bleu_NC.shape[1]
-        bleus = [metrics.bleu(sums_BC[:, :width], n) for n in self.bleus]
-        rest = sums_BC[:, width:]
-        ratios = [safe_divide(rest[:, i], rest[:, i + 1]) for i in range(0, rest.shape[1], 2)]
-        return np.stack([*bleus, *ratios], 1)
 
 
 class WritingJudge:
@@ -115,19 +82,16 @@ class WritingJudge:
 
         nats, tokens: sums over the references of each passage.
         """
-        count = int(self.user_N.max()) + 1
-        sums_U2 = np.stack([np.bincount(self.user_N, of, count) for of in (nats_N, tokens_N)], 1)
-
-        def statistic(w_BU: np.ndarray) -> np.ndarray:
-            sums_B2 = w_BU @ sums_U2
-            return np.asarray(np.exp(safe_divide(sums_B2[:, 0], sums_B2[:, 1]))[:, None])
-
-        return bootstrap_statistic(statistic, count, self.resampling)[0]
+        sums = Sums(self.user_N)
+        both_N2 = np.stack([nats_N, tokens_N], 1)
+        sums.add("", both_N2, lambda s: np.exp(safe_divide(s[:, 0], s[:, 1])))
+        return sums.measures().estimates(self.resampling)[""]
 
     def mean(self, values_N: np.ndarray) -> Estimate:
         """The mean over texts, its interval over users."""
-        sums = mean_measures({"": values_N.astype(np.float64)}, self.user_N)
-        return sums.estimates(self.resampling)[""]
+        sums = Sums(self.user_N)
+        sums.mean("", values_N)
+        return sums.measures().estimates(self.resampling)[""]
 
     def judge(self, name: str, texts: Sequence[str], seconds: float = 0.0) -> Result:
         """A result with all metrics of the task. Raises EvaluationError for a wrong number."""
@@ -136,12 +100,7 @@ class WritingJudge:
                 f"model {name!r} wrote {len(texts)} texts for {len(self.passages)} passages"
             )
         named = [self.aspects.find(text) for text in texts]
-        sums = _Sums(
-            metrics.bleu_counts(texts, self.references),
-            (1, 4) if self.split.task == "explain" else (1, 2, 4),
-            self._ratios(texts, named),
-        )
-        measures = self._measures(sums, named)
+        measures = self._measures(texts, named)
         whole = {name: Estimate(value) for name, value in self._whole(texts, named).items()}
         return Result(
             model=name,
@@ -163,19 +122,17 @@ class WritingJudge:
             notes=self._notes(),
         )
 
-    def _measures(self, sums: _Sums, named: variety.Features) -> Measures:
-        columns, user_N = sums.columns(), self.user_N
-        count = int(user_N.max()) + 1
-        sums_UC = np.stack([np.bincount(user_N, of, count) for of in columns.T], 1)
-        if self.split.task != "explain":
-            return Measures(sums.names, lambda w_BU: sums.metrics(w_BU @ sums_UC), count)
-        diversity = variety.feature_diversity(named)
-
-        def statistic(w_BU: np.ndarray) -> np.ndarray:
-            found = sums.metrics(w_BU @ sums_UC)
-            return np.concatenate([found, diversity(w_BU[:, user_N])[:, None]], 1)
-
-        return Measures((*sums.names, "div"), statistic, count, width=len(user_N))
+    def _measures(self, texts: Sequence[str], named: variety.Features) -> Measures:
+        explains = self.split.task == "explain"
+        sums = Sums(self.user_N)
+        bleu_NC = metrics.bleu_counts(texts, self.references)
+        for n in (1, 4) if explains else (1, 2, 4):
+            sums.add(f"bleu-{n}", bleu_NC, partial(metrics.bleu, most=n))
+        for name, (above_N, below_N) in self._ratios(texts, named).items():
+            sums.ratio(name, above_N, below_N)
+        if explains:
+            sums.weighted("div", variety.feature_diversity(named))
+        return sums.measures()
 
     def _ratios(
         self, texts: Sequence[str], named: variety.Features
