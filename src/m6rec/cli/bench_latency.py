@@ -50,8 +50,7 @@ def bench_latency(
         write_json(found, folder / "latency.json")
         (folder / "latency.md").write_text(page, encoding="utf-8")
         plot(found, folder / "latency.svg")
-    if str(json) != "-":
-        out.print(Markdown(page))
+    out.print(Markdown(page))
     write_json(found, json)
 
 

@@ -49,18 +49,16 @@ def cache(
             assert data is not None
             warmed = _warm(states, model, adapter, data)
             result["warmed"] = warmed.to_dict()
-            if str(json) != "-":
-                _say(warmed)
+            _say(warmed)
         elif action == "clear":
             states.store.clear()
         found = states.store.info()
     finally:
         states.store.close()
-    if str(json) != "-":
-        most = "" if found.limit is None else f" of {_size(found.limit)}"
-        out.print(
-            f"{found.where}: {found.entries:,} segments, {_size(found.size)}{most}", soft_wrap=True
-        )
+    most = "" if found.limit is None else f" of {_size(found.limit)}"
+    out.print(
+        f"{found.where}: {found.entries:,} segments, {_size(found.size)}{most}", soft_wrap=True
+    )
     write_json({**result, "cache": found.to_dict()}, json)
 
 

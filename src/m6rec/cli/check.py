@@ -33,7 +33,6 @@ def check(
             examples=examples,
             progress=lambda table, rows: status.update(f"{table}: {rows:,} rows"),
         )
-    if str(json) != "-":
-        out.print(as_text(report), soft_wrap=True)
+    out.print(as_text(report), soft_wrap=True)
     write_json(report.to_dict(), json)
     raise typer.Exit(report.exit_code)

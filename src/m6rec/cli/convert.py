@@ -19,9 +19,7 @@ def convert_hf(
 ) -> None:
     """Convert BERT, MiniLM, Llama, Qwen3 or SmolLM weights; they give the same logits as before."""
     config = convert(source, target)
-    if str(json) != "-":
-        out.print(
-            f"{target}: {config.layers} layers of width {config.d_model}, "
-            f"{config.vocab_size:,} tokens"
-        )
+    out.print(
+        f"{target}: {config.layers} layers of width {config.d_model}, {config.vocab_size:,} tokens"
+    )
     write_json(config.model_dump(), json)

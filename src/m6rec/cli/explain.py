@@ -37,9 +37,8 @@ def explain(
         faithful=not free,
         **decoding_of(settings),
     )
-    if str(json) != "-":
-        out.print(found.text, markup=False)
-        if found.unsupported:
-            out.print(f"[dim]not in item or history: {', '.join(found.unsupported)}[/]")
+    out.print(found.text, markup=False)
+    if found.unsupported:
+        out.print(f"[dim]not in item or history: {', '.join(found.unsupported)}[/]")
     log_p = found.log_p if isfinite(found.log_p) else None  # JSON has no -inf: nothing was written
     write_json({"item": item, "user": user, **asdict(found), "log_p": log_p}, json)

@@ -38,8 +38,7 @@ def import_(
             progress=lambda file, rows: status.update(f"{file}: {rows:,} rows"),
             overwrite=overwrite,
         )
-    if str(json) != "-":
-        _show(found)
+    _show(found)
     write_json(found.to_dict(), json)
 
 

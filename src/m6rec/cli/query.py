@@ -41,7 +41,6 @@ def query(
         checked=checked,
         **decoding_of(settings),
     )
-    if str(json) != "-":
-        for one in found:
-            out.print(one, markup=False)
+    for one in found:
+        out.print(one, markup=False)
     write_json({"item": item, "user": user, "queries": found}, json)

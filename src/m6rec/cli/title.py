@@ -42,8 +42,7 @@ def title(
         n=n,
         **decoding_of(settings),
     )
-    if str(json) != "-":
-        for one in found:
-            sort = f"[dim]{escape(one.category)}[/]  " if one.category else ""
-            out.print(f"{sort}{escape(one.title)}")
+    for one in found:
+        sort = f"[dim]{escape(one.category)}[/]  " if one.category else ""
+        out.print(f"{sort}{escape(one.title)}")
     write_json({"user": user, "products": [asdict(one) for one in found]}, json)
