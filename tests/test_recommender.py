@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from rich.console import Console
 
 import tiny
@@ -218,3 +219,17 @@ def test_both_tasks_train_under_both_plans_with_adapters_anywhere(
     )
     losses = [entry["loss"] for entry in fitted.trained_on["history"]]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("task", ["retrieve", "rank"])
+def test_what_ran_before_does_not_change_what_is_learned(task: str) -> None:
+    learned = []
+    for before in (1, 2):
+        rec = M6Rec(*tiny.backbone())
+        torch.manual_seed(before)
+        how = {"split": "temporal", "train": {**QUICK, "epochs": 1}, "residual": True}
+        rec.fit(task, tiny.shop(), console=QUIET, **how)  # type: ignore[arg-type]
+        learned.append(rec.tasks[task].tensors)
+    assert learned[0].keys() == learned[1].keys()
+    for name, tensor in learned[0].items():
+        assert torch.equal(tensor, learned[1][name]), name

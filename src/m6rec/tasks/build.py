@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, Self
 
 import torch
@@ -124,6 +125,15 @@ class Backbone:
         return self.cache.segments(made, lower, segment_states, self.model.config.d_model)
 
 
+@contextmanager
+def same_start() -> Iterator[None]:
+    """What begins at random begins the same way for the same backbone and settings, whatever ran
+    before; the process' own random numbers go on as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
 def build_retriever(
     backbone: Backbone,
     verbalizer: Verbalizer,
@@ -154,7 +164,10 @@ def build_ranker(
     assert settings is not None
     table = segment_table(backbone, spec)
     packer, residual = _packer(table, verbalizer, settings, known)
-    evidence = Evidence(table.model.config.d_model).to(table.device) if settings.evidence else None
+    evidence = None
+    if settings.evidence:
+        with same_start():
+            evidence = Evidence(table.model.config.d_model).to(table.device)
     return Ranker(
         table.model, table, packer, settings, spec.tuning, features, residual, evidence, rule
     )
@@ -192,13 +205,14 @@ def _packer(
     if not settings.residual:
         return packer, None
     config = table.model.config
-    residual = ItemResidual(
-        len(known),
-        config.d_model,
-        config.projection,
-        settings.residual_size,
-        settings.residual_dropout,
-    ).to(table.device)
+    with same_start():
+        residual = ItemResidual(
+            len(known),
+            config.d_model,
+            config.projection,
+            settings.residual_size,
+            settings.residual_dropout,
+        ).to(table.device)
     return packer, residual
 
 
@@ -209,8 +223,7 @@ def segment_table(backbone: Backbone, spec: TaskSpec) -> SegmentTable:
     lower = backbone.model.config.layers - reading.online_layers
     words = CLASS_WORDS if spec.task == "rank" else ()
     ids = tuple(tuple(tokenizer.encode(word, budget=4)) for word in words)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # the same start for the same backbone and settings
+    with same_start():
         model = branch(backbone.model, spec.tuning, lower, ids)
     shared = below_is_frozen(model, lower) and not backbone.model.training
     memory = backbone.memory(lower, reading.segment_states) if shared else None
