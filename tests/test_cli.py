@@ -11,7 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import tiny
-from m6rec.cli.app import VERBS, build_app
+from m6rec.cli.app import VERBS, as_one_word, build_app
 
 QUICK = ["--set", "epochs=2", "--set", "batch=16", "--set", "bf16=false"]
 
@@ -169,3 +169,13 @@ def test_demo_goes_the_whole_way_on_own_data(world: Path, tmp_path: Path) -> Non
     assert set(found["results"]) == {"retrieve", "rank"}
     assert len(found["recommendations"]["tuned"]) == 3
     assert (tmp_path / "demo" / "retrieve.html").is_file()
+
+
+def test_a_verb_may_have_two_words() -> None:
+    for given, verb, left in (
+        (["m6rec", "bench", "latency", "--help"], "bench latency", ["--help"]),
+        (["m6rec", "bench", "retrieve"], "bench", ["retrieve"]),
+        (["m6rec"], "", []),
+    ):
+        assert as_one_word(given) == verb
+        assert given[2:] == left

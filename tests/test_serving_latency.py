@@ -159,7 +159,7 @@ def test_accuracy_stands_beside_the_time() -> None:
 def test_accuracy_without_data_or_without_a_task_is_refused_before_anything_runs(
     lone: list[str],
 ) -> None:
-    result = CliRunner().invoke(build_app(["bench-latency"]), ["bench-latency", *lone])
+    result = CliRunner().invoke(build_app(["bench latency"]), ["bench latency", *lone])
     assert result.exit_code == 2
     assert "both --data and --adapter" in result.output
 

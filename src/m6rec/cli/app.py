@@ -23,10 +23,10 @@ VERBS = {
     "chat": ("chat", "chat"),
     "convert-hf": ("convert", "convert_hf"),
     "bench": ("bench", "bench"),
-    "bench-latency": ("bench_latency", "bench_latency"),
+    "bench latency": ("bench_latency", "bench_latency"),
     "cache": ("cache", "cache"),
 }
-"""Verb → module of this package, function in it."""
+"""Verb, of one word or two → module of this package, function in it."""
 
 
 def build_app(verbs: Sequence[str] = tuple(VERBS)) -> typer.Typer:
@@ -51,7 +51,13 @@ def _root() -> None:
 
 def main() -> None:
     """Entry point of the console script: `check` should not wait for the network's libraries."""
-    if sys.argv[1:3] == ["bench", "latency"]:
-        sys.argv[1:3] = ["bench-latency"]
-    verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    verb = as_one_word(sys.argv)
     build_app([verb] if verb in VERBS else tuple(VERBS))()
+
+
+def as_one_word(arguments: list[str]) -> str:
+    """The verb that a command line begins with; one of two words becomes one argument, in place."""
+    two = " ".join(arguments[1:3])
+    if two in VERBS:
+        arguments[1:3] = [two]
+    return arguments[1] if len(arguments) > 1 else ""
