@@ -54,7 +54,12 @@ def qwen_config(**changes: Any) -> ModelConfig:
     return bert_config(**{**family, **changes})
 
 
-CONFIGS = {"bert": bert_config, "qwen": qwen_config}
+def edge_config(**changes: Any) -> ModelConfig:
+    """M6-Edge: every layer has the same parameters, the table is narrower than the network."""
+    return bert_config(**{"layer_sets": 1, "table_width": 6, **changes})
+
+
+CONFIGS = {"bert": bert_config, "qwen": qwen_config, "edge": edge_config}
 
 
 def lively(config: ModelConfig, seed: int = 0, scale: float = 0.25) -> M6:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from m6rec.records import M6Error
 
@@ -77,6 +77,10 @@ class ModelConfig(Settings):
     """Shape of the one network (paper section 1); the BERT and the Llama/Qwen3 family are settings.
 
     Widths are in units, `max_positions` in tokens. `rope_theta` is used with position = "rope".
+    table_width: width of the table of tokens, projected up to d_model (None: d_model itself).
+    layer_sets: so many sets of parameters serve all layers, neighbours sharing one (None: each
+    layer has its own); 1 is ALBERT's way. sparsity: share of zeros of a pruned network; where it
+    is above 0, tuning keeps every zero, and zeros cost a bit in the file (model/sparse.py).
     """
 
     vocab_size: int
@@ -101,6 +105,9 @@ class ModelConfig(Settings):
     tie_embeddings: bool = True
     projection: int = 128
     segment_slots: int = 72
+    table_width: int | None = Field(default=None, ge=1)
+    layer_sets: int | None = Field(default=None, ge=1)
+    sparsity: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -110,6 +117,10 @@ class ModelConfig(Settings):
             raise ValueError(f"head_dim ({self.head_dim}) must be even with rope positions")
         if self.segment_slots < 16:
             raise ValueError("segment_slots must be at least 16: 8 kinds and 8 ages of events")
+        if self.layer_sets is not None and self.layer_sets > self.layers:
+            raise ValueError(f"layer_sets ({self.layer_sets}) is more than layers ({self.layers})")
+        if self.table_width is not None and self.table_width > self.d_model:
+            raise ValueError(f"table_width ({self.table_width}) is more than d_model")
         biggest = max(self.special.model_dump().values())
         if biggest >= self.vocab_size:
             raise ValueError(f"special id {biggest} lies outside the vocabulary")

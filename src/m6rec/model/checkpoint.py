@@ -19,6 +19,8 @@ from torch import Tensor
 
 from m6rec.config import ModelConfig
 from m6rec.model.m6 import M6
+from m6rec.model.sharing import givers, is_borrowed
+from m6rec.model.sparse import packed, unpacked
 from m6rec.model.tuning import is_added
 from m6rec.records import M6Error
 from m6rec.text.tokenizer import Tokenizer
@@ -42,12 +44,14 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 
 def backbone_tensors(model: M6) -> dict[str, Tensor]:
-    """The backbone's own tensors; a tied decoder is stored once, task parameters not at all."""
-    tied = model.config.tie_embeddings
+    """The backbone's own tensors; what is tied or shared once, task parameters not at all."""
+    tied, giver = model.config.tie_embeddings, givers(model.config)
     return {
         name.replace(".ffn.ffn.", ".ffn."): tensor
         for name, tensor in model.state_dict().items()
-        if not is_added(name) and not (tied and name == "lm_head.decoder.weight")
+        if not is_added(name)
+        and not (tied and name == "lm_head.decoder.weight")
+        and not is_borrowed(name, giver)
     }
 
 
@@ -63,6 +67,8 @@ def save_backbone(
     tokenizer.save(folder / TOKENIZER)
     own = backbone_tensors(model)
     tensors = {name: t.detach().to(dtype).contiguous() for name, t in own.items()}
+    if model.config.sparsity:
+        tensors = packed(tensors)
     save_file(tensors, folder / WEIGHTS, metadata={"fingerprint": fingerprint(tensors)})
 
 
@@ -75,6 +81,10 @@ def load_backbone(folder: Path) -> tuple[M6, Tokenizer]:
     if metadata.get("fingerprint") != fingerprint(tensors):
         raise CheckpointError(f"{folder / WEIGHTS} does not match its fingerprint: it is damaged")
     model = M6(config)
+    try:
+        tensors = unpacked(tensors)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / WEIGHTS}: {error}") from None
     load_tensors(model, tensors, folder / WEIGHTS)
     tokenizer = Tokenizer.load(folder / TOKENIZER, config.special)
     if tokenizer.vocab_size > config.vocab_size:

@@ -11,20 +11,26 @@ from torch.nn import functional as F
 
 from m6rec.config import ModelConfig
 from m6rec.model.block import Block, make_norm
+from m6rec.model.sharing import givers, share_layers
 from m6rec.model.table import TokenTable
 
 PROJECTION_TEMPERATURE = 0.07
 
 
 class LMHead(nn.Module):
-    """Next-token logits. "transform" is BERT's masked-language head: dense, gelu, norm, decoder."""
+    """Next-token logits. "transform" is BERT's masked-language head: dense, gelu, norm, decoder.
+
+    Before the words of a factorised table stands a projection down to its width.
+    """
 
     def __init__(self, config: ModelConfig, embedding: nn.Embedding) -> None:
         super().__init__()
         transform = config.lm_head == "transform"
         self.dense = nn.Linear(config.d_model, config.d_model) if transform else None
         self.norm = make_norm(config) if transform else None
-        self.decoder = nn.Linear(config.d_model, config.vocab_size, bias=transform)
+        width = config.table_width
+        self.down = None if width is None else nn.Linear(config.d_model, width, bias=False)
+        self.decoder = nn.Linear(width or config.d_model, config.vocab_size, bias=transform)
         if config.tie_embeddings:
             self.decoder.weight = embedding.weight
 
@@ -35,10 +41,10 @@ class LMHead(nn.Module):
 
     def transformed(self, h_BTD: Tensor) -> Tensor:
         """What the decoder multiplies; for callers to whom some of its words are enough."""
-        if self.dense is None or self.norm is None:
-            return h_BTD
-        out: Tensor = self.norm(F.gelu(self.dense(h_BTD)))
-        return out
+        out: Tensor = h_BTD
+        if self.dense is not None and self.norm is not None:
+            out = self.norm(F.gelu(self.dense(out)))
+        return out if self.down is None else self.down(out)
 
 
 class M6(nn.Module):
@@ -58,11 +64,12 @@ class M6(nn.Module):
         super().__init__()
         self.config = config
         D = config.d_model
-        self.tokens = TokenTable(config.vocab_size, D)
+        self.tokens = TokenTable(config.vocab_size, D, config.table_width)
         learned = config.position == "learned"
         self.positions = nn.Embedding(config.max_positions, D) if learned else None
         self.embed_norm = make_norm(config) if config.norm_position == "post" else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        share_layers(self.blocks, givers(config))
         self.final_norm = make_norm(config) if config.norm_position == "pre" else None
         self.lm_head = LMHead(config, self.tokens)
         self.segments = nn.Embedding(config.segment_slots, D)

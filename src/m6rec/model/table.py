@@ -32,7 +32,7 @@ class _Lookup(torch.autograd.Function):
 
 
 class TokenTable(nn.Embedding):
-    """Token embeddings [V, D].
+    """Token embeddings [V, D], or (width E < D) a factorised table: [V, E], projected up to D.
 
     in_place: backward() adds to `weight.grad` itself, row by row. The sum is the same, but hooks of
     the weight and torch.autograd.grad do not see it, so a training loop has to ask for it.
@@ -40,9 +40,22 @@ class TokenTable(nn.Embedding):
 
     in_place = False
 
+    def __init__(self, words: int, d_model: int, width: int | None = None) -> None:
+        super().__init__(words, width or d_model)
+        self.up = None if width is None else nn.Linear(width, d_model)
+
     def forward(self, input: Tensor) -> Tensor:
         """Vectors of ids of any shape: [..., D]."""
         if self.in_place and self.weight.requires_grad and torch.is_grad_enabled():
-            out: Tensor = _Lookup.apply(self.weight, input)  # type: ignore[no-untyped-call]
-            return out
-        return super().forward(input)
+            x: Tensor = _Lookup.apply(self.weight, input)  # type: ignore[no-untyped-call]
+        else:
+            x = super().forward(input)
+        out: Tensor = x if self.up is None else self.up(x)
+        return out
+
+
+def word_vectors(table: nn.Embedding) -> Tensor:
+    """The vectors of all words: [V, D]."""
+    up = table.up if isinstance(table, TokenTable) else None
+    out: Tensor = table.weight if up is None else up(table.weight)
+    return out

@@ -17,6 +17,9 @@ from torch.nn import functional as F
 from m6rec.config import ConfigError, Settings
 from m6rec.model.block import Block
 from m6rec.model.m6 import M6
+from m6rec.model.sharing import givers, own_layers
+from m6rec.model.sparse import keep_zeros
+from m6rec.model.table import word_vectors
 
 Method = Literal["full", "adapter", "prompt", "option", "option-adapter"]
 READOUT = ("segments.weight", "read_gate", "read_token", "recency")
@@ -96,10 +99,13 @@ def prepare(
             block = model.blocks[index]
             assert isinstance(block, Block)
             block.ffn = Adapter(block.ffn, model.config.d_model, tuning.rank)
+    if tuning.method == "full" and tuning.layers == "online":
+        own_layers(model.blocks, givers(model.config), lower)
     _add_prompts(model, tuning, class_words)
     trainable = set(_trainable(model, tuning, lower))
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trainable)
+    keep_zeros(model)
     return sorted(trainable)
 
 
@@ -125,6 +131,7 @@ def branch(
         for key, parameter in module._parameters.items():
             if parameter is not None and id(parameter) in fresh:
                 module._parameters[key] = fresh[id(parameter)]
+    keep_zeros(own)
     return own
 
 
@@ -136,7 +143,7 @@ def _blocks(model: M6) -> Iterator[Block]:
 
 def _add_prompts(model: M6, tuning: Tuning, class_words: tuple[tuple[int, ...], ...]) -> None:
     with torch.no_grad():
-        table = model.tokens.weight
+        table = word_vectors(model.tokens)
         if class_words:
             rows = [table[list(ids)].float().mean(0) for ids in class_words]
             options_CD = torch.stack(rows)
