@@ -117,7 +117,7 @@ def found() -> dict[str, Any]:
                 "runtime": "torch-bf16",
                 **time,
                 "gflops": 400,
-                "share_of_bf16_peak": 0.8,
+                "share_of_peak": 0.8,
                 "segments_per_s": 16000,
             },
             {"runtime": "openvino-bf16", "missing": "needs OpenVINO"},

@@ -21,6 +21,7 @@ from m6rec.config import ConfigError, SpecialIds
 from m6rec.model import plans
 from m6rec.model.language import SourceRows
 from m6rec.model.m6 import M6
+from m6rec.model.precision import autocast
 from m6rec.model.prefix import Prefix, full_prefix, late_prefix, write_full, write_late
 from m6rec.tasks.segments import Plan, SegmentTable
 
@@ -107,7 +108,7 @@ def log_likelihoods(table: SegmentTable, questions: Questions, reading: Reading)
 
 
 def _precision(model: M6, reading: Reading) -> torch.autocast:
-    return torch.autocast(model.read_token.device.type, torch.bfloat16, enabled=reading.bf16)
+    return autocast(model.read_token.device.type, reading.bf16)
 
 
 def _used(sources: Sequence[Source]) -> np.ndarray:

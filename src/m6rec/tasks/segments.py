@@ -19,6 +19,7 @@ from m6rec.config import SpecialIds
 from m6rec.model import plans
 from m6rec.model.m6 import M6
 from m6rec.model.plans import Packed, SegmentStates, SegmentTokens
+from m6rec.model.precision import autocast
 from m6rec.stores.segment_cache import SegmentCache
 from m6rec.tasks.cached import keep, recall
 from m6rec.text.tokenizer import Tokenizer
@@ -141,7 +142,7 @@ class SegmentTable:
         batches = list(_batches(order, [len(ids[row]) for row in order])) if order else []
         console = Console(stderr=True, quiet=len(order) < SHOW_PROGRESS_FROM)
         text = f"encoding {len(order)} segments"
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        with torch.no_grad(), autocast(device.type):
             for batch in track(batches, text, console=console, transient=True):
                 part = self.live(np.array(batch))
                 place(batch, part if cache is None else keep(cache, ids, batch, part))

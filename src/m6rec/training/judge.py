@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from m6rec.model.m6 import M6
+from m6rec.model.precision import autocast
 from m6rec.training.batches import ReadPlan, collate_writing, to_device
 from m6rec.training.corpus.documents import Corpus
 from m6rec.training.losses import writing_loss
@@ -89,7 +90,7 @@ class Judge:
         for first in range(0, len(examples), AT_ONCE):
             batch = collate_writing(examples[first : first + AT_ONCE], plan, self._special)
             batch = to_device(batch, device)
-            with torch.autocast(device.type, torch.bfloat16):
+            with autocast(device.type):
                 loss += writing_loss(model, batch, lower, None, torch.float32).item()
             tokens += int(batch.valid_BT.sum())
             size += batch.target_bytes

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from m6rec.model.precision import autocast
 from m6rec.records import M6Error
 from m6rec.training import state as run_state
 from m6rec.training.settings import TrainSettings
@@ -221,7 +222,7 @@ class _Run:
         total = 0.0
         device = next(iter(self.parameters.values())).device.type
         for part in indices.chunk(settings.accumulate):
-            with torch.autocast(device, torch.bfloat16, enabled=settings.bf16):
+            with autocast(device, settings.bf16):
                 loss = self.trainee.loss(part) * (len(part) / len(indices))
             if not torch.isfinite(loss):
                 raise TrainingError(

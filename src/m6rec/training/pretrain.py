@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from m6rec.model.checkpoint import save_backbone
 from m6rec.model.hf import load_start
 from m6rec.model.m6 import M6
+from m6rec.model.precision import autocast, low_precision
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.training import state as run_state
 from m6rec.training.batches import (
@@ -168,7 +169,7 @@ class _Run:
         self.check: Check | None = None
         self.board: Any = None
         self.stop = False
-        self.low = torch.bfloat16 if recipe.bf16 else torch.float32
+        self.low = low_precision(self.device.type, recipe.bf16)
         if recipe.compile:
             for block in model.blocks:
                 block.compile(dynamic=True)
@@ -254,7 +255,7 @@ class _Run:
         for batch, count in zip(batches, counts, strict=True):
             lower = self._lower(rng)
             moved = to_device(batch, self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bf16):
+            with autocast(self.device.type, recipe.bf16):
                 part = writing_loss(self.model, moved, lower, self.words, self.low) / labels
             part.backward()  # type: ignore[no-untyped-call]
             mean = part.item() * labels / max(count, 1)
@@ -276,7 +277,7 @@ class _Run:
         if not pairs:
             return 0
         batch = to_device(collate_pairs(pairs, self.tokenizer.special), self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.bf16):
+        with autocast(self.device.type, recipe.bf16):
             start_SD = plain_means(self.start, batch) if self.start else None
             found = pair_losses(self.model, batch, self._lower(rng), start_SD)
         loss = recipe.pair_weight * (found.plain + found.read) / 2 + recipe.anchor * found.anchor

@@ -14,9 +14,10 @@ Found = Mapping[str, Any]
 def markdown(found: Found) -> str:
     """Tables under headings of the third level, then what could not be measured here, and why."""
     m, peak = found["machine"], found["peak_gflops"]
+    roofs = ", ".join(f"{name} {value}" for name, value in peak.items())
     said = (
         f"{m['cores']} cores ({m['cpu']}; {', '.join(m['isa'])}), {m['threads']} threads, "
-        f"torch {m['torch']}. Measured peaks: bf16 {peak['bf16']}, fp32 {peak['fp32']} GFLOP/s. "
+        f"torch {m['torch']}. Measured peaks: {roofs} GFLOP/s. "
         f"Runtime of the engine: {found['runtime']}."
     )
     parts = [said, *(_section(title, table) for title, table in _tables(found))]
@@ -33,10 +34,10 @@ def _section(title: str, rows: Sequence[Sequence[object]]) -> str:
 
 
 def _tables(found: Found) -> list[tuple[str, list[list[object]]]]:
-    peak = found["peak_gflops"]["bf16"]
+    peak = max(found["peak_gflops"].values())
     requests: list[list[object]] = [
         ["candidates", "events", "kept", "online layers", "runtime", "first layer prepared",
-         "p50 ms", "p99 ms", "least ms", "GFLOP", "share of the bf16 peak", "bytes per cached item"]
+         "p50 ms", "p99 ms", "least ms", "GFLOP", "share of the peak", "bytes per cached item"]
     ]  # fmt: skip
     requests += [
         [row["candidates"], row["history"], row["kept"], row["online"], row["runtime"],
@@ -45,10 +46,10 @@ def _tables(found: Found) -> list[tuple[str, list[list[object]]]]:
         for row in found["requests"]
     ]  # fmt: skip
     encode: list[list[object]] = [
-        ["runtime", "p50 ms", "GFLOP/s", "share of the bf16 peak", "segments/s"]
+        ["runtime", "p50 ms", "GFLOP/s", "share of the peak", "segments/s"]
     ]
     encode += [
-        [row["runtime"], _ms(row["p50"]), row["gflops"], f"{row['share_of_bf16_peak']:.0%}",
+        [row["runtime"], _ms(row["p50"]), row["gflops"], f"{row['share_of_peak']:.0%}",
          f"{row['segments_per_s']:,}"]
         for row in found["encode"]
         if "missing" not in row

@@ -20,6 +20,7 @@ from m6rec.serving.runtimes.openvino import openvino
 
 MOST_TOKENS = 512
 BACKENDS = ("torch-fp32", "torch-bf16", "openvino-bf16")
+"""Those in bfloat16 only where the processor computes in it; see `worth_trying`."""
 
 
 def pairs_of(world: World, count: int) -> Tensor:

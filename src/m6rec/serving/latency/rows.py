@@ -14,12 +14,13 @@ import torch
 from m6rec.model import plans
 from m6rec.model.m6 import M6
 from m6rec.model.plans import SegmentTokens
+from m6rec.model.precision import computes_bfloat16
 from m6rec.records import M6Error
 from m6rec.serving.latency.clock import machine, peak_gflops, spent
 from m6rec.serving.latency.rivals import BACKENDS, cross_encoder, din, pairs_of
 from m6rec.serving.latency.world import Request, Shape, World
 from m6rec.serving.runtimes.base import Network
-from m6rec.serving.runtimes.choose import choose, make_runtime
+from m6rec.serving.runtimes.choose import choose, make_runtime, worth_trying
 
 LATE = Shape(history=100, candidates=1000)
 ALL_STATES = Shape(history=20, candidates=100, kept="all", online=2)
@@ -57,7 +58,9 @@ def measure(
 ) -> dict[str, Any]:
     """Everything, as a dictionary for JSON. runtime: of the engine; "auto": the measured choice."""
     progress("peak")
-    peaks = {"bf16": peak_gflops(torch.bfloat16), "fp32": peak_gflops(torch.float32)}
+    peaks = {"fp32": peak_gflops(torch.float32)}
+    if computes_bfloat16("cpu"):
+        peaks["bf16"] = peak_gflops(torch.bfloat16)
     progress("choosing a runtime")
     network = Network(model, [model], model.config.layers - 1)
     chosen, tried = choose(network)
@@ -79,7 +82,7 @@ def measure(
     others = [row.name for row in tried if not row.missing and row.name != "torch-fp32"]
     found["requests"] = requests(model, effort, list(dict.fromkeys((name, *others))))
     progress("encoding")
-    found["encode"] = encoding(model, effort, peaks["bf16"])
+    found["encode"] = encoding(model, effort, max(peaks.values()))
     progress("plans and rivals on the same pairs")
     found["pairs"] = same_pairs(model, effort, name)
     progress("growth")
@@ -133,7 +136,7 @@ def _gflop(world: World, ahead: bool) -> float:
 
 
 def encoding(model: M6, effort: Effort, peak: float) -> list[Row]:
-    """All layers over segments, by every runtime there is: share of the bf16 peak."""
+    """All layers over segments, by every runtime there is: share of the peak."""
     layers = model.config.layers
     network = Network(model, [model], layers)
     ids = torch.randint(0, model.config.vocab_size, (ENCODED, ENCODED_TOKENS))
@@ -141,7 +144,7 @@ def encoding(model: M6, effort: Effort, peak: float) -> list[Row]:
     rows = ENCODED * ENCODED_TOKENS
     gflop = layers * layer_gflop(model, rows, rows, ENCODED_TOKENS)
     out: list[Row] = []
-    for name in ("torch-fp32", "torch-bf16", "openvino-bf16", "openvino-int8"):
+    for name in worth_trying("cpu"):
         try:
             runtime = make_runtime(name, network)
         except M6Error as error:
@@ -154,7 +157,7 @@ def encoding(model: M6, effort: Effort, peak: float) -> list[Row]:
                 "runtime": name,
                 **time.to_dict(),
                 "gflops": round(gflops),
-                "share_of_bf16_peak": round(gflops / peak, 3),
+                "share_of_peak": round(gflops / peak, 3),
                 "segments_per_s": round(ENCODED / time.p50 * 1000),
             }
         )
@@ -171,7 +174,7 @@ def same_pairs(model: M6, effort: Effort, runtime: str) -> list[Row]:
         time = spent(call, repeats, warm=2)
         out.append({"name": name, **time.to_dict(), "pairs_per_s": round(pairs / time.p50 * 1000)})
 
-    for backend in BACKENDS:
+    for backend in (name for name in BACKENDS if name in worth_trying("cpu")):
         try:
             encoder = cross_encoder(world, backend)
         except M6Error as error:

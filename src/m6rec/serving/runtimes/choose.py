@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from m6rec.config import ConfigError
+from m6rec.model.precision import computes_bfloat16
 from m6rec.serving.latency.clock import spent
 from m6rec.serving.online import OnlineBatch
 from m6rec.serving.runtimes.base import (
@@ -33,7 +34,7 @@ RUNTIMES: dict[str, Callable[[Network], Runtime]] = {
     "openvino-int8": lambda network: OpenVinoRuntime(network, "openvino-int8", "int8"),
 }
 TRIED = {
-    "cpu": (REFERENCE, "torch-bf16", "openvino-bf16", "openvino-int8"),
+    "cpu": (REFERENCE, "torch-bf16", "openvino-fp32", "openvino-bf16", "openvino-int8"),
     "cuda": (REFERENCE, "torch-bf16", "torch-compiled"),
 }
 """What "auto" tries on a device; compiling takes half a minute, which CPUs do not give back."""
@@ -68,7 +69,7 @@ def choose(
 ) -> tuple[Runtime, tuple[Measured, ...]]:
     """The fastest runtime over a random request, among those within their tolerance."""
     device = network.backbone.read_token.device.type
-    tried = TRIED.get(device, TRIED["cpu"][:2]) if names is None else tuple(names)
+    tried = worth_trying(device) if names is None else tuple(names)
     batch = sample(network)
     reference = RUNTIMES[REFERENCE](network)
     wanted = reference.online(batch)[1]
@@ -86,6 +87,12 @@ def choose(
         if gap <= TOLERANCE[name] and median < fastest:
             best, fastest = runtime, median
     return best, tuple(rows)
+
+
+def worth_trying(device: str) -> tuple[str, ...]:
+    """What "auto" tries: no bfloat16 where a processor would only emulate it."""
+    names = TRIED.get(device, TRIED["cpu"][:2])
+    return names if computes_bfloat16(device) else tuple(n for n in names if "bf16" not in n)
 
 
 def sample(network: Network) -> OnlineBatch:
