@@ -7,7 +7,6 @@ named DECAY in it begins the decay of the learning rate, after which the run is 
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
@@ -44,8 +43,8 @@ from m6rec.training.batches import (
 from m6rec.training.corpus.documents import Corpus, read_corpus
 from m6rec.training.draws import Draws, written_counts
 from m6rec.training.judge import Judge
+from m6rec.training.lesson import Lesson, PlainLesson
 from m6rec.training.loop import TrainingError
-from m6rec.training.losses import pair_losses, plain_means, writing_loss
 from m6rec.training.objectives import Asker
 from m6rec.training.recipe import PretrainRecipe
 from m6rec.training.start import ready_to_write
@@ -110,21 +109,24 @@ def pretrain(
     tensorboard: bool = False,
     device: str = "cpu",
     console: Console | None = None,
+    lesson: Lesson | None = None,
 ) -> Pretrained:
     """Trains `start` on a corpus folder; writes to `out` and goes on from what lies there.
 
     minutes: training time after which the run is complete, its decay included (0: until the file
     DECAY appears in `out`, or for ever). max_steps: stop (and save) at this step (0: none). SIGTERM
-    and SIGINT save and stop. check: more measures, taken every `pace.check` minutes.
+    and SIGINT save and stop. check: more measures, taken every `pace.check` minutes. lesson: what
+    a step learns (None: to write and to tell pairs apart).
     Raises TrainingError, CorpusError or CheckpointError with what is wrong.
     """
     texts = read_corpus(corpus)
     model, tokenizer = load_start(start) if isinstance(start, str) else start
     asker = Asker(tokenizer, recipe.infill_share, recipe.span)
-    counts_V = _written(texts, corpus, asker, model.config.vocab_size)
+    counts_V = kept_counts(texts, corpus, asker, model.config.vocab_size)
     model = ready_to_write(model, tokenizer, counts_V, recipe.seed).to(device)
     out.mkdir(parents=True, exist_ok=True)
-    run = _Run(recipe, texts, asker, model, counts_V, out, console or Console(stderr=True))
+    console = console or Console(stderr=True)
+    run = _Run(recipe, texts, asker, model, counts_V, out, console, lesson)
     run.minutes, run.check, run.pace = minutes, check, pace
     if tensorboard:
         run.board = _board(out)
@@ -146,14 +148,17 @@ class _Run:
         counts_V: np.ndarray,
         out: Path,
         console: Console,
+        lesson: Lesson | None = None,
     ) -> None:
+        self.lesson = lesson or PlainLesson()
         self.recipe, self.model, self.tokenizer = recipe, model, asker.tokenizer
         self.start: M6 | None = None
         if recipe.pairs and recipe.anchor:
-            self.start = copy.deepcopy(model).requires_grad_(False).eval()
+            self.start = self.lesson.reference(model)
         self.out, self.console = out, console
         self.device = model.read_token.device
         self.settings = {**recipe.model_dump(mode="json"), "corpus": corpus.fingerprint}
+        self.settings |= self.lesson.settings()
         self.draws = Draws(corpus, asker, recipe)
         if not self.draws.of_job:
             raise TrainingError("no document of the corpus fits any job of the recipe")
@@ -182,12 +187,14 @@ class _Run:
         if found is not None:
             assert isinstance(found[0], PretrainProgress)
             self.progress = found[0]
+            self.lesson.restore(found[1])
             self.console.print(f"resuming at step {self.progress.step}")
 
     def save(self) -> None:
         """Writes state and checkpoint."""
+        more = self.lesson.state()
         run_state.save_state(
-            self.out / STATE, self.settings, self.progress, self.parameters, {}, self.optimizer
+            self.out / STATE, self.settings, self.progress, self.parameters, more, self.optimizer
         )
         save_backbone(self.model, self.tokenizer, self.out / CHECKPOINT)
 
@@ -229,6 +236,8 @@ class _Run:
         tokens = self._write(rng, losses)
         loss = losses["loss"]  # of writing alone: that of pairs jumps with their source
         tokens += self._pair(rng, losses)
+        losses |= self.lesson.told()
+        self.lesson.before_update(self.model)
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.clip)
         if self._spikes(loss, float(norm)):
             self.progress.skipped += 1
@@ -241,6 +250,8 @@ class _Run:
             return losses, tokens
         self.progress.skipped_in_a_row = 0
         self.optimizer.step()
+        planned = self.progress.seconds / (self.minutes * 60) if self.minutes else 0.0
+        self.lesson.after_update(self.model, self.progress.step, planned)
         return losses, tokens
 
     def _write(self, rng: np.random.Generator, losses: dict[str, float]) -> int:
@@ -256,7 +267,8 @@ class _Run:
             lower = self._lower(rng)
             moved = to_device(batch, self.device)
             with autocast(self.device.type, recipe.bf16):
-                part = writing_loss(self.model, moved, lower, self.words, self.low) / labels
+                part = self.lesson.writing(self.model, moved, lower, self.words, self.low, rng)
+                part = part / labels
             part.backward()  # type: ignore[no-untyped-call]
             mean = part.item() * labels / max(count, 1)
             losses[batch.plan] = losses.get(batch.plan, 0.0) + mean
@@ -278,9 +290,10 @@ class _Run:
             return 0
         batch = to_device(collate_pairs(pairs, self.tokenizer.special), self.device)
         with autocast(self.device.type, recipe.bf16):
-            start_SD = plain_means(self.start, batch) if self.start else None
-            found = pair_losses(self.model, batch, self._lower(rng), start_SD)
+            lower = self._lower(rng)
+            found, more = self.lesson.pairs(self.model, batch, lower, self.start, rng)
         loss = recipe.pair_weight * (found.plain + found.read) / 2 + recipe.anchor * found.anchor
+        loss = loss + more
         loss.backward()  # type: ignore[no-untyped-call]
         losses["plain"], losses["read"] = found.plain.item(), found.read.item()
         losses["anchor"] = found.anchor.item()
@@ -439,7 +452,7 @@ def _competing(counts_V: np.ndarray, tokenizer: Tokenizer, rare: int) -> Tensor:
     return torch.from_numpy(np.union1d(np.flatnonzero(counts_V >= rare), always))
 
 
-def _written(corpus: Corpus, folder: Path, asker: Asker, size: int) -> np.ndarray:
+def kept_counts(corpus: Corpus, folder: Path, asker: Asker, size: int) -> np.ndarray:
     """`written_counts`, kept beside the corpus for the next run."""
     path = folder / f"{COUNTS}.{corpus.fingerprint}.{size}.safetensors"
     if path.is_file():
