@@ -164,6 +164,12 @@ def test_accuracy_without_data_or_without_a_task_is_refused_before_anything_runs
     assert "both --data and --adapter" in result.output
 
 
+def test_a_device_that_is_not_there_is_refused_before_anything_runs() -> None:
+    result = CliRunner().invoke(build_app(["bench latency"]), ["bench latency", "--device", "tpu"])
+    assert result.exit_code == 2
+    assert "no such device" in result.output
+
+
 def test_accuracy_is_of_the_adapter_whatever_tasks_the_model_carries(tmp_path: Path) -> None:
     tiny.write_shop(tmp_path / "data")
     tiny.write_backbone(tmp_path / "model")
@@ -172,6 +178,6 @@ def test_accuracy_is_of_the_adapter_whatever_tasks_the_model_carries(tmp_path: P
     rec.save_pretrained(tmp_path / "carrying")
     folder = tmp_path / "carrying" / "tasks" / "rank"
     shutil.copytree(folder, folder.with_name("other"))
-    (row,) = accuracy(str(tmp_path / "carrying"), tmp_path / "data", [folder])
+    (row,) = accuracy(str(tmp_path / "carrying"), tmp_path / "data", [folder], "cpu")
     assert (row["task"], row["plan"], row["online_layers"]) == ("rank", "late", 1)
     assert "auc" in row["result"]["metrics"]

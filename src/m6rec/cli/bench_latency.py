@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from rich.markdown import Markdown
 
@@ -23,6 +24,7 @@ def bench_latency(
         str, typer.Option(help='Runtime of the engine; "auto" measures and chooses.')
     ] = "auto",
     repeats: Annotated[int, typer.Option(help="Calls of each timing.", min=4)] = 100,
+    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
     quick: Annotated[bool, typer.Option(help="Leave out the longest growth points.")] = False,
     data: Annotated[
         Path | None, typer.Option(help="With --adapter: accuracy beside the milliseconds.")
@@ -39,12 +41,14 @@ def bench_latency(
     """Milliseconds: one request, encoding, rivals on the same pairs, growth, the roofline."""
     if (data is None) != (not adapter):
         raise typer.BadParameter("accuracy needs both --data and --adapter", param_hint="--adapter")
-    rec = M6Rec.from_pretrained(model)
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise typer.BadParameter("this PyTorch has no such device", param_hint="--device")
+    rec = M6Rec.from_pretrained(model, device=device)
     with err.status("measuring") as status:
         found = measure(rec.backbone, Effort(repeats, quick), runtime, status.update)
         if data is not None and adapter:
             status.update("accuracy")
-            found["accuracy"] = accuracy(model, data, adapter)
+            found["accuracy"] = accuracy(model, data, adapter, device)
     page = markdown(found) + accuracy_table(found.get("accuracy", []))
     if folder is not None:
         write_json(found, folder / "latency.json")
@@ -54,7 +58,7 @@ def bench_latency(
     write_json(found, json)
 
 
-def accuracy(model: str, data: Path, adapters: Sequence[Path]) -> list[dict[str, Any]]:
+def accuracy(model: str, data: Path, adapters: Sequence[Path], device: str) -> list[dict[str, Any]]:
     """What each tuned task scores on the test part, and how long it takes for all of it (Table 6).
 
     Adapters of one task tuned with different plans, on the same split, can be laid side by side.
@@ -63,7 +67,7 @@ def accuracy(model: str, data: Path, adapters: Sequence[Path]) -> list[dict[str,
     dataset = tables.load(data)
     for folder in adapters:
         # A model of its own, so that nobody's seconds profit from what another has encoded.
-        rec = M6Rec.from_pretrained(model)
+        rec = M6Rec.from_pretrained(model, device=device)
         rec.tasks.clear()
         (tuned,) = rec.load_adapter(folder).tasks.values()
         task, reading = tuned.spec.task, tuned.spec.reading

@@ -45,15 +45,15 @@ def spent(call: Callable[[], object], repeats: int, warm: int = 3, most_s: float
     return Spent(float(p50), float(p99), min(times), len(times))
 
 
-def peak_gflops(dtype: torch.dtype, repeats: int = 12) -> float:
-    """GFLOP/s of the best of some square matrix products in one type: the roof of this machine."""
-    a, b = (torch.randn(PEAK_SIZE, PEAK_SIZE).to(dtype) for _ in range(2))
+def peak_gflops(dtype: torch.dtype, device: str = "cpu", repeats: int = 12) -> float:
+    """GFLOP/s of the best of some square matrix products in one type: the roof of this device."""
+    a, b = (torch.randn(PEAK_SIZE, PEAK_SIZE).to(device, dtype) for _ in range(2))
     best = spent(lambda: a @ b, repeats).least
     return float(2 * PEAK_SIZE**3 / best / 1e6)
 
 
-def machine() -> Mapping[str, object]:
-    """Cores, instruction sets and libraries; nothing that names the computer."""
+def machine(device: str = "cpu") -> Mapping[str, object]:
+    """Cores, instruction sets, accelerator and libraries; nothing that names the computer."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     flags = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
@@ -64,5 +64,5 @@ def machine() -> Mapping[str, object]:
         "threads": torch.get_num_threads(),
         "isa": [flag for flag in FLAGS if flag in flags],
         "torch": torch.__version__,
-        "device": "cpu",
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
     }

@@ -26,7 +26,7 @@ BACKENDS = ("torch-fp32", "torch-bf16", "openvino-bf16")
 def pairs_of(world: World, count: int) -> Tensor:
     """`[CLS] history [SEP] candidate [SEP]` of some candidates, oldest events cut off: [N, T]."""
     special, shape = world.model.config.special, world.shape
-    inner_SL = world.tokens.ids_SN[:, 1:-1]
+    inner_SL = world.tokens.ids_SN[:, 1:-1].cpu()
     history_T = inner_SL[2 : 2 + shape.history].flatten()
     room = MOST_TOKENS - inner_SL.shape[1] - 3
     history_T = history_T[-room:]
@@ -37,7 +37,7 @@ def pairs_of(world: World, count: int) -> Tensor:
         return torch.full((count, 1), value)
 
     parts = [column(special.bos_source), history_T.expand(count, -1), column(special.eos_source)]
-    return torch.cat([*parts, items_NL, column(special.eos_source)], 1)
+    return torch.cat([*parts, items_NL, column(special.eos_source)], 1).to(world.device)
 
 
 def cross_encoder(world: World, backend: str) -> Callable[[Tensor], object]:
@@ -64,7 +64,8 @@ def cross_encoder(world: World, backend: str) -> Callable[[Tensor], object]:
     network = hf.BertForSequenceClassification(config).eval()
     if backend == "openvino-bf16":
         return _by_openvino(network)
-    network = network.to(torch.bfloat16 if backend == "torch-bf16" else torch.float32)
+    dtype = torch.bfloat16 if backend == "torch-bf16" else torch.float32
+    network = network.to(world.device, dtype)
 
     def run(ids_NT: Tensor) -> object:
         with torch.inference_mode():
@@ -131,8 +132,9 @@ def din(world: World) -> Callable[[], object]:
     """DIN over the same request."""
     shape = world.shape
     torch.manual_seed(0)
-    network = DIN(shape.history + world.items).eval()
-    history_H, item_N = torch.arange(shape.history), world.chosen() + shape.history
+    network = DIN(shape.history + world.items).to(world.device).eval()
+    history_H = torch.arange(shape.history, device=world.device)
+    item_N = world.chosen() + shape.history
 
     def run() -> object:
         with torch.inference_mode():

@@ -14,7 +14,7 @@ import torch
 from m6rec.model import plans
 from m6rec.model.m6 import M6
 from m6rec.model.plans import SegmentTokens
-from m6rec.model.precision import computes_bfloat16
+from m6rec.model.precision import autocast, computes_bfloat16, low_precision
 from m6rec.records import M6Error
 from m6rec.serving.latency.clock import machine, peak_gflops, spent
 from m6rec.serving.latency.rivals import BACKENDS, cross_encoder, din, pairs_of
@@ -58,15 +58,16 @@ def measure(
 ) -> dict[str, Any]:
     """Everything, as a dictionary for JSON. runtime: of the engine; "auto": the measured choice."""
     progress("peak")
-    peaks = {"fp32": peak_gflops(torch.float32)}
-    if computes_bfloat16("cpu"):
-        peaks["bf16"] = peak_gflops(torch.bfloat16)
+    device = model.read_token.device.type
+    peaks = {"fp32": peak_gflops(torch.float32, device)}
+    if computes_bfloat16(device):
+        peaks["bf16"] = peak_gflops(torch.bfloat16, device)
     progress("choosing a runtime")
     network = Network(model, [model], model.config.layers - 1)
     chosen, tried = choose(network)
     name = chosen.name if runtime == "auto" else runtime
     found: dict[str, Any] = {
-        "machine": dict(machine()),
+        "machine": dict(machine(device)),
         "peak_gflops": {key: round(value) for key, value in peaks.items()},
         "runtime": name,
         "tried": [
@@ -139,12 +140,13 @@ def encoding(model: M6, effort: Effort, peak: float) -> list[Row]:
     """All layers over segments, by every runtime there is: share of the peak."""
     layers = model.config.layers
     network = Network(model, [model], layers)
-    ids = torch.randint(0, model.config.vocab_size, (ENCODED, ENCODED_TOKENS))
+    device = model.read_token.device
+    ids = torch.randint(0, model.config.vocab_size, (ENCODED, ENCODED_TOKENS)).to(device)
     tokens = SegmentTokens(ids, torch.ones_like(ids, dtype=torch.bool))
     rows = ENCODED * ENCODED_TOKENS
     gflop = layers * layer_gflop(model, rows, rows, ENCODED_TOKENS)
     out: list[Row] = []
-    for name in worth_trying("cpu"):
+    for name in worth_trying(device.type):
         try:
             runtime = make_runtime(name, network)
         except M6Error as error:
@@ -174,7 +176,8 @@ def same_pairs(model: M6, effort: Effort, runtime: str) -> list[Row]:
         time = spent(call, repeats, warm=2)
         out.append({"name": name, **time.to_dict(), "pairs_per_s": round(pairs / time.p50 * 1000)})
 
-    for backend in (name for name in BACKENDS if name in worth_trying("cpu")):
+    device = world.device.type
+    for backend in (name for name in BACKENDS if name in worth_trying(device)):
         try:
             encoder = cross_encoder(world, backend)
         except M6Error as error:
@@ -183,7 +186,7 @@ def same_pairs(model: M6, effort: Effort, runtime: str) -> list[Row]:
         ids_NT = pairs_of(world, FULL_ROWS)
         call = lambda encoder=encoder, ids_NT=ids_NT: encoder(ids_NT)  # noqa: E731
         add(f"cross-encoder, {backend}", call, FULL_ROWS, few)
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in dict.fromkeys((torch.float32, low_precision(device))):
         add(f"ours, full plan, torch {str(dtype)[6:]}", _full(world, dtype), FULL_ROWS, few)
     for online in (1, 2):
         shape = replace(SAME_PAIRS, kept="all", online=online, candidates=100)
@@ -217,8 +220,7 @@ def _full(world: World, dtype: torch.dtype) -> Callable[[], object]:
     packed, model = world.rows(FULL_ROWS), world.model
 
     def run() -> object:
-        reduced = dtype == torch.bfloat16
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=reduced):
+        with torch.inference_mode(), autocast(world.device.type, dtype == torch.bfloat16):
             return plans.full(model, world.tokens, packed, world.lower)
 
     return run

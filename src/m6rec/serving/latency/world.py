@@ -47,7 +47,8 @@ class World:
         ids_SL[0, 0], ids_SL[1, 0] = special.eos_source, special.eos
         valid_SL = torch.ones(size, dtype=torch.bool)
         valid_SL[:2, 1:] = False
-        self.tokens = SegmentTokens(ids_SL, valid_SL)
+        self.device = model.read_token.device
+        self.tokens = SegmentTokens(ids_SL.to(self.device), valid_SL.to(self.device))
 
     def states(self) -> SegmentStates:
         """After layer L', as kept."""
@@ -64,7 +65,8 @@ class World:
         ages = [plans.slot("event", H - 1 - age, config) for age in range(H)]
         slot = torch.tensor([[*ages, plans.READ_SOURCE_SLOT]])
         none = torch.full_like(index, -1)
-        return Packed(index, slot, torch.zeros_like(index), torch.tensor([[H]]), none)
+        user = Packed(index, slot, torch.zeros_like(index), torch.tensor([[H]]), none)
+        return user.to(self.device)
 
     def catalogue(self) -> Packed:
         """Every item with its [EOS], one to a row."""
@@ -72,11 +74,12 @@ class World:
         one = torch.ones_like(item_N1)
         index = torch.cat([item_N1, one * plans.READ_TARGET], 1)
         slot = torch.cat([one * plans.SLOTS["item"], one * plans.READ_TARGET_SLOT], 1)
-        return Packed(index, slot, torch.ones_like(index), one, torch.full_like(index, -1))
+        items = Packed(index, slot, torch.ones_like(index), one, torch.full_like(index, -1))
+        return items.to(self.device)
 
     def chosen(self) -> torch.Tensor:
         """Which items the N candidates are; a catalogue smaller than N repeats."""
-        return torch.arange(self.shape.candidates) % self.items
+        return torch.arange(self.shape.candidates, device=self.device) % self.items
 
     def rows(self, count: int) -> Packed:
         """`count` candidates as ranking packs them for the full plan, each with the source."""
@@ -86,7 +89,8 @@ class World:
             torch.cat([getattr(user, name).expand(count, -1), getattr(items, name)], 1)
             for name in ("index_BG", "slot_BG", "group_BG")
         )
-        read_BQ = torch.tensor([[self.shape.history, self.shape.history + 2]]).expand(count, -1)
+        reads = [[self.shape.history, self.shape.history + 2]]
+        read_BQ = torch.tensor(reads, device=self.device).expand(count, -1)
         return Packed(index, slot, group, read_BQ, torch.full_like(index, -1))
 
 
