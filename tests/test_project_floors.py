@@ -229,7 +229,7 @@ def test_importing_every_module_does_no_work_and_reaches_for_no_network(tmp_path
     assert found["threads"] == 1
     assert isinstance(found["modules"], list)
     extras = {"tensorboard", "litestar", "granian", "onnx", "onnxruntime", "ray", "rectools"}
-    extras |= {"lmdb", "redis", "openvino"}
+    extras |= {"lmdb", "redis", "openvino", "faiss", "psycopg", "qdrant_client"}
     development = {"fuxictr", "transformers", "sklearn", "ir_measures", "hypothesis", "pytest"}
     assert not (extras | development) & set(found["modules"]), "a core module imports an extra"
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from m6rec.stores.journal import Journal, JournalError
+from m6rec.stores.journal_postgres import PostgresJournal
 from m6rec.stores.journal_sqlite import SqliteJournal
+
+POSTGRES = ("postgresql://", "postgres://")
 
 
 def open_journal(where: str | Path) -> Journal:
@@ -16,6 +19,9 @@ def open_journal(where: str | Path) -> Journal:
     """
     if where == "memory":
         return SqliteJournal()
+    if isinstance(where, str) and where.startswith(POSTGRES):
+        return PostgresJournal(where)
     if isinstance(where, str) and "://" in where:
-        raise JournalError(f"{where}: right is a folder or memory")
+        scheme = where.partition("://")[0]
+        raise JournalError(f"{scheme}://…: right is a folder, postgresql://HOST/NAME, or memory")
     return SqliteJournal(where)

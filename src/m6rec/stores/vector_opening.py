@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from m6rec.stores.vector_exact import KIND as EXACT
-from m6rec.stores.vector_exact import ExactIndex
+from m6rec.stores.vector_local import LocalIndex
 from m6rec.stores.vector_snapshot import SnapshotReader
 from m6rec.stores.vectors import VectorError, VectorIndex
 
 
 def new_index(dim: int, expected: int = 0) -> VectorIndex:
     """An empty index. expected: how many vectors it will hold, roughly."""
-    return ExactIndex(dim)
+    return LocalIndex(dim, expected=expected)
 
 
 def open_index(folder: str | Path, journal: str | None = None) -> tuple[VectorIndex, int]:
@@ -25,6 +24,4 @@ def open_index(folder: str | Path, journal: str | None = None) -> tuple[VectorIn
     about = reader.about
     if journal is not None and about["journal"] != journal:
         raise VectorError(f"{folder} follows another journal; make the index anew")
-    if about["kind"] == EXACT:
-        return ExactIndex.restored(reader), int(about["journal_number"])
-    raise VectorError(f"{folder} holds an index of kind {about['kind']!r}, which is not known here")
+    return LocalIndex.restored(reader), int(about["journal_number"])

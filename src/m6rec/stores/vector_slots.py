@@ -5,17 +5,19 @@ An id holds a slot, a row of every array. A slot that becomes free is given to t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from m6rec.stores.vector_snapshot import SnapshotReader, SnapshotWriter
 from m6rec.stores.vectors import Attributes, Filter, VectorError
 
 NO_CATEGORY = -1
 ALWAYS = -np.inf
 LEAST_ROOM = 1024
+COLUMNS = ("alive", "category", "price", "available")
 
 
 @dataclass
@@ -63,16 +65,13 @@ class Slots:
         """Rows of the arrays."""
         return len(self.columns.alive)
 
-    def take(
-        self, ids: Sequence[str], attributes: Sequence[Attributes] | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Slots for ids, which are all different: int64 [N], and which of them were held before.
+    def take(self, ids: Sequence[str], attributes: Sequence[Attributes] | None) -> np.ndarray:
+        """Slots for ids, which are all different: int64 [N].
 
         Raises VectorError where attributes do not fit; nothing is changed then.
         """
         described = self._describe(len(ids), attributes)
         found = [self.slot_of.get(one, -1) for one in ids]
-        held_N = np.array(found, dtype=np.int64) >= 0
         for n, one in enumerate(ids):
             if found[n] < 0:
                 found[n] = self._new_slot(one)
@@ -84,7 +83,7 @@ class Slots:
         self.columns.price[slots_N] = price_N
         self.columns.available[slots_N] = available_N
         self.latest = max(self.latest, float(available_N.max(initial=ALWAYS)))
-        return slots_N, held_N
+        return slots_N
 
     def _new_slot(self, one: str) -> int:
         if self.free:
@@ -101,7 +100,7 @@ class Slots:
             return
         larger, old = Columns.empty(max(rows, 2 * self.room)), self.columns
         n = len(old.alive)
-        for name in ("alive", "category", "price", "available"):
+        for name in COLUMNS:
             getattr(larger, name)[:n] = getattr(old, name)
         self.columns = larger
 
@@ -158,20 +157,25 @@ class Slots:
             passes &= part
         return passes
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The columns by name, as long as `size`."""
-        names = ("alive", "category", "price", "available")
-        return {name: getattr(self.columns, name)[: self.size] for name in names}
+    def alive(self) -> np.ndarray:
+        """bool [size], a copy."""
+        return self.columns.alive[: self.size].copy()
+
+    def save(self, writer: SnapshotWriter) -> None:
+        """Writes itself into a snapshot."""
+        writer.words("ids", self.ids)
+        writer.words("categories", list(self.categories))
+        for name in COLUMNS:
+            writer.array(name, getattr(self.columns, name)[: self.size])
 
     @classmethod
-    def restored(
-        cls, ids: list[str], categories: list[str], arrays: Mapping[str, np.ndarray]
-    ) -> Slots:
-        """What `ids`, `categories` and `arrays` were taken from."""
+    def restored(cls, reader: SnapshotReader) -> Slots:
+        """From a snapshot."""
+        ids = reader.words("ids")
         made = cls()
         made.ids = ids
-        made.columns = Columns(**{name: np.array(array) for name, array in arrays.items()})
-        made.categories = {name: code for code, name in enumerate(categories)}
+        made.columns = Columns(**{name: reader.array(name) for name in COLUMNS})
+        made.categories = {name: code for code, name in enumerate(reader.words("categories"))}
         alive = made.columns.alive.tolist()
         made.slot_of = {one: slot for slot, one in enumerate(ids) if alive[slot]}
         made.free = [slot for slot, there in enumerate(alive) if not there]

@@ -1,0 +1,122 @@
+"""The shared journal: PostgreSQL, for several servers that write and read one journal.
+
+Writers take turns by an advisory lock for the length of a transaction, so numbers are in the order
+in which transactions are seen, and a reader who asks for what came after a number misses nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from m6rec.stores.extras import need
+from m6rec.stores.journal import JournalError
+from m6rec.stores.journal_sql import SCHEMA, Rows, SqlJournal
+from m6rec.stores.journal_writer import MOST_WAITING
+
+TYPES = {"text": 'TEXT COLLATE "C"', "integer": "BIGINT", "bytes": "BYTEA"}
+TURN = 0x6D36_7265_63
+"""Key of the advisory lock: "m6rec"."""
+CONNECT_SECONDS = 10
+
+
+class PostgresConnection:
+    """One connection, made again where it was lost; it waits for its turn to write."""
+
+    def __init__(self, url: str) -> None:
+        self._psycopg = need("psycopg", "a journal in PostgreSQL")
+        self._url = url
+        self.db: Any = None
+        self._connected()
+
+    def _connected(self) -> Any:
+        if self.db is None or self.db.closed:
+            self.db = self._psycopg.connect(
+                self._url, autocommit=True, connect_timeout=CONNECT_SECONDS
+            )
+        return self.db
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        """See Connection."""
+        cursor = self._connected().execute(sql.replace("?", "%s"), values)
+        return cursor.fetchall() if cursor.description else []
+
+    def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """See Connection."""
+        with self.db.cursor() as cursor:
+            cursor.executemany(sql.replace("?", "%s"), rows)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """See Connection."""
+        with self._connected().transaction():
+            self.db.execute("SELECT pg_advisory_xact_lock(%s)", (TURN,))
+            yield
+
+
+class PostgresJournal(SqlJournal):
+    """A journal in a PostgreSQL database. url: postgresql://…
+
+    Raises JournalError where the server does not answer.
+    """
+
+    def __init__(self, url: str, most_waiting: int = MOST_WAITING) -> None:
+        psycopg = need("psycopg", "a journal in PostgreSQL")
+        self.failed = (psycopg.Error, OSError)
+        self._url = url
+        self._readers = threading.local()
+        self._opened: list[PostgresConnection] = []
+        try:
+            self._begin(most_waiting)
+        except self.failed as error:
+            self._give_back()
+            raise JournalError(f"{self.where} can not be opened: {_first(error)}") from None
+
+    @property
+    def where(self) -> str:
+        """See SqlJournal."""
+        scheme, _, rest = self._url.partition("://")
+        return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+
+    def _connect(self) -> PostgresConnection:
+        connection = PostgresConnection(self._url)
+        self._opened.append(connection)
+        return connection
+
+    def _schema(self) -> list[str]:
+        return [statement.format(**TYPES) for statement in SCHEMA]
+
+    def _read(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        try:
+            found: PostgresConnection | None = getattr(self._readers, "connection", None)
+            if found is None:
+                found = self._readers.connection = self._connect()
+            return found.rows(sql, values)
+        except self.failed as error:
+            raise JournalError(f"{self.where} can not be read: {_first(error)}") from error
+
+    def _scrub(self) -> None:
+        """Old versions of rows go; the server's own log and backups keep what they are told to."""
+        self._writer_connection.rows("VACUUM entries")
+
+    def _explain(self, error: Exception) -> JournalError:
+        return JournalError(
+            f"{self.where}: {_first(error)}; it is not known to be kept. Try again with the same "
+            "idempotency key"
+        )
+
+    def _give_back(self) -> None:
+        for connection in self._opened:
+            connection.db.close()
+
+    def close(self) -> None:
+        """See Journal."""
+        self._writer.close()
+        self._give_back()
+
+
+def _first(error: BaseException) -> str:
+    """The first line of what a server says."""
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,168 @@
+"""The embedded index: in this process's memory, exact while it is small.
+
+Below `exact_below` vectors every one is compared. From there on an inverted file takes over, which
+learns its lists from what is there.
+
+Legend: Q queries, N vectors, K hits, D dim.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from m6rec.stores.extras import need
+from m6rec.stores.vector_inverted import InvertedRows, enough_for
+from m6rec.stores.vector_rows import ExactRows, Hits, Rows
+from m6rec.stores.vector_slots import Slots, chosen_attributes, left_out, newest
+from m6rec.stores.vector_snapshot import SnapshotReader, SnapshotWriter
+from m6rec.stores.vectors import (
+    Attributes,
+    Filter,
+    Found,
+    VectorError,
+    VectorIndex,
+    check_queries,
+    check_vectors,
+)
+
+EXACT_BELOW = 50_000
+LEFT_OUT_AFTER = 1_000
+"""So many ids are left out of the hits of a longer search; more become part of the filter."""
+
+
+class LocalIndex(VectorIndex):
+    """Vectors of one process. exact_below: None for exact whatever the size.
+
+    expected: how many vectors will come, roughly. Raises StoreError where faiss is needed and is
+    not installed.
+    """
+
+    def __init__(self, dim: int, exact_below: int | None = EXACT_BELOW, expected: int = 0) -> None:
+        if exact_below is not None:
+            need("faiss", "an index that grows beyond exact search")
+        self.dim, self._exact_below, self._expected = dim, exact_below, expected
+        self._slots = Slots()
+        self._rows: Rows = ExactRows(dim)
+        self._lock = threading.RLock()
+
+    @property
+    def kind(self) -> str:
+        """exact or inverted, as it is now."""
+        return self._rows.kind
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def put(
+        self,
+        ids: Sequence[str],
+        vectors: np.ndarray,
+        attributes: Sequence[Attributes] | None = None,
+    ) -> None:
+        """See VectorIndex."""
+        h_ND = check_vectors(ids, vectors, self.dim)
+        kept = newest(ids)
+        if len(kept) < len(ids):
+            h_ND = h_ND[kept]
+        told = chosen_attributes(ids, attributes, kept)
+        with self._lock:
+            slots_N = self._slots.take([ids[n] for n in kept], told)
+            if len(slots_N):
+                self._rows.put(slots_N, h_ND)
+                self._rows = self._fitting(self._rows)
+
+    def _fitting(self, rows: Rows) -> Rows:
+        """The same vectors in the form for their number."""
+        if (
+            self._exact_below is None
+            or len(self) < max(self._exact_below, enough_for(self._expected))
+            or not isinstance(rows, ExactRows)
+        ):
+            return rows
+        slots_N, h_ND = rows.all()
+        made = InvertedRows.trained(h_ND, self._expected)
+        made.put(slots_N, h_ND)
+        return made
+
+    def rebuild(self) -> None:
+        """Learns the lists anew, for an index that has become many times larger or another."""
+        with self._lock:
+            if not isinstance(self._rows, InvertedRows):
+                return
+            rows = ExactRows(self.dim, max(self._slots.size, 1))
+            rows.put(*self._rows.all())
+            self._rows = self._fitting(rows)
+
+    def remove(self, ids: Sequence[str]) -> int:
+        """See VectorIndex."""
+        with self._lock:
+            slots_N = self._slots.give_back(ids)
+            self._rows.remove(slots_N)
+        return len(slots_N)
+
+    def search_many(
+        self, vectors_QD: np.ndarray, k: int, where: Filter | None = None
+    ) -> list[Found]:
+        """See VectorIndex."""
+        q_QD = check_queries(vectors_QD, self.dim, k)
+        with self._lock:
+            if not len(self):
+                return [Found([], np.zeros(0, dtype=np.float32)) for _ in q_QD]
+            passes_N, gone = self._asked(where)
+            hits = self._rows.search(q_QD, min(k + len(gone), len(self)), passes_N)
+            return [self._found(one, k, gone) for one in hits]
+
+    def _asked(self, where: Filter | None) -> tuple[np.ndarray | None, np.ndarray]:
+        """What passes (None: all that is there), and slots that are taken out of the hits."""
+        nothing = np.zeros(0, dtype=np.int64)
+        if where is None:
+            return None, nothing
+        passes_N = self._slots.passing(where)
+        gone = self._slots.of(left_out(where))
+        if passes_N is None and len(gone) <= LEFT_OUT_AFTER:
+            return None, gone
+        if passes_N is None:
+            passes_N = self._slots.alive()
+        passes_N[gone] = False
+        return passes_N, nothing
+
+    def _found(self, hits: Hits, k: int, gone: np.ndarray) -> Found:
+        slot_K, score_K = hits
+        if len(gone):
+            kept = ~np.isin(slot_K, gone)
+            slot_K, score_K = slot_K[kept], score_K[kept]
+        ids = self._slots.ids
+        return Found([ids[slot] for slot in slot_K[:k].tolist()], score_K[:k])
+
+    def save(self, folder: str | Path, journal_number: int, journal: str = "") -> None:
+        """See VectorIndex."""
+        about = {"dim": self.dim, "exact_below": self._exact_below, "expected": self._expected}
+        with self._lock:
+            try:
+                writer = SnapshotWriter(Path(folder))
+            except OSError as error:
+                raise VectorError(f"{folder} can not be written: {error}") from error
+            try:
+                self._rows.save(writer)
+                self._slots.save(writer)
+                told = {"kind": self.kind, "count": len(self), "journal": journal, **about}
+                writer.finish({**told, "journal_number": journal_number})
+            except (OSError, RuntimeError) as error:  # faiss raises the latter
+                writer.give_up()
+                raise VectorError(f"{folder}: the snapshot was not written: {error}") from error
+
+    @classmethod
+    def restored(cls, reader: SnapshotReader) -> LocalIndex:
+        """From a snapshot."""
+        about = reader.about
+        made = cls(about["dim"], about["exact_below"], about["expected"])
+        made._slots = Slots.restored(reader)
+        if about["kind"] == InvertedRows.kind:
+            made._rows = InvertedRows.restored(reader)
+        else:
+            made._rows = ExactRows.restored(reader, made.dim)
+        return made

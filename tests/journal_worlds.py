@@ -1,0 +1,81 @@
+"""A PostgreSQL server, a child that writes until it is killed, and other worlds of the journal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from m6rec.stores.journal import Journal, JournalError
+from m6rec.stores.journal_opening import open_journal
+
+
+def postgres_binary(name: str) -> str | None:
+    """Debian keeps most of them out of the PATH."""
+    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(places[-1]) if places else shutil.which(name)
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """Address of a real server on a socket of its own; skips where there is none installed."""
+    initdb, server = postgres_binary("initdb"), postgres_binary("postgres")
+    if initdb is None or server is None:
+        pytest.skip("postgresql is not installed (Debian: apt-get install postgresql)")
+    folder = Path(tempfile.mkdtemp(prefix="m6rec-postgres-"))
+    who: dict[str, Any] = {}
+    if os.getuid() == 0:  # it refuses to run as root
+        who = {"user": "postgres", "group": "postgres"}
+        shutil.chown(folder, **who)
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **who}
+    data = folder / "data"
+    words = ["-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    subprocess.run([initdb, *words], check=True, cwd=folder, **quiet)
+    words = ["-D", str(data), "-k", str(folder), "-c", "listen_addresses="]
+    process = subprocess.Popen([server, *words], cwd=folder, **quiet)
+    url = f"postgresql:///postgres?host={folder}&user=postgres"
+    try:
+        wait_for(url)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_for(url: str) -> None:
+    """Until the server answers."""
+    for _ in range(200):
+        try:
+            open_journal(url).close()
+            return
+        except JournalError:
+            time.sleep(0.1)
+    raise AssertionError("postgres did not start")
+
+
+def empty(journal: Journal, url: str) -> None:
+    """Forgets everything, between tests."""
+    import psycopg
+
+    journal.close()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP TABLE meta, entries, catalogue, once, answers")
+
+
+def event(user: str, item: str, **more: object) -> dict[str, object]:
+    """A click."""
+    return {"user_id": user, "item_id": item, "event": "click", **more}
+
+
+def item(one: str, **more: object) -> dict[str, object]:
+    """An item."""
+    return {"item_id": one, "title": f"title of {one}", **more}
