@@ -3,6 +3,7 @@
     python runs/m6_small.py --data DATA --out OUT [--minutes 480] [--threads 2]
 
 Run it again to go on; `touch OUT/run/DECAY` ends it early with a decay of the learning rate.
+`--start m6-small --seed 1` goes on from the shipped checkpoint with other examples.
 `--start cold` begins with random weights of the start's shape, to measure a start against.
 """
 
@@ -62,18 +63,20 @@ def main() -> None:
     asked.add_argument("--minutes", type=float, default=0.0, help="0: until OUT/run/DECAY exists")
     asked.add_argument("--threads", type=int, default=2)
     asked.add_argument("--device", default="cpu")
+    asked.add_argument("--seed", type=int, default=0, help="another one when a checkpoint goes on")
     asked.add_argument("--tensorboard", action="store_true")
     told = asked.parse_args()
     torch.set_num_threads(told.threads)
     console = Console(width=400)
     corpus = told.out / "corpus"
     begin = beginning(told.size, told.start, START)
+    recipe = begin.recipe.model_copy(update={"seed": told.seed})
     with run_lock(told.out / "run"):
         remember(told.out / "run", begin)
         if not (corpus / MANIFEST).is_file():
             build_corpus(told.data, corpus, say=console.print)
         done = pretrain(
-            begin.recipe,
+            recipe,
             corpus,
             told.out / "run",
             (begin.model, begin.tokenizer),

@@ -140,7 +140,7 @@ def test_a_cold_base_has_the_shape_of_bert_base(
     begin = beginning("m6-base", "cold", str(world / "model"))
     (config,) = asked
     assert (config.layers, config.d_model, config.d_ff) == (12, 768, 3072)
-    assert begin.recipe == m6_base().model_copy(update={"anchor": 0.0})
+    assert begin.recipe == m6_base().model_copy(update={"anchor": 0.0, "final_anchor": 0.0})
 
 
 def test_a_named_start_keeps_the_recipe_of_its_size(world: Path) -> None:

@@ -20,7 +20,15 @@ from m6rec.training import pretrain as module
 from m6rec.training.corpus.documents import Corpus, is_held_out, read_corpus, write_corpus
 from m6rec.training.loop import TrainingError
 from m6rec.training.objectives import Asker
-from m6rec.training.pretrain import DECAY, Pace, Pretrained, PretrainProgress, pretrain, rate_scale
+from m6rec.training.pretrain import (
+    DECAY,
+    Pace,
+    Pretrained,
+    PretrainProgress,
+    anchor_weight,
+    pretrain,
+    rate_scale,
+)
 from m6rec.training.recipe import PretrainRecipe, m6_base, m6_small
 from m6rec.training.start import ready_to_write
 
@@ -118,6 +126,17 @@ def test_rate_warms_up_stays_and_decays() -> None:
     for progress.step in (100, 101, 104):
         decays.append(rate_scale(progress, recipe))
     assert decays == pytest.approx([1.0, 0.5, 0.0])
+
+
+def test_the_anchor_rises_in_a_straight_line_over_the_decay() -> None:
+    recipe = RECIPE.model_copy(update={"anchor": 10.0, "final_anchor": 40.0})
+    progress = PretrainProgress(step=50)
+    assert anchor_weight(progress, recipe) == 10.0
+    progress.decay_from, progress.decay_steps = 100, 4
+    weights = []
+    for progress.step in (100, 101, 104, 105):
+        weights.append(anchor_weight(progress, recipe))
+    assert weights == [10.0, 17.5, 40.0, 40.0]
 
 
 def test_a_spike_is_left_out_and_counted(corpus: Path, tmp_path: Path) -> None:

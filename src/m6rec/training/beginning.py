@@ -51,7 +51,7 @@ def beginning(size: SizeName, start: str | None, default: str) -> Beginning:
     recipe, start = RECIPES[size](), start or default
     if start != COLD:
         return Beginning(recipe, *load_start(start), start)
-    recipe = recipe.model_copy(update={"anchor": 0.0})
+    recipe = recipe.model_copy(update={"anchor": 0.0, "final_anchor": 0.0})
     model, tokenizer = load_start(default)
     config = model.config.model_copy(update={"lm_head": "linear"})  # so that the head begins too
     if size == "m6-base":

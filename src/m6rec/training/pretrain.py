@@ -292,8 +292,8 @@ class _Run:
         with autocast(self.device.type, recipe.bf16):
             lower = self._lower(rng)
             found, more = self.lesson.pairs(self.model, batch, lower, self.start, rng)
-        loss = recipe.pair_weight * (found.plain + found.read) / 2 + recipe.anchor * found.anchor
-        loss = loss + more
+        loss = recipe.pair_weight * (found.plain + found.read) / 2 + more
+        loss = loss + anchor_weight(self.progress, recipe) * found.anchor
         loss.backward()  # type: ignore[no-untyped-call]
         losses["plain"], losses["read"] = found.plain.item(), found.read.item()
         losses["anchor"] = found.anchor.item()
@@ -426,9 +426,21 @@ class _Report:
 def rate_scale(progress: PretrainProgress, recipe: PretrainRecipe) -> float:
     """Share of the peak rate: warm-up, stable, then 1 - √t down to `final_rate` (2405.18392)."""
     if progress.decay_from >= 0:
-        done = (progress.step - progress.decay_from) / progress.decay_steps
-        return recipe.final_rate + (1 - recipe.final_rate) * (1 - math.sqrt(min(done, 1.0)))
+        done = _decayed(progress)
+        return recipe.final_rate + (1 - recipe.final_rate) * (1 - math.sqrt(done))
     return min(1.0, (progress.step + 1) / (recipe.warmup + 1))
+
+
+def anchor_weight(progress: PretrainProgress, recipe: PretrainRecipe) -> float:
+    """`anchor`, rising in a straight line to `final_anchor` over the decay."""
+    return recipe.anchor + _decayed(progress) * (recipe.final_anchor - recipe.anchor)
+
+
+def _decayed(progress: PretrainProgress) -> float:
+    """Share of the decay that is done: 0 before it begins."""
+    if progress.decay_from < 0:
+        return 0.0
+    return min(1.0, (progress.step - progress.decay_from) / progress.decay_steps)
 
 
 def _optimizer(

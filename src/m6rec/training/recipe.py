@@ -27,7 +27,9 @@ class PretrainRecipe(Settings):
     and item pairs of a step, all of one source, so that telling them apart takes more than the
     domain; `pair_kinds` is the mix by kind of document, `pair_weight` their share in the loss.
     anchor: weight of 1 - cosine between the plain means of segments and those of the start, so that
-    what the start knows about texts outlives the learning of a language. online_layers: L - L', one
+    what the start knows about texts outlives the learning of a language; over the decay the weight
+    rises to `final_anchor`, which brings the means back and costs the losses nothing (docs/log.md).
+    online_layers: L - L', one
     drawn for each micro-batch. rate: peak learning rate after `warmup` steps; it stays until the
     decay begins, which lasts `decay_share` of the steps before it and ends at `final_rate` of the
     peak. rare: wordpieces that the corpus writes fewer times than this are no labels and compete in
@@ -42,6 +44,7 @@ class PretrainRecipe(Settings):
     pair_kinds: dict[Kind, float] = PAIR_KINDS
     pair_weight: float = Field(default=0.5, ge=0)
     anchor: float = Field(default=10.0, ge=0)
+    final_anchor: float = Field(default=40.0, ge=0)
     online_layers: tuple[int, ...] = (1, 2)
     infill_share: float = Field(default=0.3, gt=0, lt=1)
     span: float = Field(default=3.0, gt=0)
