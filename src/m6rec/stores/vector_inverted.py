@@ -58,6 +58,7 @@ class InvertedRows(Rows):
             faiss.METRIC_INNER_PRODUCT,
             False,
         )
+        index.cp.min_points_per_centroid = 1  # or it writes to stderr
         index.train(h_ND[some])
         log.info("vector index: %d lists learned from %d vectors", lists, len(some))
         return cls(index)

@@ -1,16 +1,23 @@
-"""Which index: a new one by the number of items, or the one that a snapshot holds."""
+"""Which index: one of this process or of a Qdrant server, new or as a snapshot tells."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from m6rec.stores.vector_local import LocalIndex
+from m6rec.stores.vector_qdrant import KIND as QDRANT
+from m6rec.stores.vector_qdrant import QdrantIndex
 from m6rec.stores.vector_snapshot import SnapshotReader
 from m6rec.stores.vectors import VectorError, VectorIndex
 
 
-def new_index(dim: int, expected: int = 0) -> VectorIndex:
-    """An empty index. expected: how many vectors it will hold, roughly."""
+def new_index(dim: int, expected: int = 0, where: str | None = None) -> VectorIndex:
+    """An index to be filled. expected: how many vectors it will hold, roughly.
+
+    where: the address of a Qdrant server; None: in this process.
+    """
+    if where is not None:
+        return QdrantIndex(where, dim)
     return LocalIndex(dim, expected=expected)
 
 
@@ -24,4 +31,6 @@ def open_index(folder: str | Path, journal: str | None = None) -> tuple[VectorIn
     about = reader.about
     if journal is not None and about["journal"] != journal:
         raise VectorError(f"{folder} follows another journal; make the index anew")
+    if about["kind"] == QDRANT:
+        return QdrantIndex.restored(reader), int(about["journal_number"])
     return LocalIndex.restored(reader), int(about["journal_number"])

@@ -50,7 +50,7 @@ class SnapshotWriter:
         manifest = {"format": THIS_FORMAT, "files": hashes, **about}
         _put(self.path / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         _sync(self.path)
-        _put(self.folder / f"{CURRENT}.new", f"{self.path.name} {_sha256(self.path / MANIFEST)}\n")
+        _put(self.folder / f"{CURRENT}.new", f"{self.path.name} {_sha256(self.path / MANIFEST)}")
         (self.folder / f"{CURRENT}.new").replace(self.folder / CURRENT)
         _sync(self.folder)
         for other in _snapshots(self.folder):
