@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from m6rec.data.talks import NEW, OLD, Ask, Turn
+from m6rec.records import M6Error
 from m6rec.tasks.dialogue import MOST_ITEMS, Conversation, Filler
 from m6rec.tasks.dialogue_finder import Finder, FinderSettings
 from m6rec.tasks.dialogue_state import State, TitleIndex, readable
@@ -279,13 +280,32 @@ def test_scores_go_by_likeness_by_the_past_and_by_popularity() -> None:
     answer = Turn("system", "take Blue Lamp", ("blue-lamp",), ("Blue Lamp",))
     past = [Ask("p", (Turn("user", "a red one"),), answer)]
     taught = Finder(ids, titles, titles, embed, counts, past, FinderSettings(likeness=0))
-    # .4 of what all got, .6 of what was named after dialogues like this one.
+    # .75 of what all got, .25 of what was named after dialogues like this one.
     chances = np.exp(taught.scores([asked])[0])
     assert chances.sum() == pytest.approx(1)
-    assert chances[ids.index("blue-lamp")] == pytest.approx(0.4 * 0.1 / 5.9 + 0.6)
+    assert chances[ids.index("blue-lamp")] == pytest.approx(0.75 * 0.1 / 5.9 + 0.25)
     alike = Finder(ids, titles, titles, embed)
     best = np.argsort(-alike.scores([asked])[0])[:3]
     assert {ids[n] for n in best} == {"red-shoe", "red-tent", "red-lamp"}
+
+
+def test_what_past_dialogues_name_together_is_likelier() -> None:
+    goods = items()
+    ids, titles = goods["item_id"].to_list(), goods["title"].to_list()
+    past = [["red-shoe", "blue-lamp"], ["blue-lamp", "red-shoe", "gone"], ["red-shoe", "red-tent"]]
+    bare = FinderSettings(likeness=0)
+    finder = Finder(ids, titles, titles, embed, settings=bare, dialogues=past)
+    named = Turn("user", "I love the Red Shoe", ("red-shoe",), ("Red Shoe",))
+    asks = [Ask("a", (named,)), Ask("b", (Turn("user", "hello"),))]
+    company, alone = np.exp(finder.scores(asks))
+    # Half is popularity, which nobody knows; half is shared 2 : 1.
+    expected = np.full(9, 0.5 / 9)
+    expected[ids.index("blue-lamp")] += 0.5 * 2 / 3
+    expected[ids.index("red-tent")] += 0.5 / 3
+    np.testing.assert_allclose(company, expected)
+    np.testing.assert_allclose(alone, 1 / 9)
+    with pytest.raises(M6Error, match="right is 1 or less"):
+        FinderSettings.parse({"local": 0.6, "together": 0.6}, "finder")
 
 
 def test_what_was_rejected_pushes_its_like_away(finder: Finder) -> None:

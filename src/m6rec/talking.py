@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -36,7 +37,7 @@ def open_finder(embed: Embed, dataset: Dataset, past: int = 0) -> Finder:
         return _finder(embed, dataset, dataset.items, popularity(dataset), [])
     split = talk_split(dataset)
     asks = split.asks("train")[-past:] if past else []
-    return _finder(embed, dataset, split.items, _counts(split, dataset), asks)
+    return _finder(embed, dataset, split.items, _counts(split, dataset), asks, _named(split))
 
 
 def evaluate_talks(
@@ -49,7 +50,8 @@ def evaluate_talks(
 ) -> list[Result]:
     """Figures of our conversation, then of the baselines and of what people said."""
     split = talk_split(dataset, **cutting)
-    finder = _finder(embed, dataset, split.items, split.counts, split.asks("train"))
+    asks = split.asks("train")
+    finder = _finder(embed, dataset, split.items, split.counts, asks, _named(split))
     name = "M6-Rec, no training" if author is None else author.name
     judge = TalkJudge(split, part)
     nats = None
@@ -74,9 +76,19 @@ def _counts(split: TalkSplit, dataset: Dataset) -> np.ndarray:
     return counts
 
 
+def _named(split: TalkSplit) -> list[list[str]]:
+    """Ids that each dialogue of train names, by either side."""
+    return [[i for turn in talk.turns for i in turn.item_ids] for talk in split.train]
+
+
 def _finder(
-    embed: Embed, dataset: Dataset, items: pl.DataFrame, counts: np.ndarray | None, past: list[Ask]
+    embed: Embed,
+    dataset: Dataset,
+    items: pl.DataFrame,
+    counts: np.ndarray | None,
+    past: list[Ask],
+    dialogues: Sequence[Sequence[str]] = (),
 ) -> Finder:
     texts = Verbalizer(Templates.load(dataset.templates), items).item_texts()
     ids, titles = items["item_id"].to_list(), items["title"].to_list()
-    return Finder(ids, titles, texts, embed, counts, past)
+    return Finder(ids, titles, texts, embed, counts, past, dialogues=dialogues)

@@ -9,10 +9,12 @@ Legend: A dialogues, I items, C past replies, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from m6rec.config import Settings
 from m6rec.data.talks import Ask
@@ -32,6 +34,7 @@ class FinderSettings(Settings):
     turns: newest turns of the user that are read. likeness: of the cosine with what was said and
     liked. rejected: share of the mean vector of what was rejected that is taken off. near: past
     replies that are asked; sharpness: how much nearer ones count for more; local: their share of p.
+    together: share of p of what past dialogues name beside what this one names.
     """
 
     turns: int = Field(default=4, ge=1)
@@ -39,14 +42,51 @@ class FinderSettings(Settings):
     rejected: float = Field(default=0.3, ge=0)
     near: int = Field(default=200, ge=1)
     sharpness: float = Field(default=10.0, gt=0)
-    local: float = Field(default=0.6, ge=0, le=1)
+    local: float = Field(default=0.25, ge=0, le=1)
+    together: float = Field(default=0.5, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if self.local + self.together > 1:
+            raise ValueError("local and together: right is 1 or less, both together")
+        return self
+
+
+class Company:
+    """Which items past dialogues name together. dialogues: rows that each of them names."""
+
+    def __init__(self, dialogues: Iterable[Iterable[int]], items: int) -> None:
+        self._items = items
+        self._dialogues = Counter[int]()
+        self._beside: defaultdict[int, Counter[int]] = defaultdict(Counter)
+        for dialogue in dialogues:
+            named = list(dict.fromkeys(dialogue))
+            self._dialogues.update(named)
+            for row in named:
+                self._beside[row].update(other for other in named if other != row)
+
+    def chances(self, rows: Sequence[int]) -> np.ndarray | None:
+        """p of each item beside some rows: float64 [I]; None where no dialogue can tell.
+
+        A row counts for the share of its dialogues that name the other one too, a row that few
+        dialogues name for less.
+        """
+        found_I = np.zeros(self._items)
+        for row in rows:
+            beside = self._beside.get(row)
+            if beside:
+                places = np.fromiter(beside.keys(), np.int64)
+                often = np.fromiter(beside.values(), np.float64)
+                found_I[places] += often / (self._dialogues[row] + 1)
+        total = found_I.sum()
+        return found_I / total if total else None
 
 
 class Finder:
     """Scores the items of a catalogue after a dialogue.
 
     texts: what is embedded of each item. counts: how often each was recommended (None: unknown).
-    past: replies of train, whose items are asked.
+    past: replies of train, whose items are asked. dialogues: ids that each dialogue of train names.
     """
 
     def __init__(
@@ -58,6 +98,7 @@ class Finder:
         counts: np.ndarray | None = None,
         past: Sequence[Ask] = (),
         settings: FinderSettings | None = None,
+        dialogues: Iterable[Iterable[str]] = (),
     ) -> None:
         self.item_ids, self.titles = list(item_ids), list(titles)
         self.place = {item_id: row for row, item_id in enumerate(self.item_ids)}
@@ -66,6 +107,8 @@ class Finder:
         self.vectors_ID = embed(list(texts))
         often_I = np.ones(len(self.item_ids)) if counts is None else counts + UNSEEN
         self.popular_I = often_I / often_I.sum()
+        known = ([self.place[i] for i in ids if i in self.place] for ids in dialogues)
+        self._company = Company(known, len(self.item_ids))
         useful = [ask for ask in past if ask.reply is not None and ask.reply.item_ids]
         self._named = [self._rows(ask) for ask in useful]
         self._past_CD = self._queries([self.state(ask) for ask in useful]) if useful else None
@@ -82,25 +125,39 @@ class Finder:
         """The same for states: float64 [A, I]."""
         query_AD = self._queries(states)
         like_AI = (query_AD @ self.vectors_ID.T).astype(np.float64)
-        return np.asarray(self.settings.likeness * like_AI + np.log(self._chances(query_AD)))
+        return np.asarray(
+            self.settings.likeness * like_AI + np.log(self._chances(states, query_AD))
+        )
 
-    def _chances(self, query_AD: np.ndarray) -> np.ndarray:
-        """p of each item by the past: [A, I]."""
-        chance_AI = np.tile(self.popular_I, (len(query_AD), 1))
+    def _chances(self, states: Sequence[State], query_AD: np.ndarray) -> np.ndarray:
+        """p of each item by the past: [A, I]. Who can not tell leaves a share to popularity."""
+        near_AI = self._near(query_AD)
+        local = 0.0 if near_AI is None else self.settings.local
+        chance_AI = np.empty((len(states), len(self.item_ids)))
+        for row, state in enumerate(states):
+            beside_I = self._company.chances(state.mentioned)
+            together = 0.0 if beside_I is None else self.settings.together
+            chance_AI[row] = (1 - local - together) * self.popular_I
+            if near_AI is not None:
+                chance_AI[row] += local * near_AI[row]
+            if beside_I is not None:
+                chance_AI[row] += together * beside_I
+        return chance_AI
+
+    def _near(self, query_AD: np.ndarray) -> np.ndarray | None:
+        """p of each item by what was recommended in the nearest places of the past: [A, I]."""
         if self._past_CD is None:
-            return chance_AI
+            return None
         like_AC = query_AD @ self._past_CD.T
         near = min(self.settings.near, like_AC.shape[1])
-        local = self.settings.local
+        share_AI = np.zeros((len(query_AD), len(self.item_ids)))
         for row, like_C in enumerate(like_AC):
             chosen = np.argpartition(-like_C, near - 1)[:near]
             weight = np.exp(self.settings.sharpness * (like_C[chosen] - like_C[chosen].max()))
             weight /= weight.sum()
-            share_I = np.zeros(chance_AI.shape[1])
             for c, w in zip(chosen.tolist(), weight.tolist(), strict=True):
-                share_I[self._named[c]] += w / len(self._named[c])
-            chance_AI[row] = (1 - local) * chance_AI[row] + local * share_I
-        return chance_AI
+                share_AI[row, self._named[c]] += w / len(self._named[c])
+        return share_AI
 
     def _queries(self, states: Sequence[State]) -> np.ndarray:
         """Unit vectors of what is wanted: [A, D]."""
