@@ -147,6 +147,19 @@ def test_every_task_is_judged_beside_its_baselines(
     assert rec.dataset is shop
 
 
+def test_a_task_is_judged_as_it_is_told_to_write(rec: M6Rec, shop: Dataset) -> None:
+    def mean_words(**decoding: Any) -> float:
+        found = rec.evaluate_writing("title", shop, baselines=False, decoding=decoding, max_eval=4)[
+            0
+        ]
+        return found.metrics["words"].value
+
+    assert mean_words(max_tokens=3) <= 3 < mean_words(min_tokens=30)
+    assert mean_words() == mean_words(method="greedy")
+    with pytest.raises(M6Error, match="did you mean 'max_tokens'"):
+        mean_words(max_token=3)
+
+
 def test_a_tuned_task_is_saved_and_opened_with_its_aspects(rec: M6Rec, tmp_path: Path) -> None:
     rec.save_pretrained(tmp_path)
     again = M6Rec.from_pretrained(tmp_path)

@@ -207,20 +207,25 @@ class Authors(ABC):
         part: Literal["valid", "test"] = "test",
         *,
         baselines: bool = True,
+        decoding: Mapping[str, Any] | None = None,
         **cutting: Any,
     ) -> list[Result]:
         """Figures of a tuned task, then of the named baselines and of what people wrote.
 
         Explanations are judged twice: free, and held to the facts. baselines: whether to judge
-        these too. cutting: limits of the split (max_eval, …), which the card says.
+        these too. decoding: changes to how the task writes. cutting: limits of the split (max_eval,
+        …), which the card says.
         """
         kept, self.dataset = self.dataset, dataset
         self._opened.clear()
         try:
             if task == "chat":
                 replies = self._author("chat") if "chat" in self.tasks else None
+                if replies is not None:
+                    replies.decoding = _changed(replies.decoding, decoding or {})
                 return evaluate_talks(self.embed, replies, dataset, part, baselines, **cutting)
             author = self._author(task)
+            author.decoding = _changed(author.decoding, decoding or {})
             options = _split_options(author, cutting)
             split = writing_split(dataset, task, **options)
             judge = WritingJudge(split, part, self._searches(dataset, task, options))
