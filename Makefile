@@ -35,6 +35,7 @@ demo: setup-core
 	$(VENV)/m6rec demo $(DEMO)
 
 test: setup-dev
+	@$(VENV)/python tools/servers.py
 	$(VENV)/python -m pytest $(TESTS)
 
 lint: setup-dev

@@ -23,6 +23,9 @@ Kind = Literal["item", "user", "event", "erase_user", "erase_item"]
 OWNER: dict[Told, str] = {"item": "item_id", "user": "user_id", "event": "user_id"}
 """Field of a body that is its entry's key."""
 LONGEST_KEY = 512
+ENCODER = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
+)
 Body = dict[str, Any]
 
 
@@ -192,9 +195,7 @@ class Line:
 
 def to_json(body: object) -> str:
     """One form for one meaning: sorted keys, no spaces. Raises ValueError for NaN and the like."""
-    return json.dumps(
-        body, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
-    )
+    return ENCODER.encode(body)
 
 
 def check_key(field: str, value: object, where: str = "") -> str:
