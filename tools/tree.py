@@ -1,8 +1,8 @@
 """The tree of the README: one line per file, taken from the files themselves.
 
 `python tools/tree.py` puts it between the README's markers; `--check` only says whether it is as it
-should be (exit code 1 if not). A Python file is described by the first sentence of its docstring, a
-TOML file by its first comment or its name, a room by ROOMS or its __init__.py.
+should be (exit code 1 if not). A Python file is described by the first sentence of its docstring, anything
+else by its first comment or its name, a room by ROOMS or its __init__.py.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ ROOMS = {
     "src/m6rec/metrics": "Metrics as functions of arrays.",
     "src/m6rec/model": "The network, its execution plans, tuning, checkpoints.",
     "src/m6rec/models": "Checkpoints that come with the package, each with its model card.",
+    "src/m6rec/serving/console": "The page at /, as it is sent: no build, no library.",
     "src/m6rec/stores": "Whatever keeps state behind a small interface.",
     "src/m6rec/tasks": "What the network is used for; tasks do not know each other.",
     "src/m6rec/text": "Everything that becomes words, and words that become ids.",
@@ -44,6 +45,7 @@ FILES = {
     "constraints/bench.txt": "For the baselines, which need older releases.",
     "constraints/main.txt": "For everything else.",
     "src/m6rec/evaluation/report.html.jinja": "The page of the report.",
+    "src/m6rec/serving/http/reference.html.jinja": "The page /docs, from the OpenAPI description.",
     "CHANGELOG.md": "What changed for those who use it.",
     "CONTRIBUTING.md": "How to work here.",
     "LICENSE": "Apache-2.0.",
@@ -57,6 +59,8 @@ PLAIN = ("benchmarks", "docs", "models", "runs", "tests")
 SHUT = ("src/m6rec/models",)
 """Folders inside those that stand for what is in them."""
 UNLISTED = ("__init__.py", "py.typed")
+SAID = r'(?:<!doctype html>)?\s*(?:(?:#|//|/\*|<!--)\s*(.+?)(?:\s*(?:\*/|-->))?$|name = "(.+)")'
+"""How a file that is not Python says what it is: by its first comment, or by its name."""
 
 
 def first_sentence(text: str) -> str:
@@ -74,7 +78,7 @@ def described(path: Path) -> str:
     if path.suffix == ".py":
         found = ast.get_docstring(ast.parse(text)) or ""
     else:
-        said = re.match(r'\s*(?:#\s*(.+)|name = "(.+)")', text)
+        said = re.match(SAID, text, re.MULTILINE)
         found = (said[1] or said[2]) if said else ""
     if not found:
         sys.exit(f"{name} says nothing about itself: begin it with a docstring or a comment")

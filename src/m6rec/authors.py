@@ -78,7 +78,7 @@ class Authors(ABC):
     def embed(self, texts: Sequence[str]) -> np.ndarray: ...
 
     @abstractmethod
-    def _opener(self) -> Opener: ...
+    def opener(self) -> Opener: ...
 
     @abstractmethod
     def _request(self, history: History, user_id: str | None) -> Request: ...
@@ -275,7 +275,7 @@ class Authors(ABC):
                 f"{task} is not tuned yet: call fit({task!r}, data), or load_adapter(folder)"
             )
         if task not in self._opened:
-            self._opened[task] = (None, self._opener().author(folder, self.dataset))
+            self._opened[task] = (None, self.opener().author(folder, self.dataset))
         found: Author = self._opened[task][1]
         return found
 

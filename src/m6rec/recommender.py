@@ -304,7 +304,7 @@ class M6Rec(Authors):
             check_own_split(task, split, label, targets)
             run = (words, state, console)
             options = {"method": method, "plan": plan, "tuning": tuning, "train": train}
-            told = fit_author(self._opener(), dataset, task, run, options, reading)
+            told = fit_author(self.opener(), dataset, task, run, options, reading)
             self._take(told)
             return Fitted(task, told.spec, told.trained_on)
         cut = _cut(dataset, task, split, label, targets)
@@ -372,7 +372,8 @@ class M6Rec(Authors):
         self.tasks[task.spec.task] = task
         self._opened.clear()
 
-    def _opener(self) -> Opener:
+    def opener(self) -> Opener:
+        """Opens tasks on this backbone, for callers that keep them beside other things."""
         return Opener(self._shared, self.fingerprint)
 
     def _data(self) -> Dataset:
@@ -415,7 +416,7 @@ class M6Rec(Authors):
             asked = self._data()
         else:
             asked = replace(self.dataset or NOTHING, items=as_items(items), events=None)
-        catalogue = self._opener().catalogue(self.tasks.get("retrieve"), asked)
+        catalogue = self.opener().catalogue(self.tasks.get("retrieve"), asked)
         titles = asked.items["title"].to_list()
         self._opened["retrieve"] = (key, (catalogue, titles))
         return catalogue, titles
@@ -427,7 +428,7 @@ class M6Rec(Authors):
                 "ranking is not tuned yet: call fit('rank', data), or load_adapter(folder)"
             )
         if "rank" not in self._opened:
-            ranker = self._opener().ranker(task, self.dataset or NOTHING)
+            ranker = self.opener().ranker(task, self.dataset or NOTHING)
             self._opened["rank"] = (None, ranker)
         found: Ranker = self._opened["rank"][1]
         return found

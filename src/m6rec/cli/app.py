@@ -13,6 +13,7 @@ VERBS = {
     "check": ("check", "check"),
     "import": ("importing", "import_"),
     "pretrain": ("pretrain", "pretrain"),
+    "distill": ("distill", "distill"),
     "tune": ("tune", "tune"),
     "eval": ("evaluate", "evaluate"),
     "recommend": ("recommend", "recommend"),
@@ -25,6 +26,8 @@ VERBS = {
     "bench": ("bench", "bench"),
     "bench latency": ("bench_latency", "bench_latency"),
     "cache": ("cache", "cache"),
+    "serve": ("serve", "serve"),
+    "keys": ("keys", "keys"),
 }
 """Verb, of one word or two → module of this package, function in it."""
 

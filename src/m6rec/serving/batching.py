@@ -83,6 +83,11 @@ class Batcher(Generic[A, R]):
             self._changed.notify()
         return job.future
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        return self._count
+
     def close(self) -> None:
         """Answers nothing more: what waits fails with ClosedError. Waits for the worker to end."""
         with self._changed:

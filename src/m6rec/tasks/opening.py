@@ -41,13 +41,18 @@ class Opener:
             retriever = untrained_retriever(self.backbone, verbalizer, ids)
         else:
             name = _name(task)
-            retriever = build_retriever(self.backbone, verbalizer, task.spec, task.known)
-            self._fill(task, retriever)
+            retriever = self.retriever(task, verbalizer)
         known = set() if task is None else set(task.known)
         new_I = np.array([item_id not in known for item_id in ids])
         boost = 0.0 if task is None else task.new_item_boost
         prior = item_prior(popularity(dataset), new_I, boost)
         return Catalogue(retriever, verbalizer.item_texts(), ids, name, prior)
+
+    def retriever(self, task: TaskFolder, verbalizer: Verbalizer) -> Retriever:
+        """A tuned retriever without a catalogue."""
+        retriever = build_retriever(self.backbone, verbalizer, task.spec, task.known)
+        self._fill(task, retriever)
+        return retriever
 
     def ranker(self, task: TaskFolder, dataset: Dataset) -> Ranker:
         """Ranking, its features counted over the log of a data set."""

@@ -5,6 +5,7 @@ Legend: S segments, N tokens of a segment, K states kept, D width, B requests, G
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -34,7 +35,8 @@ class SegmentMemory:
 
     ids: token ids of every row; rows 0 and 1 are the read tokens [EOS'] and [EOS]. rows: row of a
     text cut at a budget. states: of the first rows, as float16; None before any was encoded.
-    cache: where states are looked up before they are computed, and kept (tasks/cached.py).
+    cache: where states are looked up before they are computed, and kept (tasks/cached.py). lock:
+    held while rows or states are added, so that threads may share it; a row never changes.
     """
 
     def __init__(self, special: SpecialIds, cache: SegmentCache | None = None) -> None:
@@ -42,6 +44,7 @@ class SegmentMemory:
         self.ids: list[list[int]] = [[special.eos_source], [special.eos]]
         self.states: SegmentStates | None = None
         self.cache = cache
+        self.lock = threading.RLock()
 
 
 class SegmentTable:
@@ -74,6 +77,10 @@ class SegmentTable:
 
     def add(self, texts: Sequence[str], budget: int) -> np.ndarray:
         """Rows of the texts, cut at `budget` tokens; int64 [len(texts)]."""
+        with self.memory.lock:
+            return self._add(texts, budget)
+
+    def _add(self, texts: Sequence[str], budget: int) -> np.ndarray:
         rows_of, ids_of = self.memory.rows, self.memory.ids
         fresh = [t for t in dict.fromkeys(texts) if (t, budget) not in rows_of]
         special = self.tokenizer.special
@@ -101,14 +108,16 @@ class SegmentTable:
     def states(self) -> SegmentStates:
         """States of all rows after layer L', as float16; only what is new is encoded."""
         memory = self.memory
-        done = 0 if memory.states is None else len(memory.states.h_SKD)
-        if done < len(self):
-            # Training asks for states under autocast, which can not join tensors of float16.
-            with torch.autocast(self.device.type, enabled=False):
-                fresh = self._encode(range(done, len(self)))
-                memory.states = fresh if memory.states is None else _append(memory.states, fresh)
-        assert memory.states is not None
-        return memory.states
+        with memory.lock:
+            done = 0 if memory.states is None else len(memory.states.h_SKD)
+            if done < len(self):
+                # Training asks for states under autocast, which can not join tensors of float16.
+                with torch.autocast(self.device.type, enabled=False):
+                    fresh = self._encode(range(done, len(self)))
+                    old = memory.states
+                    memory.states = fresh if old is None else _append(old, fresh)
+            assert memory.states is not None
+            return memory.states
 
     def forget_states(self) -> None:
         """Drops cached states, for a backbone that has changed below L'."""

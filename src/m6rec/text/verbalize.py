@@ -22,12 +22,31 @@ CACHED_TEXTS = 1 << 18
 
 
 class Rows:
-    """A table by id: columns as Python lists, made when a template first asks for one."""
+    """A table by id: columns as Python lists, made when a template first asks for one.
+
+    Rows that come later (`put`) stand behind those of the table, and replace them.
+    """
 
     def __init__(self, frame: pl.DataFrame, key: str, limit: int) -> None:
         self._frame, self._key, self._limit = frame, key, limit
         self._row = {name: row for row, name in enumerate(frame[key].cast(pl.String).to_list())}
         self._columns: dict[str, list[object]] = {}
+        self._later: list[Mapping[str, object]] = []
+
+    def put(self, name: str, row: Mapping[str, object]) -> None:
+        """Adds a row, or replaces it."""
+        place = self._row.get(name)
+        if place is not None and place >= len(self):
+            self._later[place - len(self)] = row
+        else:
+            self._later.append(row)
+            self._row[name] = len(self) + len(self._later) - 1
+
+    def remove(self, name: str) -> None:
+        """Forgets a row."""
+        place = self._row.pop(name, None)
+        if place is not None and place >= len(self):
+            self._later[place - len(self)] = {}
 
     def __len__(self) -> int:
         return self._frame.height
@@ -43,17 +62,21 @@ class Rows:
     def values(self, row: int, names: Iterable[str]) -> dict[str, object]:
         """Those of `names` that are columns, cleaned; `row` holds all that have a value."""
         found: dict[str, object] = {}
+        later = self._later[row - len(self)] if row >= len(self) else None
+        columns = self._frame.columns if later is None else later
         for name in names:
-            if name in self._frame.columns:
+            if name in columns:
                 found[name] = self._cell(name, row)
             elif name == "row":
-                cells = {c: self._cell(c, row) for c in self._frame.columns if c != self._key}
+                cells = {c: self._cell(c, row) for c in columns if c != self._key}
                 found[name] = {
                     c.replace("_", " "): v for c, v in cells.items() if v is not None and v != ""
                 }
         return found
 
     def _cell(self, name: str, row: int) -> object:
+        if row >= len(self):
+            return _readable(self._later[row - len(self)].get(name), self._limit)
         if name not in self._columns:
             column = self._frame[name]
             if column.dtype == pl.String:  # so that no long text is ever copied
@@ -104,6 +127,25 @@ class Verbalizer:
     def item_texts(self) -> list[str]:
         """The text of every item, in catalogue order."""
         return [self._item_text(row) for row in range(len(self._items))]
+
+    def put_item(self, item_id: str, row: Mapping[str, object] | None) -> None:
+        """Adds an item to the table, or replaces it; None: forgets it."""
+        if row is None:
+            self._items.remove(item_id)
+        else:
+            self._items.put(item_id, row)
+        self._short.cache_clear()
+        self._event_text.cache_clear()
+
+    def put_user(self, user_id: str, row: Mapping[str, object] | None) -> None:
+        """The same for a user."""
+        if self._users is None:
+            empty = pl.DataFrame(schema={"user_id": pl.String})
+            self._users = Rows(empty, "user_id", self._limit("profile"))
+        if row is None:
+            self._users.remove(user_id)
+        else:
+            self._users.put(user_id, row)
 
     def item(self, item: str | Candidate) -> Segment:
         """The text of one item: its catalogue row, else its free text, else `unknown_item`."""

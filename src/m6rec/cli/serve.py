@@ -1,0 +1,91 @@
+"""`m6rec serve --data DATA`: the server, on embedded parts, in one process."""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from m6rec.cli.common import DEFAULT_MODEL, Model, err, verb
+from m6rec.records import M6Error
+from m6rec.serving.keys import KeyRing
+from m6rec.serving.logs import log_as_json
+from m6rec.serving.service import ServiceSettings
+from m6rec.serving.starting import Place, open_service
+from m6rec.serving.traces import Traces
+
+HTTP = "m6rec.serving.http.run"
+"""Imported when a server is started: it needs the libraries of the extra."""
+
+
+@verb
+def serve(
+    data: Annotated[Path, typer.Option("--data", help="Folder with the canonical tables.")],
+    host: Annotated[str, typer.Option(help="Where to listen; without API keys 127.0.0.1.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    model: Model = DEFAULT_MODEL,
+    adapter: Annotated[
+        list[Path] | None, typer.Option("--adapter", help="Folder of a tuned task; repeat.")
+    ] = None,
+    models: Annotated[
+        Path | None, typer.Option(help="Folder of models and adapters for hot swaps.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Where the server keeps what it knows (DATA/server).")
+    ] = None,
+    journal: Annotated[
+        str | None, typer.Option(help="Folder, or postgresql://… (STATE/journal).")
+    ] = None,
+    cache: Annotated[
+        str | None, typer.Option(help="Folder, or redis://… (STATE/segments).")
+    ] = None,
+    rate: Annotated[
+        float, typer.Option(min=0, help="Requests per second for each client; 0: any.")
+    ] = 0.0,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    traces: Annotated[
+        str | None, typer.Option(help="OpenTelemetry collector, http://HOST:4318/v1/traces.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of one computation.")] = 1,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A limit, such as answer_seconds=5; repeat.")
+    ] = None,
+) -> None:
+    """Serve items, users, events and recommendations over HTTP, with a console at /.
+
+    The tables of DATA are taken in once; from then on the server's journal is what counts.
+    """
+    http = _http()
+    torch.set_num_threads(threads)
+    limits = ServiceSettings.parse({"rate": rate, **_set(settings or [])}, "--set")
+    place = Place(data, model, tuple(adapter or ()), state, journal, cache, models)
+    address = http.Address(host, port, tls_cert, tls_key)
+    address.check(KeyRing(place.state_folder))
+    tracing = None if traces is None else Traces(traces)
+    err.print(f"opening {data} …")
+    log_as_json(logging.INFO)
+    http.run(open_service(place, limits), address, tracing)
+
+
+def _http() -> Any:
+    try:
+        return import_module(HTTP)
+    except ImportError as error:
+        raise M6Error(f"the server needs pip install 'm6rec[serve]' ({error})") from None
+
+
+def _set(words: list[str]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign:
+            raise typer.BadParameter(f"{word!r}: right is NAME=VALUE", param_hint="--set")
+        found[name] = value
+    return found

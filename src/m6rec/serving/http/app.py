@@ -1,0 +1,120 @@
+"""The server as an ASGI app: routes, their description, the console's files, the gate around."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from litestar import Litestar, Response, get
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.static_files import create_static_files_router
+
+from m6rec.records import M6Error
+from m6rec.serving.http import admin_routes, ask_routes, data_routes, find_routes, openai_routes
+from m6rec.serving.http.gate import Gate, needs
+from m6rec.serving.http.problems import answers, on_bug, on_http, on_m6error
+from m6rec.serving.http.reference import write_reference
+from m6rec.serving.http.shared import Connection, The, the_service
+from m6rec.serving.service import Service
+from m6rec.serving.traces import Traces
+
+CONSOLE = Path(str(files("m6rec.serving"))) / "console"
+TEXT = "text/plain; version=0.0.4"
+
+
+@dataclass(frozen=True)
+class Health:
+    """status: "ok", or what is not."""
+
+    status: str
+    checks: dict[str, bool]
+
+
+@get("/health/live", tags=["operation"])
+async def live() -> Health:
+    """Whether the process answers at all."""
+    return Health("ok", {})
+
+
+@get("/health/ready", responses=answers(), tags=["operation"])
+async def ready(service: The) -> Response[Health]:
+    """Whether requests should be sent here."""
+    checks = dict(await service.read(service.ready))
+    wrong = [name for name, fine in checks.items() if not fine]
+    status = f"not ready: {', '.join(wrong)}" if wrong else "ok"
+    return Response(Health(status, checks), status_code=503 if wrong else 200)
+
+
+@get(
+    "/metrics",
+    guards=[needs("metrics")],
+    media_type=TEXT,
+    responses=answers(),
+    tags=["operation"],
+)
+async def metrics(service: The) -> bytes:
+    """Figures for Prometheus."""
+    return await service.read(service.metrics.text)
+
+
+@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
+def openapi(request: Connection) -> dict[str, Any]:
+    """The description of all routes, for machines."""
+    return request.app.openapi_schema.to_schema()
+
+
+@get("/docs", include_in_schema=False, media_type="text/html", sync_to_thread=False)
+def docs(request: Connection) -> str:
+    """The description of all routes, for people; nothing is fetched from elsewhere."""
+    return write_reference(request.app.openapi_schema.to_schema())
+
+
+@get("/docs.css", include_in_schema=False, media_type="text/css", sync_to_thread=False)
+def style() -> bytes:
+    """How /docs looks."""
+    return (files("m6rec.serving.http") / "reference.css").read_bytes()
+
+
+def build_app(service: Service, traces: Traces | None = None) -> Gate:
+    """The app of a service; closing the app does not close the service."""
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        yield
+        if traces is not None:
+            traces.shutdown()
+
+    routes: list[Callable[..., Any]] = [live, ready, metrics, openapi, docs, style]
+    for part in (data_routes, find_routes, ask_routes, openai_routes, admin_routes):
+        routes += part.ROUTES
+    bearer = SecurityScheme(type="http", scheme="bearer", description="m6rec keys add")
+    console = create_static_files_router("/", [CONSOLE], html_mode=True, include_in_schema=False)
+    app = Litestar(
+        route_handlers=[*routes, console],
+        dependencies={"service": Provide(the_service, sync_to_thread=False)},
+        exception_handlers={HTTPException: on_http, M6Error: on_m6error, Exception: on_bug},
+        openapi_config=OpenAPIConfig(
+            title="m6rec",
+            version=version("m6rec"),
+            description="A recommender that reads.",
+            path="/schema",
+            render_plugins=[JsonRenderPlugin()],
+            components=Components(security_schemes={"key": bearer}),
+            security=[{"key": []}],
+        ),
+        state=State({"service": service}),
+        request_max_body_size=service.settings.most_body,
+        lifespan=[lifespan],
+        logging_config=None,
+    )
+    return Gate(app, service, traces)

@@ -1,0 +1,393 @@
+"""An opened model beside a journal: words, vectors and counts follow what is appended to it.
+
+Legend: N items, K projection width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from m6rec.data.tables import Dataset
+from m6rec.model.checkpoint import fingerprint
+from m6rec.recommender import NOTHING, M6Rec
+from m6rec.serving.batching import Batcher, BatchSettings
+from m6rec.serving.known import Known, Shown, is_choice
+from m6rec.serving.pipeline import Served, Wanted, answer
+from m6rec.serving.ranking import FastRanker
+from m6rec.stores.journal import Entry, Journal
+from m6rec.stores.segment_cache import StateCache
+from m6rec.stores.vector_opening import new_index, open_index
+from m6rec.stores.vectors import Filter, VectorError, VectorIndex
+from m6rec.tasks.build import UNTRAINED, build_retriever
+from m6rec.tasks.opening import Opener
+from m6rec.tasks.retrieval import Retriever
+from m6rec.text.templates import Templates
+from m6rec.text.verbalize import Verbalizer
+
+log = logging.getLogger(__name__)
+
+ITEMS_AT_ONCE = 16
+"""Items that are encoded between two batches of requests."""
+FIT_ON = 20_000
+"""Most items that untrained projections are started from."""
+GROWN = 2
+"""Untrained projections are started anew when there are so many times the items, up to FIT_ON."""
+ENTRIES_AT_ONCE = 2000
+CATALOGUE = "catalogue"
+"""Whose turn it is in the batcher when items are taken in."""
+POPULAR_FOR = 1.0
+"""Seconds that the order by popularity is kept."""
+PROJECTIONS = ("project_user", "project_item")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a model is opened from. base: the data folder, for reviews, queries, dialogues and
+    templates; folder: where snapshots are kept (None: nowhere)."""
+
+    model: str
+    adapters: tuple[Path, ...] = ()
+    base: Dataset = NOTHING
+    cache: StateCache | None = None
+    folder: Path | None = None
+    batching: BatchSettings | None = None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Items whose vectors are to be made and put into the index; None: all, by new directions."""
+
+    item_ids: tuple[str, ...] | None
+
+
+@final
+class LiveModel:
+    """Recommends from what the journal holds now. Safe to use from threads.
+
+    `submit` answers in batches; `catch_up` takes in what came; `face` is for all that writes.
+    """
+
+    def __init__(self, name: str, source: Source, journal: Journal) -> None:
+        self.name, self.source, self.journal = name, source, journal
+        self.face = M6Rec.from_pretrained(source.model, cache=source.cache)
+        for folder in source.adapters:
+            self.face.load_adapter(folder)
+        known = Known.read(journal)
+        self.face.use(known.dataset(source.base, journal))
+        self.shown = {item_id: Shown.of(body) for item_id, body in known.items.items()}
+        self.chosen: Counter[str] = known.chosen
+        self.number = known.number
+        self._popular: tuple[float, list[tuple[str, int]]] = (-POPULAR_FOR, [])
+        self._following = threading.Lock()
+        self._using, self._used = 0, threading.Condition()
+        self.retriever = self._open_retriever()
+        self.ranker = self._open_ranker()
+        self.fitted_on = 0
+        self.index = self._open_index(known)
+        self._batcher: Batcher[Wanted | Chunk, Served | None] = Batcher(
+            self._answer, source.batching
+        )
+
+    def submit(self, wanted: Wanted, client: str | None = None) -> Future[Served | None]:
+        """The answer to come. Raises OverloadedError where too many wait."""
+        return self._batcher.submit(wanted, client)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        return self._batcher.waiting
+
+    def catch_up(self) -> int:
+        """Takes in what the journal holds beyond; returns how many entries that were."""
+        taken = 0
+        with self._following:
+            while batch := self.journal.entries(self.number, ENTRIES_AT_ONCE):
+                self._apply(batch)
+                self.number = batch[-1].number
+                taken += len(batch)
+            if taken and self._has_grown():
+                self._batcher.submit(Chunk(None), CATALOGUE).result()
+        return taken
+
+    def popular(self, count: int, where: Filter) -> list[tuple[str, float]]:
+        """The items that most people chose, with their shares."""
+        out, total = {*where.hide, *where.bought}, max(1, self.chosen.total())
+        found = []
+        for item_id, times in self._by_popularity():
+            shown = self.shown.get(item_id)
+            if shown is not None and item_id not in out and shown.passes(where):
+                found.append((item_id, times / total))
+                if len(found) == count:
+                    break
+        return found
+
+    @property
+    def most_chosen(self) -> int:
+        """How often the most popular item was chosen, at least 1."""
+        first = self._by_popularity()[:1]
+        return first[0][1] if first else 1
+
+    def _by_popularity(self) -> list[tuple[str, int]]:
+        now = time.monotonic()
+        if now - self._popular[0] > POPULAR_FOR:
+            self._popular = (now, self.chosen.copy().most_common())
+        return self._popular[1]
+
+    def item_vectors(self, item_ids: Sequence[str]) -> np.ndarray:
+        """Unit vectors: float32 [N, K]."""
+        words = self.retriever.packer.verbalizer
+        return self.retriever.encode_items([words.item(i).text for i in item_ids], item_ids)
+
+    @property
+    def boost(self) -> float:
+        """What retrieval adds for items that its training did not know."""
+        task = self.face.tasks.get("retrieve")
+        return 0.0 if task is None else task.new_item_boost
+
+    def save(self) -> None:
+        """Writes a snapshot, so that the next start makes no vectors again."""
+        folder = self._snapshot_folder()
+        if folder is not None and len(self.index):
+            with self._following:
+                self.index.save(folder, self.number, journal=self.journal.name)
+
+    def forget_user(self, user_id: str) -> None:
+        """Drops what is held of a user in memory by name."""
+        for words in self._verbalizers():
+            words.put_user(user_id, None)
+
+    def close(self) -> None:
+        """What waits fails; the model is not used afterwards."""
+        self._batcher.close()
+
+    def use(self) -> LiveModel:
+        """Counts a request that is under way."""
+        with self._used:
+            self._using += 1
+        return self
+
+    def done(self) -> None:
+        """The end of what `use` began."""
+        with self._used:
+            self._using -= 1
+            self._used.notify_all()
+
+    def wait_unused(self, seconds: float) -> bool:
+        """Waits until nothing is under way; False: something still is."""
+        with self._used:
+            return self._used.wait_for(lambda: not self._using, seconds)
+
+    def _answer(self, asks: Sequence[Wanted | Chunk]) -> list[Served | None]:
+        wanted = [ask for ask in asks if isinstance(ask, Wanted)]
+        served = iter(answer(self, wanted))
+        out: list[Served | None] = []
+        for ask in asks:
+            if isinstance(ask, Wanted):
+                out.append(next(served))
+            else:
+                self._take(ask)
+                out.append(None)
+        return out
+
+    def _take(self, chunk: Chunk) -> None:
+        if chunk.item_ids is None:
+            self._start_projections()
+            self.index = self._whole_index()
+        else:
+            self._put(self.index, chunk.item_ids)
+
+    def _apply(self, batch: Iterable[Entry]) -> None:
+        fresh: dict[str, dict[str, Any]] = {}
+        for entry in batch:
+            if entry.kind == "item":
+                fresh[entry.key] = entry.body
+            elif entry.kind == "erase_item":
+                fresh.pop(entry.key, None)
+                self._remove(entry.key)
+            elif entry.kind == "user":
+                for words in self._verbalizers():
+                    words.put_user(entry.key, entry.body)
+            elif entry.kind == "event" and is_choice(entry.body):
+                self.chosen[entry.body["item_id"]] += 1
+        for item_id, body in fresh.items():
+            for words in self._verbalizers():
+                words.put_item(item_id, body)
+            self.shown[item_id] = Shown.of(body)
+        ids = list(fresh)
+        for first in range(0, len(ids), ITEMS_AT_ONCE):
+            chunk = Chunk(tuple(ids[first : first + ITEMS_AT_ONCE]))
+            self._batcher.submit(chunk, CATALOGUE).result()
+
+    def _remove(self, item_id: str) -> None:
+        self.index.remove([item_id])
+        self.shown.pop(item_id, None)
+        self.chosen.pop(item_id, None)
+        for words in self._verbalizers():
+            words.put_item(item_id, None)
+
+    def _put(self, index: VectorIndex, item_ids: Sequence[str]) -> None:
+        there = [item_id for item_id in item_ids if item_id in self.shown]
+        if there:
+            vectors = self._extended(self.item_vectors(there), there)
+            attributes = [self.shown[item_id]._asdict() for item_id in there]
+            index.put(there, vectors, attributes)
+
+    def _extended(self, vectors_NK: np.ndarray, item_ids: Sequence[str]) -> np.ndarray:
+        """With the boost of new items as one more dimension, which queries have as 1."""
+        if not self.boost:
+            return vectors_NK
+        task = self.face.tasks["retrieve"]
+        known = set(task.known)
+        boost_N = np.array([0.0 if i in known else self.boost for i in item_ids], np.float32)
+        return np.concatenate([vectors_NK, boost_N[:, None]], axis=1)
+
+    def _verbalizers(self) -> list[Verbalizer]:
+        found = [self.retriever.packer.verbalizer]
+        return found if self.ranker is None else [*found, self.ranker.ranker.packer.verbalizer]
+
+    def _open_retriever(self) -> Retriever:
+        task, data = self.face.tasks.get("retrieve"), self.face.dataset
+        assert data is not None
+        opener = self.face.opener()
+        if task is not None:
+            words = Templates.from_dict(task.templates, "the task's templates")
+            return opener.retriever(task, Verbalizer(words, data.items, data.users))
+        words = Templates.load(data.templates)
+        verbalizer = Verbalizer(words, data.items, data.users)
+        retriever = build_retriever(opener.backbone, verbalizer, UNTRAINED)
+        retriever.model.eval()
+        return retriever
+
+    def _open_ranker(self) -> FastRanker | None:
+        task, data = self.face.tasks.get("rank"), self.face.dataset
+        if task is None:
+            return None
+        opener: Opener = self.face.opener()
+        assert data is not None
+        return FastRanker(opener.ranker(task, data))
+
+    def _open_index(self, known: Known) -> VectorIndex:
+        if "retrieve" in self.face.tasks or self._read_projections():
+            self.fitted_on = self.fitted_on or FIT_ON
+            folder = self._snapshot_folder()
+            if folder is not None:
+                try:
+                    index, number = open_index(folder, self.journal.name)
+                    return self._caught_up(index, number)
+                except VectorError as error:
+                    log.info("vectors are made anew: %s", error)
+        else:
+            self._start_projections()
+        return self._whole_index()
+
+    def _caught_up(self, index: VectorIndex, number: int) -> VectorIndex:
+        """A snapshot with what came after it."""
+        fresh: dict[str, None] = {}
+        while batch := self.journal.entries(number, ENTRIES_AT_ONCE):
+            for entry in batch:
+                if entry.kind == "item":
+                    fresh[entry.key] = None
+                elif entry.kind == "erase_item":
+                    index.remove([entry.key])
+            number = batch[-1].number
+        self._put(index, list(fresh))
+        return index
+
+    def _whole_index(self) -> VectorIndex:
+        width = self.face.backbone.config.projection + bool(self.boost)
+        index, ids = new_index(width, len(self.shown)), list(self.shown)
+        for first in range(0, len(ids), 1024):
+            self._put(index, ids[first : first + 1024])
+        return index
+
+    def _start_projections(self) -> None:
+        ids = list(self.shown)
+        if not ids:
+            return
+        ids = ids[:: max(1, len(ids) // FIT_ON)]
+        words = self.retriever.packer.verbalizer
+        texts = [words.item(item_id).text for item_id in ids]
+        self.retriever.start_untrained(self.retriever.pack_items(texts, ids))
+        self.fitted_on = len(self.shown)
+        self._write_projections()
+
+    def _has_grown(self) -> bool:
+        """Whether untrained directions were started from a much smaller catalogue."""
+        if "retrieve" in self.face.tasks or self.fitted_on >= FIT_ON or not self.shown:
+            return False
+        return len(self.shown) >= GROWN * self.fitted_on
+
+    def _key(self) -> str:
+        """Names what item vectors depend on beside untrained projections."""
+        task = self.face.tasks.get("retrieve")
+        templates = self.retriever.packer.verbalizer.templates.to_dict()
+        made = [self.face.fingerprint, json.dumps(templates, sort_keys=True, default=str)]
+        if task is not None:
+            made += [fingerprint(task.tensors), task.spec.model_dump_json()]
+        return hashlib.sha256("\0".join(made).encode()).hexdigest()[:16]
+
+    def _model_folder(self) -> Path | None:
+        folder = self.source.folder
+        return None if folder is None else folder / self._key()
+
+    def _snapshot_folder(self) -> Path | None:
+        folder = self._model_folder()
+        if folder is None or "retrieve" in self.face.tasks:
+            return folder
+        projections = fingerprint(self._projections())
+        return folder / projections[:16]
+
+    def _projections(self) -> dict[str, torch.Tensor]:
+        model = self.retriever.model
+        found = {
+            f"{name}.{part}": getattr(getattr(model, name), part).detach().contiguous()
+            for name in PROJECTIONS
+            for part in ("weight", "bias")
+        }
+        return found | {name: getattr(model, name).detach() for name in ("read_gate", "recency")}
+
+    def _write_projections(self) -> None:
+        folder = self._model_folder()
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / "projections.unfinished"
+        unfinished.write_bytes(save(self._projections(), {"items": str(self.fitted_on)}))
+        unfinished.replace(folder / "projections.safetensors")
+
+    @torch.no_grad()
+    def _read_projections(self) -> bool:
+        """Takes the projections of an earlier start; False: there are none."""
+        folder = self._model_folder()
+        path = None if folder is None else folder / "projections.safetensors"
+        if path is None or not path.is_file():
+            return False
+        try:
+            tensors = load_file(path)
+        except (SafetensorError, OSError) as error:
+            log.warning("%s can not be read (%s); it is made anew", path, error)
+            return False
+        model = self.retriever.model
+        model.read_token.zero_()
+        for name, tensor in tensors.items():
+            target: Any = model
+            for part in name.split("."):
+                target = getattr(target, part)
+            target.copy_(tensor)
+        self.fitted_on = max(1, len(self.shown))
+        return True

@@ -1,0 +1,215 @@
+"""From a request to an answer: retrieve, filter, rank, diversify. Every step can be looked at.
+
+Legend: B requests, N candidates, K projection width.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from m6rec.data.requests import Requests
+from m6rec.records import Candidate, Request
+from m6rec.serving.known import Shown
+from m6rec.serving.ranking import FastRanker
+from m6rec.stores.vectors import Filter, VectorIndex
+from m6rec.tasks.retrieval import TIE_BREAK, Retriever
+
+EVERYTHING = Filter()
+POOL = 5
+"""Diversity chooses among so many times the items that are wanted."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one request asks for.
+
+    retrieve: candidates that are fetched; where: which may be; given: candidates by id, instead of
+    retrieval. rank: whether a tuned ranker orders them. diversity: 0 is the order of the scores,
+    1 as different from each other as can be (maximal marginal relevance).
+    """
+
+    request: Request
+    k: int = 10
+    retrieve: int = 500
+    where: Filter = EVERYTHING
+    given: tuple[str, ...] | None = None
+    rank: bool = True
+    diversity: float = 0.0
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An item of an answer. score: what it was ordered by; the others where they were computed."""
+
+    item_id: str
+    score: float
+    similarity: float | None = None
+    probability: float | None = None
+
+
+@dataclass
+class Served:
+    """An answer. by: what the score is. steps: candidates after each step, best first."""
+
+    placed: list[Placed]
+    by: str
+    steps: dict[str, list[tuple[str, float]]]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Shop(Protocol):
+    """What the steps need of an opened model (serving/live.py)."""
+
+    retriever: Retriever
+    ranker: FastRanker | None
+    index: VectorIndex
+    shown: dict[str, Shown]
+
+    @property
+    def boost(self) -> float: ...
+    @property
+    def chosen(self) -> Mapping[str, int]: ...
+    @property
+    def most_chosen(self) -> int: ...
+    def popular(self, count: int, where: Filter) -> list[tuple[str, float]]: ...
+    def item_vectors(self, item_ids: Sequence[str]) -> np.ndarray: ...
+
+
+class Clock:
+    """Seconds of each step; of a batch, each request has the whole."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Times what is inside."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+
+
+def answer(shop: Shop, wanted: Sequence[Wanted]) -> list[Served]:
+    """Answers in the order of the requests."""
+    if not wanted:
+        return []
+    clock = Clock()
+    found = retrieve(shop, wanted, clock)
+    ranks = [w.rank and shop.ranker is not None for w in wanted]
+    chances = rank(shop, wanted, found, ranks, clock)
+    served = []
+    for one, (by, candidates), chance_N in zip(wanted, found, chances, strict=True):
+        likeness = dict(candidates) if by == "similarity" else {}
+        steps = {"retrieve": candidates}
+        if chance_N is not None:
+            order = np.argsort(-chance_N, kind="stable").tolist()
+            ids = [candidates[n][0] for n in order]
+            candidates = list(zip(ids, chance_N[order].tolist(), strict=True))
+            by, steps = "probability", {**steps, "rank": candidates}
+        chance = dict(candidates) if by == "probability" else {}
+        if one.diversity > 0 and len(candidates) > 1:
+            with clock.step("diversify"):
+                candidates = diversify(shop, candidates[: POOL * one.k], one.k, one.diversity)
+            steps["diversify"] = candidates
+        placed = [
+            Placed(item_id, score, likeness.get(item_id), chance.get(item_id))
+            for item_id, score in candidates[: one.k]
+        ]
+        served.append(Served(placed, by, steps, clock.seconds))
+    return served
+
+
+def retrieve(
+    shop: Shop, wanted: Sequence[Wanted], clock: Clock
+) -> list[tuple[str, list[tuple[str, float]]]]:
+    """Candidates of each request with their scores, and what these are."""
+    with clock.step("encode"):
+        vectors_BK = shop.retriever.encode_users(Requests.of([one.request for one in wanted]))
+    most = shop.most_chosen
+    found: list[tuple[str, list[tuple[str, float]]]] = []
+    for one, vector_K in zip(wanted, vectors_BK, strict=True):
+        with clock.step("retrieve"):
+            if one.given is not None:
+                found.append(("similarity", _of_given(shop, one.given, vector_K)))
+                continue
+            if not one.request.history and (popular := shop.popular(one.retrieve, one.where)):
+                found.append(("popularity", popular))
+                continue
+            query_K = np.append(vector_K, np.float32(1)) if shop.boost else vector_K
+            hits = shop.index.search(query_K, one.retrieve, one.where)
+            tie_N = [TIE_BREAK * shop.chosen.get(item_id, 0) / most for item_id in hits.ids]
+            scores = hits.scores + np.array(tie_N, dtype=np.float32)
+            order = np.argsort(-scores, kind="stable").tolist()
+            found.append(("similarity", [(hits.ids[n], float(scores[n])) for n in order]))
+    return found
+
+
+def _of_given(shop: Shop, given: Sequence[str], vector_K: np.ndarray) -> list[tuple[str, float]]:
+    there = [item_id for item_id in dict.fromkeys(given) if item_id in shop.shown]
+    if not there:
+        return []
+    scores = shop.item_vectors(there) @ vector_K
+    order = np.argsort(-scores, kind="stable").tolist()
+    return [(there[n], float(scores[n])) for n in order]
+
+
+def rank(
+    shop: Shop,
+    wanted: Sequence[Wanted],
+    found: Sequence[tuple[str, list[tuple[str, float]]]],
+    ranks: Sequence[bool],
+    clock: Clock,
+) -> list[np.ndarray | None]:
+    """Probability of a yes for each candidate, float32 [N]; None where nothing is ranked."""
+    asked = [n for n, (yes, (_, some)) in enumerate(zip(ranks, found, strict=True)) if yes and some]
+    out: list[np.ndarray | None] = [None] * len(wanted)
+    if not asked or shop.ranker is None:
+        return out
+    requests = [
+        Request(
+            history=wanted[n].request.history,
+            user_id=wanted[n].request.user_id,
+            timestamp=wanted[n].request.timestamp,
+            candidates=tuple(Candidate(item_id) for item_id, _ in found[n][1]),
+        )
+        for n in asked
+    ]
+    with clock.step("rank"):
+        chances = shop.ranker.predict(Requests.of(requests))
+    ends = np.cumsum([len(request.candidates) for request in requests])
+    for n, part in zip(asked, np.split(chances, ends[:-1]), strict=True):
+        out[n] = part
+    return out
+
+
+def diversify(
+    shop: Shop, candidates: Sequence[tuple[str, float]], k: int, diversity: float
+) -> list[tuple[str, float]]:
+    """k candidates by maximal marginal relevance (doi 10.1145/290941.291025).
+
+    Each next one has the most of (1 - diversity) · relevance - diversity · likeness to the nearest
+    that was chosen; relevance is the score, from 0 for the last candidate to 1 for the first.
+    """
+    ids = [item_id for item_id, _ in candidates]
+    score_N = np.array([score for _, score in candidates])
+    span = float(score_N.max() - score_N.min()) or 1.0
+    relevance_N = (score_N - score_N.min()) / span
+    vectors_NK = shop.item_vectors(ids)
+    nearest_N = np.full(len(ids), -1.0)
+    left = np.ones(len(ids), dtype=bool)
+    chosen: list[int] = []
+    while len(chosen) < min(k, len(ids)):
+        gain_N = (1 - diversity) * relevance_N - diversity * nearest_N
+        best = int(np.where(left, gain_N, -np.inf).argmax())
+        chosen.append(best)
+        left[best] = False
+        nearest_N = np.maximum(nearest_N, vectors_NK @ vectors_NK[best])
+    return [candidates[n] for n in chosen]

@@ -1,0 +1,281 @@
+"""What the server does, without HTTP: who asks, what they did, which model answers, in which lane.
+
+Two lanes keep quick answers quick. Recommendations go through a model's batcher; what writes or
+encodes texts goes to one thread with a bounded queue. The journal is read in threads of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, final
+
+from pydantic import Field
+
+from m6rec.config import Settings
+from m6rec.records import Event, M6Error, Request
+from m6rec.serving.batching import OverloadedError
+from m6rec.serving.keys import KeyRing
+from m6rec.serving.limits import RateLimit
+from m6rec.serving.live import LiveModel
+from m6rec.serving.metrics import Metrics
+from m6rec.serving.pipeline import EVERYTHING, Served, Wanted
+from m6rec.serving.registry import Registry
+from m6rec.stores.journal import Appended, Body, Journal, Receipt, Told
+from m6rec.stores.vectors import Filter
+
+T = TypeVar("T")
+HISTORY = 200
+"""Newest events of a user that are looked at: what is read, seen and bought is among them."""
+SHOWN_ONLY = "impression"
+BOUGHT = "purchase"
+JOURNAL_THREADS = 4
+
+
+class LateError(M6Error):
+    """An answer that took longer than it may."""
+
+
+class ServiceSettings(Settings):
+    """most_body: bytes of a request. body_seconds: how long a client may take to send one.
+    answer_seconds, writing_seconds: how long an answer may take. rate: requests per second for
+    each client (0: no limit). lane: requests that may wait to be written. drain_seconds: how long
+    answers under way may take when the server stops."""
+
+    most_body: int = Field(default=8 << 20, ge=1024)
+    body_seconds: float = Field(default=15.0, gt=0)
+    answer_seconds: float = Field(default=10.0, gt=0)
+    writing_seconds: float = Field(default=60.0, gt=0)
+    rate: float = Field(default=0.0, ge=0)
+    lane: int = Field(default=32, ge=1)
+    drain_seconds: float = Field(default=20.0, ge=0)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Who asks for what. history: in words or as events; None: the user's own from the journal."""
+
+    user_id: str | None = None
+    history: tuple[Event, ...] | None = None
+    where: Filter = EVERYTHING
+    seen_too: bool = False
+    k: int = 10
+    retrieve: int = 500
+    given: tuple[str, ...] | None = None
+    rank: bool = True
+    diversity: float = 0.0
+    variant: str | None = None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer, by which model, for which history."""
+
+    served: Served
+    model: LiveModel
+    history: tuple[Event, ...]
+
+
+@final
+class Service:
+    """All of a server that is no HTTP. `open_model` opens one by name, for hot swaps."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        registry: Registry,
+        keys: KeyRing,
+        open_model: Callable[[str, str, Sequence[str]], LiveModel],
+        settings: ServiceSettings | None = None,
+        models: Path | None = None,
+    ) -> None:
+        self.journal, self.registry, self.keys = journal, registry, keys
+        self.open_model, self.models = open_model, models
+        self.settings = settings or ServiceSettings()
+        self.limit = RateLimit(self.settings.rate)
+        self.metrics = Metrics(self)
+        self.draining = False
+        self._journal_lane = ThreadPoolExecutor(JOURNAL_THREADS, "m6rec-journal")
+        self._slow_lane = ThreadPoolExecutor(1, "m6rec-writing")
+        self._opening_lane = ThreadPoolExecutor(1, "m6rec-opening")
+        self._slow = 0
+        self._slow_lock = threading.Lock()
+
+    @property
+    def writing(self) -> int:
+        """Requests in the lane of what writes, the one under way included."""
+        return self._slow
+
+    async def append(self, kind: Told, bodies: Sequence[Body], idempotency: str | None) -> Appended:
+        """Keeps bodies; they are on the disk afterwards, and every model is told."""
+        submitted = await self.read(
+            lambda: self.journal.submit(kind, bodies, idempotency=idempotency)
+        )
+        appended = await asyncio.wrap_future(submitted)
+        self.registry.notify()
+        return appended
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """Runs what reads the journal."""
+        return await asyncio.get_running_loop().run_in_executor(self._journal_lane, work)
+
+    async def erase_user(self, user_id: str) -> Receipt:
+        """Erases a user from the journal, then from what the models hold in memory."""
+        receipt = await self.read(lambda: self.journal.erase_user(user_id))
+        for model in self.registry.models():
+            model.forget_user(user_id)
+        self.registry.notify()
+        return receipt
+
+    async def erase_item(self, item_id: str) -> Receipt:
+        """Erases an item."""
+        receipt = await self.read(lambda: self.journal.erase_item(item_id))
+        self.registry.notify()
+        return receipt
+
+    async def answer(self, questions: Sequence[Question], client: str) -> list[Answered]:
+        """Answers, in order. Raises OverloadedError, LateError, RegistryError."""
+        wanted = await self.read(lambda: [self._wanted(question) for question in questions])
+        return list(
+            await asyncio.gather(
+                *(self._ask(q, w, client) for q, w in zip(questions, wanted, strict=True))
+            )
+        )
+
+    async def _ask(self, question: Question, wanted: Wanted, client: str) -> Answered:
+        with self.registry.use(question.user_id or client, question.variant) as model:
+            future = model.submit(wanted, client)
+            try:
+                served = await asyncio.wait_for(
+                    asyncio.wrap_future(future), self.settings.answer_seconds
+                )
+            except TimeoutError:
+                raise LateError(
+                    f"no answer within {self.settings.answer_seconds:.0f} s; try again later"
+                ) from None
+            assert served is not None
+            self.metrics.stages(model.name, served.seconds)
+            return Answered(served, model, wanted.request.history)
+
+    def _wanted(self, question: Question) -> Wanted:
+        own = self.own_events(question.user_id) if question.user_id is not None else []
+        history = question.history
+        if history is None:
+            history = tuple(event_of(body) for body in own if body["event"] != SHOWN_ONLY)
+        told = [event.item_id for event in history]
+        seen = {i for i in told if i is not None and not question.seen_too}
+        bought = {
+            body["item_id"] for body in own if body["event"] == BOUGHT and body.get("item_id")
+        }
+        where = question.where
+        out = seen if question.given is None else set()
+        kept = set() if question.seen_too or question.given is not None else bought
+        where = Filter(
+            where.categories,
+            where.least_price,
+            where.most_price,
+            where.now,
+            {*where.hide, *out},
+            kept,
+        )
+        request = Request(history=history, user_id=question.user_id, timestamp=time.time())
+        return Wanted(
+            request,
+            question.k,
+            question.retrieve,
+            where,
+            question.given,
+            question.rank,
+            question.diversity,
+        )
+
+    def own_events(self, user_id: str) -> list[Body]:
+        """A user's newest events, newest last."""
+        return self.journal.history(user_id, HISTORY)
+
+    async def slow(self, work: Callable[[LiveModel], T], key: str) -> T:
+        """Runs what writes or encodes, one at a time. Raises OverloadedError, LateError."""
+        with self.registry.use(key) as model:
+            future = self._submit_slow(lambda: work(model))
+            try:
+                return await asyncio.wait_for(
+                    asyncio.wrap_future(future), self.settings.writing_seconds
+                )
+            except TimeoutError:
+                raise LateError(
+                    f"no answer within {self.settings.writing_seconds:.0f} s; try again later"
+                ) from None
+
+    async def stream(self, work: Callable[[LiveModel], Iterator[T]], key: str) -> AsyncIterator[T]:
+        """The same for what comes in pieces; it ends when nobody listens any more."""
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[tuple[bool, Any]] = asyncio.Queue()
+        gone = threading.Event()
+
+        def put(last: bool, piece: object) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, (last, piece))
+
+        def run(model: LiveModel) -> None:
+            try:
+                for piece in work(model):
+                    if gone.is_set():
+                        return
+                    put(False, piece)
+            except Exception as error:
+                put(True, error)
+            else:
+                put(True, None)
+
+        with self.registry.use(key) as model:
+            future = self._submit_slow(lambda: run(model))
+            try:
+                while True:
+                    last, piece = await asyncio.wait_for(
+                        pieces.get(), self.settings.writing_seconds
+                    )
+                    if last and piece is not None:
+                        raise piece
+                    if last:
+                        return
+                    yield piece
+            finally:
+                gone.set()
+                future.cancel()
+
+    async def opening(self, work: Callable[[], T]) -> T:
+        """Runs what opens models, beside everything else."""
+        return await asyncio.get_running_loop().run_in_executor(self._opening_lane, work)
+
+    def _submit_slow(self, work: Callable[[], T]) -> Future[T]:
+        with self._slow_lock:
+            if self._slow >= self.settings.lane:
+                raise OverloadedError(f"{self._slow} requests wait to be written; try again later")
+            self._slow += 1
+        future = self._slow_lane.submit(work)
+        future.add_done_callback(self._slow_done)
+        return future
+
+    def _slow_done(self, _: Future[Any]) -> None:
+        with self._slow_lock:
+            self._slow -= 1
+
+    def ready(self) -> Mapping[str, bool]:
+        """What has to be so for requests to be sent here."""
+        return {"not draining": not self.draining, "journal": self.journal.last() >= 0}
+
+    def close(self) -> None:
+        """Ends all lanes and keeps snapshots; the journal stays open."""
+        for lane in (self._slow_lane, self._opening_lane, self._journal_lane):
+            lane.shutdown(wait=True, cancel_futures=True)
+        self.registry.close()
+
+
+def event_of(body: Mapping[str, Any]) -> Event:
+    """An event of the journal."""
+    names = ("item_id", "text", "query", "timestamp", "value")
+    return Event(body["event"], **{name: body.get(name) for name in names})

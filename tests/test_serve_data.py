@@ -1,0 +1,165 @@
+"""Items, users and events over HTTP: kept, read again, known to the next answer, erased."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("litestar", reason="needs the extra serve")
+
+from litestar.testing import TestClient
+
+from m6rec.serving.service import Service
+from serve_worlds import ids, served, until, write_world
+
+Served = tuple[TestClient[Any], Service]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(write_world(tmp_path_factory.mktemp("serve"))) as found:
+        yield found
+
+
+def test_the_tables_of_the_folder_are_there(shop: Served) -> None:
+    client, service = shop
+    assert client.get("/v1/items/red-shoe").json()["title"] == "red shoe"
+    assert len(service.registry.current.index) == 15
+    events = client.get("/v1/users/u0/events").json()["events"]
+    assert events[0]["title"] and len(events) == 10
+
+
+def test_the_next_recommendation_knows_of_a_click(shop: Served) -> None:
+    client, _ = shop
+    asked = {"user_id": "somebody", "k": 15}
+    before = ids(client.post("/v1/recommend", json=asked))
+    assert len(before) == 15
+    click = {"user_id": "somebody", "event": "click", "item_id": "red-hat"}
+    assert client.post("/v1/events", json={"events": [click]}).status_code == 200
+    begin = time.perf_counter()
+    after = client.post("/v1/recommend?debug=true", json=asked)
+    assert "red-hat" not in ids(after) and ids(after) != before
+    assert after.json()["debug"]["history"] == ["clicked: red hat"]
+    assert time.perf_counter() - begin < 2
+
+
+def test_a_new_item_can_be_recommended_within_a_second(shop: Served) -> None:
+    client, _ = shop
+    item = {"item_id": "new one", "title": "blue lamp boot", "category": "odd", "price": 3}
+    assert client.post("/v1/items", json={"items": [item]}).status_code == 200
+    asked = {"history": ["clicked: lamp"], "k": 1, "where": {"categories": ["odd"]}}
+    took = until(lambda: ids(client.post("/v1/recommend", json=asked)) == ["new one"], 5)
+    assert took < 3, "generous: the machine of a test may be busy"
+    changed = {**item, "title": "green lamp boot", "category": "other"}
+    assert client.post("/v1/items", json={"items": [changed]}).status_code == 200
+    until(lambda: ids(client.post("/v1/recommend", json=asked)) == [])
+    assert client.delete("/v1/items/new one").json()["entries"] == {"item": 2}
+    asked["where"] = {"categories": ["other"]}
+    until(lambda: ids(client.post("/v1/recommend", json=asked)) == [])
+    assert client.get("/v1/items/new one").status_code == 404
+
+
+def test_the_same_idempotency_key_keeps_once_and_other_bodies_conflict(shop: Served) -> None:
+    client, service = shop
+    body = {"events": [{"user_id": "twice", "event": "click", "item_id": "red-hat"}]}
+    key = {"Idempotency-Key": "one"}
+    first = client.post("/v1/events", json=body, headers=key)
+    second = client.post("/v1/events", json=body, headers=key)
+    assert first.json() == {**second.json(), "repeated": False}
+    assert second.json()["repeated"] and len(service.journal.history("twice")) == 1
+    body["events"][0]["item_id"] = "red-shoe"
+    third = client.post("/v1/events", json=body, headers=key)
+    assert third.status_code == 409
+    assert third.headers["content-type"] == "application/problem+json"
+
+
+def test_an_event_with_an_id_is_kept_once(shop: Served) -> None:
+    client, _ = shop
+    event = {"user_id": "v", "event": "click", "item_id": "red-hat", "event_id": "e1"}
+    kept = client.post("/v1/events", json={"events": [event, event]}).json()
+    assert (kept["stored"], kept["duplicates"]) == (1, 1)
+
+
+def test_pages_hold_every_item_once(shop: Served) -> None:
+    client, _ = shop
+    found: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = client.get("/v1/items", params={"limit": 4, **cursor}).json()
+        found += [item["item_id"] for item in page["items"]]
+        if page["next"] is None:
+            break
+        cursor = {"cursor": page["next"]}
+    assert len(found) == len(set(found)) >= 15 and found == sorted(found)
+    for wrong in ("%%%", "AA", "é"):
+        assert client.get("/v1/items", params={"cursor": wrong}).status_code == 400
+
+
+def test_problems_name_the_field(shop: Served) -> None:
+    client, _ = shop
+    body = {"items": [{"item_id": "a", "title": "b"}, {"item_id": "a", "title": 3, "price": "x"}]}
+    problem = client.post("/v1/items", json=body)
+    assert problem.status_code == 400
+    assert problem.headers["content-type"] == "application/problem+json"
+    fields = {error["field"] for error in problem.json()["errors"]}
+    assert fields == {"items.1.title", "items.1.price"}
+    unknown = client.post("/v1/recommend", json={"user": "u1"}).json()
+    assert unknown["errors"][0]["field"] == "user"
+
+
+def test_a_user_is_erased_everywhere(tmp_path: Path) -> None:
+    place = write_world(tmp_path)
+    with served(place) as (client, service):
+        secret = "Zanzibarquendel"
+        user = {"user_id": secret, "city": f"{secret} city"}
+        assert client.post("/v1/users", json={"users": [user]}).status_code == 200
+        events = [{"user_id": secret, "event": "search", "query": f"{secret} hat"}]
+        assert client.post("/v1/events", json={"events": events}).status_code == 200
+        assert client.get(f"/v1/users/{secret}").json()["city"]
+        assert client.post("/v1/recommend", json={"user_id": secret}).status_code == 200
+        receipt = client.delete(f"/v1/users/{secret}").json()
+        assert receipt["entries"] == {"user": 1, "event": 1} and len(receipt["hash"]) == 64
+        assert client.get(f"/v1/users/{secret}").status_code == 404
+        assert client.get(f"/v1/users/{secret}/events").json()["events"] == []
+        until(lambda: service.registry.current.number == service.journal.last())
+    with served(place):
+        pass
+    holding = [
+        path.name
+        for path in place.state_folder.rglob("*")
+        if path.is_file() and secret.encode() in path.read_bytes()
+    ]
+    assert holding == []
+
+
+def test_a_shop_may_begin_empty(tmp_path: Path) -> None:
+    place = write_world(tmp_path)
+    for table in place.data.iterdir():
+        table.unlink()
+    with served(place) as (client, _):
+        assert ids(client.post("/v1/recommend", json={"user_id": "a"})) == []
+        for number in range(12):
+            item = {"item_id": f"i{number}", "title": f"red shoe {number}"}
+            assert client.post("/v1/items", json={"items": [item]}).status_code == 200
+        asked = {"history": ["clicked: shoe"], "k": 20}
+        until(lambda: len(ids(client.post("/v1/recommend", json=asked))) == 12)
+
+
+def test_a_second_start_makes_no_vectors_again(tmp_path: Path) -> None:
+    place = write_world(tmp_path)
+    asked = {"history": ["clicked: red shoe"], "k": 15}
+    with served(place) as (client, _):
+        first = client.post("/v1/recommend", json=asked).json()
+        item = {"item_id": "late", "title": "red boot lamp"}
+        assert client.post("/v1/items", json={"items": [item]}).status_code == 200
+    with served(place) as (client, service):
+        model = service.registry.current
+        assert len(model.index) == 16
+        again = client.post("/v1/recommend", json={**asked, "k": 16}).json()
+        kept = [one for one in again["items"] if one["item_id"] != "late"]
+        assert [o["item_id"] for o in kept] == [o["item_id"] for o in first["items"]]
+        assert kept[0]["score"] == pytest.approx(first["items"][0]["score"], abs=1e-5)
