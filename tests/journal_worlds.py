@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -24,31 +25,50 @@ def postgres_binary(name: str) -> str | None:
     return str(places[-1]) if places else shutil.which(name)
 
 
+class PostgresServer:
+    """A real server on a socket of its own; skips the test where there is none installed."""
+
+    def __init__(self) -> None:
+        initdb, server = postgres_binary("initdb"), postgres_binary("postgres")
+        if initdb is None or server is None:
+            pytest.skip("postgresql is not installed (Debian: apt-get install postgresql)")
+        self.folder = Path(tempfile.mkdtemp(prefix="m6rec-postgres-"))
+        self.url = f"postgresql:///postgres?host={self.folder}&user=postgres"
+        who: dict[str, Any] = {}
+        if os.getuid() == 0:  # it refuses to run as root
+            who = {"user": "postgres", "group": "postgres"}
+            shutil.chown(self.folder, **who)
+        self._how: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._how |= {"cwd": self.folder, **who}
+        data = str(self.folder / "data")
+        words = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        subprocess.run([initdb, *words], check=True, **self._how)
+        self._words = [server, "-D", data, "-k", str(self.folder), "-c", "listen_addresses="]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        self._process = subprocess.Popen(self._words, **self._how)
+        wait_for(self.url)
+
+    def stop(self) -> None:
+        """At once: connections are cut."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(timeout=20)
+            self._process = None
+
+
 @contextmanager
-def postgres_server() -> Iterator[str]:
-    """Address of a real server on a socket of its own; skips where there is none installed."""
-    initdb, server = postgres_binary("initdb"), postgres_binary("postgres")
-    if initdb is None or server is None:
-        pytest.skip("postgresql is not installed (Debian: apt-get install postgresql)")
-    folder = Path(tempfile.mkdtemp(prefix="m6rec-postgres-"))
-    who: dict[str, Any] = {}
-    if os.getuid() == 0:  # it refuses to run as root
-        who = {"user": "postgres", "group": "postgres"}
-        shutil.chown(folder, **who)
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **who}
-    data = folder / "data"
-    words = ["-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
-    subprocess.run([initdb, *words], check=True, cwd=folder, **quiet)
-    words = ["-D", str(data), "-k", str(folder), "-c", "listen_addresses="]
-    process = subprocess.Popen([server, *words], cwd=folder, **quiet)
-    url = f"postgresql:///postgres?host={folder}&user=postgres"
+def postgres_server() -> Iterator[PostgresServer]:
+    """A server that runs, and is gone afterwards."""
+    server = PostgresServer()
     try:
-        wait_for(url)
-        yield url
+        server.start()
+        yield server
     finally:
-        process.terminate()
-        process.wait(timeout=20)
-        shutil.rmtree(folder, ignore_errors=True)
+        server.stop()
+        shutil.rmtree(server.folder, ignore_errors=True)
 
 
 def wait_for(url: str) -> None:

@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from journal_worlds import empty, event, item, postgres_server
+from journal_worlds import PostgresServer, empty, event, item, postgres_server
 from m6rec.stores.journal import Journal, JournalBusy, JournalConflict, JournalError
 from m6rec.stores.journal_opening import open_journal
 from m6rec.stores.journal_sqlite import SqliteJournal
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with postgres_server() as url:
-        yield url
+def server() -> Iterator[PostgresServer]:
+    with postgres_server() as running:
+        yield running
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
     if request.param == "postgres":
-        url = request.getfixturevalue("server")
+        url = request.getfixturevalue("server").url
         made = open_journal(url)
         yield made
         empty(made, url)
@@ -245,8 +245,8 @@ def test_a_closed_journal_says_so(tmp_path: Path) -> None:
         journal.append("item", [item("a")])
 
 
-def test_two_processes_write_one_postgres_journal_in_one_order(server: str) -> None:
-    one, other = open_journal(server), open_journal(server)
+def test_two_processes_write_one_postgres_journal_in_one_order(server: PostgresServer) -> None:
+    one, other = open_journal(server.url), open_journal(server.url)
     assert one.name == other.name
     assert one.masked("u") == other.masked("u")
 
@@ -262,7 +262,26 @@ def test_two_processes_write_one_postgres_journal_in_one_order(server: str) -> N
     assert [e.number for e in one.entries()] == list(range(1, 41))
     assert one.entries() == other.entries()
     one.close()
-    empty(other, server)
+    empty(other, server.url)
+
+
+def test_a_postgres_that_went_and_came_back_is_used_again(server: PostgresServer) -> None:
+    journal = open_journal(server.url)
+    journal.append("event", [event("u", "a")], idempotency="1")
+    server.stop()
+    try:
+        with pytest.raises(JournalError, match="not known to be kept"):
+            journal.append("event", [event("u", "b")], idempotency="2")
+        with pytest.raises(JournalError, match="can not be read"):
+            journal.history("u", 9)
+        with pytest.raises(JournalError, match="not known to be kept"):
+            journal.append("event", [event("u", "b")], idempotency="2")
+    finally:
+        server.start()
+    assert journal.append("event", [event("u", "b")], idempotency="2").stored == 1
+    assert journal.append("event", [event("u", "a")], idempotency="1").repeated
+    assert [e["item_id"] for e in journal.history("u", 9)] == ["a", "b"]
+    empty(journal, server.url)
 
 
 def test_an_address_that_is_none_is_refused() -> None:
