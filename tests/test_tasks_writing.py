@@ -15,6 +15,7 @@ from language_worlds import backbone
 from m6rec.config import ConfigError
 from m6rec.data.passages import Passage, WritingSplit
 from m6rec.data.writing import writing_split
+from m6rec.metrics.text_variety import copied
 from m6rec.model.generation.constrain import Titles
 from m6rec.model.generation.decoding import Decoding
 from m6rec.model.plans import FIRST_EVENT_SLOT, SLOTS
@@ -337,3 +338,25 @@ def test_settings_name_the_nearest_key() -> None:
         writing_recipe("title", categorie="written")
     with pytest.raises(ConfigError, match="settings of query"):
         writing_recipe("query", features="given")
+
+
+def test_a_title_copies_no_long_run_of_the_catalogue() -> None:
+    split = split_of("title")
+    titles = split.items["title"].to_list()
+    held, free = (author_of(split, longest_copy=n, category="none") for n in (1, 0))
+    assert free.bound is None and held.bound is not None
+    for author in (held, free):
+        lessons = author.lessons(split.train)
+        author.decoding = Decoding(max_tokens=12, min_tokens=12)
+        for name, parameter in author.model.named_parameters():
+            parameter.requires_grad_("lm_head" in name or "tokens" in name)
+        optimizer = torch.optim.Adam(
+            [p for p in author.model.parameters() if p.requires_grad], 0.05
+        )
+        for _ in range(30):
+            optimizer.zero_grad()
+            author.loss(lessons).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        author.table.forget_states()
+    assert copied(free.write(split.test), titles, 1).any()
+    assert not copied(held.write(split.test), titles, 1).any()

@@ -6,6 +6,7 @@ import polars as pl
 
 from m6rec.config import ConfigError
 from m6rec.model.generation.decoding import Decoding
+from m6rec.model.generation.uncopied import Uncopied
 from m6rec.model.tuning import RETRIEVAL_HEAD
 from m6rec.tasks.build import Backbone, TaskSpec, segment_table
 from m6rec.tasks.dialogue import DialogueForm
@@ -58,6 +59,9 @@ def build_author(
     author = Author(table.model, table, form, reading, f"M6-Rec, {spec.tuning.method}")
     how = {"max_tokens": reading.budget, **DECODING[spec.task]}
     author.decoding = Decoding.parse(how, f"decoding of {spec.task}")
+    if spec.title is not None and spec.title.longest_copy and author.tokenizer.spelling is not None:
+        titles = items["title"].drop_nulls().to_list()
+        author.bound = Uncopied(titles, spec.title.longest_copy, author.tokenizer)
     return author
 
 

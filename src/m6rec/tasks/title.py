@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from m6rec.data.passages import Passage
 from m6rec.records import Segment
 from m6rec.tasks.grounds import Grounds
@@ -19,9 +21,13 @@ BETWEEN = ": "
 
 
 class TitleSettings(WritingSettings):
-    """category: whether it is written before the title, given to the writer, or left out."""
+    """category: whether it is written before the title, given to the writer, or left out.
+
+    longest_copy: most words in a row that stand in one title of the catalogue (0: any number).
+    """
 
     category: Literal["written", "given", "none"] = "written"
+    longest_copy: int = Field(default=8, ge=0)
     budget: int = 64
 
 

@@ -111,7 +111,8 @@ class Author:
     """A network that writes one task's texts.
 
     decoding: how `write` writes. faithful: whether it may only say what `Form.facts` say, and words
-    that state nothing (text/aspect_words.py).
+    that state nothing (text/aspect_words.py). bound: what every text is held to that is held to
+    nothing else.
     """
 
     residual: None = None
@@ -128,6 +129,7 @@ class Author:
         self.name = name
         self.tokenizer = table.tokenizer
         self.decoding, self.faithful = Decoding(max_tokens=settings.budget), False
+        self.bound: Constraint | None = None
         if settings.plan == "full" and model.prompts is not None:
             raise ConfigError("soft prompts (prompts > 0) stand before segments: use plan = 'late'")
         self._decoder: Decoder | None = None
@@ -204,7 +206,7 @@ class Author:
         decoder = self.decoder()
         for first in range(0, len(order), AT_ONCE):
             chosen = order[first : first + AT_ONCE]
-            held = None if constraints is None else [constraints[i] for i in chosen]
+            held = [self.bound if constraints is None else constraints[i] for i in chosen]
             with torch.no_grad():
                 prefix = decoder.read(*self.rows([sources[i] for i in chosen]))
             texts = decoder.write(prefix, decoding, constraints=held)
