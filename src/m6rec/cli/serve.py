@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from m6rec.cli.common import DEFAULT_MODEL, Model, err, verb
+from m6rec.cli.common import DEFAULT_MODEL, Model, err, out, verb
 from m6rec.records import M6Error
 from m6rec.serving.keys import KeyRing
 from m6rec.serving.logs import log_as_json
@@ -45,6 +45,9 @@ def serve(
     cache: Annotated[
         str | None, typer.Option(help="Folder, or redis://… (STATE/segments).")
     ] = None,
+    index: Annotated[
+        str | None, typer.Option(help="A Qdrant server, http://HOST:6333 (this process).")
+    ] = None,
     rate: Annotated[
         float, typer.Option(min=0, help="Requests per second for each client; 0: any.")
     ] = 0.0,
@@ -54,6 +57,9 @@ def serve(
         str | None, typer.Option(help="OpenTelemetry collector, http://HOST:4318/v1/traces.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of one computation.")] = 1,
+    check: Annotated[
+        bool, typer.Option("--check", help="Open everything, say whether it works, and end.")
+    ] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A limit, such as answer_seconds=5; repeat.")
     ] = None,
@@ -65,13 +71,25 @@ def serve(
     http = _http()
     torch.set_num_threads(threads)
     limits = ServiceSettings.parse({"rate": rate, **_set(settings or [])}, "--set")
-    place = Place(data, model, tuple(adapter or ()), state, journal, cache, models)
+    place = Place(data, model, tuple(adapter or ()), state, journal, cache, models, index)
     address = http.Address(host, port, tls_cert, tls_key)
     address.check(KeyRing(place.state_folder))
     tracing = None if traces is None else Traces(traces)
     err.print(f"opening {data} …")
+    if check:
+        _check(place, limits)
+        return
     log_as_json(logging.INFO)
     http.run(open_service(place, limits), address, tracing)
+
+
+def _check(place: Place, limits: ServiceSettings) -> None:
+    service = open_service(place, limits)
+    model, entries = service.registry.current, service.journal.last()
+    said = f"{len(model.index):,} items, {entries:,} journal entries, {len(service.keys)} keys"
+    service.close()
+    service.journal.close()
+    out.print(f"ready: {said}")
 
 
 def _http() -> Any:

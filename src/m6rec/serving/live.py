@@ -58,7 +58,8 @@ PROJECTIONS = ("project_user", "project_item")
 @dataclass(frozen=True)
 class Source:
     """What a model is opened from. base: the data folder, for reviews, queries, dialogues and
-    templates; folder: where snapshots are kept (None: nowhere)."""
+    templates; folder: where snapshots are kept (None: nowhere); index: the address of a Qdrant
+    server (None: vectors are in this process)."""
 
     model: str
     adapters: tuple[Path, ...] = ()
@@ -66,6 +67,7 @@ class Source:
     cache: StateCache | None = None
     folder: Path | None = None
     batching: BatchSettings | None = None
+    index: str | None = None
 
 
 @dataclass(frozen=True)
@@ -310,7 +312,8 @@ class LiveModel:
 
     def _whole_index(self) -> VectorIndex:
         width = self.face.backbone.config.projection + bool(self.boost)
-        index, ids = new_index(width, len(self.shown)), list(self.shown)
+        made, ids = f"m6rec-{self._key()}-{self._projections_key()}", list(self.shown)
+        index = new_index(width, len(ids), self.source.index, made)
         for first in range(0, len(ids), 1024):
             self._put(index, ids[first : first + 1024])
         return index
@@ -349,8 +352,11 @@ class LiveModel:
         folder = self._model_folder()
         if folder is None or "retrieve" in self.face.tasks:
             return folder
-        projections = fingerprint(self._projections())
-        return folder / projections[:16]
+        return folder / self._projections_key()
+
+    def _projections_key(self) -> str:
+        """Names the directions of vectors: new ones make another index."""
+        return fingerprint(self._projections())[:16]
 
     def _projections(self) -> dict[str, torch.Tensor]:
         model = self.retriever.model

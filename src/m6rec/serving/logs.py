@@ -37,5 +37,5 @@ def log_as_json(level: int = logging.INFO, stream: TextIO | None = None) -> None
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
+    root.setLevel(logging.WARNING)  # libraries may say at lower levels what is nobody's business
+    logging.getLogger("m6rec").setLevel(level)

@@ -29,6 +29,8 @@ STATE = "server"
 AT_ONCE = 5000
 TAKEN_IN = "taken-in"
 """File that says that the data folder's tables are in the journal."""
+FIRST = "first"
+"""Name of the model that the server was started with; another may be opened from the same."""
 SHIPPED = ("m6-small",)
 MODEL = "m6-small"
 
@@ -36,7 +38,8 @@ MODEL = "m6-small"
 @dataclass(frozen=True)
 class Place:
     """Where a server's things are. state: default DATA/server; journal: a folder (default
-    STATE/journal) or postgresql://…; cache: a folder (default STATE/segments), redis://…;
+    STATE/journal) or postgresql://…; cache: a folder (default STATE/segments) or redis://…;
+    index: a Qdrant server (default: vectors are in this process);
     models: folder of models and adapters that may be opened by name."""
 
     data: Path
@@ -46,6 +49,7 @@ class Place:
     journal: str | None = None
     cache: str | None = None
     models: Path | None = None
+    index: str | None = None
 
     @property
     def state_folder(self) -> Path:
@@ -63,10 +67,15 @@ def open_service(place: Place, settings: ServiceSettings | None = None) -> Servi
         take_in(journal, base, folder / TAKEN_IN)
         cache = open_cache(place.cache or folder / "segments")
         first = Source(
-            place.model, place.adapters, _without_journal(base), cache, folder / "vectors"
+            place.model,
+            place.adapters,
+            _without_journal(base),
+            cache,
+            folder / "vectors",
+            index=place.index,
         )
         opening = _Opening(journal, first, place)
-        model = LiveModel("first", first, journal)
+        model = LiveModel(FIRST, first, journal)
         keys = KeyRing(folder)
         return Service(journal, Registry(model), keys, opening, settings, place.models)
     except BaseException:
@@ -79,13 +88,14 @@ class _Opening:
 
     def __init__(self, journal: Journal, first: Source, place: Place) -> None:
         self._journal, self._first, self._models = journal, first, place.models
-        self._start = place.model
 
     def __call__(self, name: str, model: str, adapters: Sequence[str]) -> LiveModel:
         """Raises RegistryError where there is none."""
-        found = self._start if model == "first" else self._model(model)
         folders = tuple(self._folder(adapter) for adapter in adapters)
-        source = replace(self._first, model=found, adapters=folders)
+        if model == FIRST:
+            source = replace(self._first, adapters=folders or self._first.adapters)
+        else:
+            source = replace(self._first, model=self._model(model), adapters=folders)
         return LiveModel(name, source, self._journal)
 
     def _model(self, name: str) -> str:

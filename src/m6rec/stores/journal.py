@@ -37,6 +37,10 @@ class JournalBusy(JournalError):  # noqa: N818 - a name that callers know
     """More waits to be written than is allowed; nothing was kept, and a later try may pass."""
 
 
+class BodyError(JournalError):
+    """A body or a key that can not be kept as it is: whoever sent it has to change it."""
+
+
 class JournalConflict(JournalError):  # noqa: N818
     """An idempotency key that has already been used for something else."""
 
@@ -199,27 +203,27 @@ def to_json(body: object) -> str:
 
 
 def check_key(field: str, value: object, where: str = "") -> str:
-    """A key as it may stand in a journal. Raises JournalError."""
+    """A key as it may stand in a journal. Raises BodyError."""
     if not isinstance(value, str) or not value:
-        raise JournalError(f"{where}{field}: right is a text that is not empty, not {value!r}")
+        raise BodyError(f"{where}{field}: right is a text that is not empty, not {value!r}")
     if len(value) > LONGEST_KEY:
-        raise JournalError(f"{where}{field}: {len(value)} characters, right is {LONGEST_KEY}")
+        raise BodyError(f"{where}{field}: {len(value)} characters, right is {LONGEST_KEY}")
     if "\0" in value or not _encodes(value):
-        raise JournalError(f"{where}{field}: {value!r} holds characters that are no text")
+        raise BodyError(f"{where}{field}: {value!r} holds characters that are no text")
     return value
 
 
 def check_lines(kind: Told, bodies: Sequence[Body]) -> list[Line]:
-    """Bodies as they are written. Raises JournalError that names the body and the field."""
+    """Bodies as they are written. Raises BodyError that names the body and the field."""
     if kind not in OWNER:
-        raise JournalError(f"no kind {kind!r} of entry: right is {', '.join(OWNER)}")
+        raise BodyError(f"no kind {kind!r} of entry: right is {', '.join(OWNER)}")
     return [_line(kind, number, body) for number, body in enumerate(bodies)]
 
 
 def _line(kind: Told, number: int, body: Body) -> Line:
     where = f"{kind} {number}: "
     if not isinstance(body, dict):
-        raise JournalError(f"{where}right is an object with fields, not {type(body).__name__}")
+        raise BodyError(f"{where}right is an object with fields, not {type(body).__name__}")
     key = check_key(OWNER[kind], body.get(OWNER[kind]), where)
     event_id: str | None = None
     happened: float | None = None
@@ -228,14 +232,14 @@ def _line(kind: Told, number: int, body: Body) -> Line:
             event_id = check_key("event_id", body["event_id"], where)
         when = body.get("timestamp")
         if when is not None and (isinstance(when, bool) or not isinstance(when, int | float)):
-            raise JournalError(f"{where}timestamp: right is seconds since 1970, not {when!r}")
+            raise BodyError(f"{where}timestamp: right is seconds since 1970, not {when!r}")
         happened = cast("float | None", when)
     try:
         text = to_json(body)
     except (TypeError, ValueError, RecursionError) as error:
-        raise JournalError(f"{where}is not JSON: {error}") from None
+        raise BodyError(f"{where}is not JSON: {error}") from None
     if not _encodes(text):
-        raise JournalError(f"{where}holds characters that are no text (half of a pair)")
+        raise BodyError(f"{where}holds characters that are no text (half of a pair)")
     return Line(key, text, event_id, happened)
 
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from m6rec.stores.vector_local import LocalIndex
+from m6rec.stores.vector_qdrant import COLLECTION, QdrantIndex
 from m6rec.stores.vector_qdrant import KIND as QDRANT
-from m6rec.stores.vector_qdrant import QdrantIndex
 from m6rec.stores.vector_snapshot import SnapshotReader
 from m6rec.stores.vectors import VectorError, VectorIndex
 
 
-def new_index(dim: int, expected: int = 0, where: str | None = None) -> VectorIndex:
+def new_index(
+    dim: int, expected: int = 0, where: str | None = None, collection: str = COLLECTION
+) -> VectorIndex:
     """An index to be filled. expected: how many vectors it will hold, roughly.
 
-    where: the address of a Qdrant server; None: in this process.
+    where: the address of a Qdrant server, and the name of the collection there; None: in this
+    process.
     """
     if where is not None:
-        return QdrantIndex(where, dim)
+        return QdrantIndex(where, dim, collection)
     return LocalIndex(dim, expected=expected)
 
 

@@ -34,13 +34,10 @@ class Rows:
         self._later: list[Mapping[str, object]] = []
 
     def put(self, name: str, row: Mapping[str, object]) -> None:
-        """Adds a row, or replaces it."""
-        place = self._row.get(name)
-        if place is not None and place >= len(self):
-            self._later[place - len(self)] = row
-        else:
-            self._later.append(row)
-            self._row[name] = len(self) + len(self._later) - 1
+        """Adds a row, or replaces it; its number is a new one in either case."""
+        self.remove(name)
+        self._later.append(row)
+        self._row[name] = len(self) + len(self._later) - 1
 
     def remove(self, name: str) -> None:
         """Forgets a row."""
@@ -113,6 +110,7 @@ class Verbalizer:
         self._items = Rows(items, "item_id", self._limit("item"))
         self._users = None if users is None else Rows(users, "user_id", self._limit("profile"))
         self._short = lru_cache(CACHED_TEXTS)(self._render_short)
+        self._item_text = lru_cache(CACHED_TEXTS)(self._render_item)
         self._event_text = lru_cache(CACHED_TEXTS)(self._render_event)
         for warning in self.check():
             log.warning("%s", warning)
@@ -134,8 +132,7 @@ class Verbalizer:
             self._items.remove(item_id)
         else:
             self._items.put(item_id, row)
-        self._short.cache_clear()
-        self._event_text.cache_clear()
+        self._event_text.cache_clear()  # the others go by row, and a new row has a new number
 
     def put_user(self, user_id: str, row: Mapping[str, object] | None) -> None:
         """The same for a user."""
@@ -229,7 +226,7 @@ class Verbalizer:
         seconds = now - timestamp
         return max(seconds, 0.0) if math.isfinite(seconds) else None
 
-    def _item_text(self, row: int) -> str:
+    def _render_item(self, row: int) -> str:
         template = self.templates.get("item")
         text = self._render(template, self._items.values(row, template.names), "item")
         return text or self._unknown_item

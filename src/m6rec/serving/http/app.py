@@ -22,7 +22,7 @@ from litestar.static_files import create_static_files_router
 from m6rec.records import M6Error
 from m6rec.serving.http import admin_routes, ask_routes, data_routes, find_routes, openai_routes
 from m6rec.serving.http.gate import Gate, needs
-from m6rec.serving.http.problems import answers, on_bug, on_http, on_m6error
+from m6rec.serving.http.problems import answers, on_bug, on_deep, on_http, on_m6error
 from m6rec.serving.http.reference import write_reference
 from m6rec.serving.http.shared import Connection, The, the_service
 from m6rec.serving.service import Service
@@ -70,13 +70,21 @@ async def metrics(service: The) -> bytes:
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
 def openapi(request: Connection) -> dict[str, Any]:
     """The description of all routes, for machines."""
-    return request.app.openapi_schema.to_schema()
+    return _described(request)
+
+
+def _described(request: Connection) -> dict[str, Any]:
+    """The OpenAPI document, with what Litestar can not say: a chat may come in pieces."""
+    schema = request.app.openapi_schema.to_schema()
+    told = schema["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]
+    told["content"]["text/event-stream"] = {"schema": {}}
+    return schema
 
 
 @get("/docs", include_in_schema=False, media_type="text/html", sync_to_thread=False)
 def docs(request: Connection) -> str:
     """The description of all routes, for people; nothing is fetched from elsewhere."""
-    return write_reference(request.app.openapi_schema.to_schema())
+    return write_reference(_described(request))
 
 
 @get("/docs.css", include_in_schema=False, media_type="text/css", sync_to_thread=False)
@@ -102,7 +110,12 @@ def build_app(service: Service, traces: Traces | None = None) -> Gate:
     app = Litestar(
         route_handlers=[*routes, console],
         dependencies={"service": Provide(the_service, sync_to_thread=False)},
-        exception_handlers={HTTPException: on_http, M6Error: on_m6error, Exception: on_bug},
+        exception_handlers={
+            HTTPException: on_http,
+            M6Error: on_m6error,
+            RecursionError: on_deep,
+            Exception: on_bug,
+        },
         openapi_config=OpenAPIConfig(
             title="m6rec",
             version=version("m6rec"),

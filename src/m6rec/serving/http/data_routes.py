@@ -17,7 +17,7 @@ from m6rec.serving.http.gate import needs
 from m6rec.serving.http.problems import Refused, answers
 from m6rec.serving.http.schemas import PLAIN, Events, Items, Users
 from m6rec.serving.http.shared import The
-from m6rec.stores.journal import Appended, Body, JournalBusy, JournalConflict, JournalError, Told
+from m6rec.stores.journal import Body, Told
 
 T = TypeVar("T")
 WRITES, READS = [needs("write")], [needs("read")]
@@ -157,14 +157,7 @@ async def _keep(
     service: The, kind: Told, rows: Sequence[BaseModel], idempotency: str | None
 ) -> Kept:
     bodies = [row.model_dump(exclude_none=True) for row in rows]
-    try:
-        appended: Appended = await service.append(kind, bodies, idempotency)
-    except (JournalBusy, JournalConflict):
-        raise
-    except JournalError as error:
-        if error.__cause__ is not None:  # the disk or the database, not the bodies
-            raise
-        raise Refused(400, str(error)) from None
+    appended = await service.append(kind, bodies, idempotency)
     return Kept(appended.stored, appended.duplicates, appended.last, appended.repeated)
 
 

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from litestar import get, post
+from litestar import Response, get, post
+from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 from litestar.response import Stream
 
@@ -115,9 +116,13 @@ async def list_models(service: The) -> ServedList:
 
 
 @post(
-    "/v1/chat/completions", guards=READS, responses=answers(409), status_code=200, tags=["openai"]
+    "/v1/chat/completions",
+    guards=READS,
+    responses={200: ResponseSpec(Completion, generate_examples=False), **answers(409)},
+    status_code=200,
+    tags=["openai"],
 )
-async def chat(data: JSONBody[ChatAsked], service: The, request: Connection) -> Completion | Stream:
+async def chat(data: JSONBody[ChatAsked], service: The, request: Connection) -> Response[Any]:
     """A reply to the last turn, whole, or piece by piece as server-sent events (`stream`)."""
     if data.messages[-1].role != "user":
         raise Refused(400, "messages: the last one has to be of the user")
@@ -136,7 +141,7 @@ async def chat(data: JSONBody[ChatAsked], service: The, request: Connection) -> 
         said = Said(reply.text, list(reply.items))
         return Completion(choices=[Choice(said)], model=MODEL, usage=usage, **about)  # type: ignore[arg-type]
 
-    return await service.slow(work, key)
+    return Response(await service.slow(work, key))
 
 
 async def _pieces(

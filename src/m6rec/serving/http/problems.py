@@ -17,7 +17,7 @@ from m6rec.records import M6Error
 from m6rec.serving.batching import ClosedError, OverloadedError
 from m6rec.serving.registry import RegistryError
 from m6rec.serving.service import LateError
-from m6rec.stores.journal import JournalBusy, JournalConflict, JournalError
+from m6rec.stores.journal import BodyError, JournalBusy, JournalConflict, JournalError
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 1
 """Seconds that a client should wait after a 503."""
 STATUS: tuple[tuple[type[M6Error], int], ...] = (
+    (BodyError, 400),
     (JournalConflict, 409),
     (NotTunedError, 409),
     (JournalBusy, 503),
@@ -107,6 +108,11 @@ def on_m6error(request: Request[Any, Any, Any], error: M6Error) -> Response[Any]
     status = next(status for kind, status in STATUS if isinstance(error, kind))
     phrase = HTTPStatus(status).phrase
     return response(Problem(phrase, status, str(error), f"m6rec:{_kind(error)}"))
+
+
+def on_deep(request: Request[Any, Any, Any], error: RecursionError) -> Response[Any]:
+    """A body of thousands of brackets."""
+    return response(Problem("Bad Request", 400, "the body is nested too deeply"))
 
 
 def on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

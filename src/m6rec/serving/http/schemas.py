@@ -15,7 +15,10 @@ from m6rec.text.history import parse_history
 PLAIN = r"^[^\x00-\x1f\x7f]+$"
 Id = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=PLAIN)]
 Text = Annotated[str, StringConstraints(max_length=20_000, pattern=r"^[^\x00]*$")]
-Title = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00]*\S")]
+Title = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$"),
+]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Value = Text | Number | bool | list[Text] | None
 MOST_ITEMS, MOST_EVENTS = 1000, 10_000
