@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -351,3 +352,12 @@ def test_what_can_not_be_run_is_said(world: Path) -> None:
         go(world, "run", 1, teaching="logits", **PRUNED)
     with pytest.raises(ValueError, match="prune_from must be below"):
         EdgeRecipe(jobs={"infill": 1.0}, prune_from=0.5, prune_until=0.5)
+
+
+def test_a_student_learns_its_teachers_relations_and_its_words(world: Path) -> None:
+    go(world, "run", 40, sparsity=0.0, exits="last", rate=3e-3)
+    lines = (world / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    first, last = (json.loads(line) for line in lines)
+    assert (first["step"], last["step"]) == (20, 40)
+    for name in ("relation", "words", "anchor"):
+        assert last[name] < 0.98 * first[name], name
