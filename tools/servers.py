@@ -1,7 +1,7 @@
-"""Installs the servers that tests start, where they are missing: `python3 tools/servers.py`.
+"""Installs what tests start, where it is missing: `python3 tools/servers.py`.
 
-Redis and PostgreSQL come from Debian's packages; tests start them themselves, in folders of their
-own. As root on Debian or Ubuntu this installs them; elsewhere it says what is missing, and the
+Redis, PostgreSQL and Chromium come from Debian's packages; tests start them themselves, in folders
+of their own. As root on Debian or Ubuntu this installs them; elsewhere it says what is missing, and the
 tests that need it say that they are skipped. In CI a missing server is an error. Standard library
 only.
 """
@@ -26,7 +26,12 @@ def has_postgres() -> bool:
     return shutil.which("initdb") is not None or any(places)
 
 
-SERVERS = {"redis-server": has_redis, "postgresql": has_postgres}
+def has_chromium() -> bool:
+    """Is there a browser for the tests of the console?"""
+    return shutil.which("chromium") is not None
+
+
+SERVERS = {"redis-server": has_redis, "postgresql": has_postgres, "chromium": has_chromium}
 """Debian package → is it there?"""
 
 

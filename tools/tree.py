@@ -1,8 +1,8 @@
 """The tree of the README: one line per file, taken from the files themselves.
 
 `python tools/tree.py` puts it between the README's markers; `--check` only says whether it is as it
-should be (exit code 1 if not). A Python file is described by the first sentence of its docstring, anything
-else by its first comment or its name, a room by ROOMS or its __init__.py.
+should be (exit code 1 if not). A Python file is described by the first sentence of its docstring,
+any other by its first comment or its name, a room by ROOMS or its __init__.py.
 """
 
 from __future__ import annotations
