@@ -92,7 +92,7 @@ def distill(
             pace = Pace(save=SAVE, check=15)
             done = train(told, corpus, run, minutes=minutes, pace=pace, device=device, console=err)
     model, _ = load_backbone(done.checkpoint)
-    result = {
+    result: dict[str, Any] = {
         "checkpoint": str(done.checkpoint),
         "complete": done.complete,
         "steps": done.progress.step,
