@@ -32,6 +32,7 @@ ROOMS = {
     "src/m6rec/text/templates": "How items, events and users are written, by domain.",
     "src/m6rec/training": "One loop for tuning, and pretraining.",
     "benchmarks": "Measurements on real data; results as JSON.",
+    "edge-web": "M6-Edge in the browser: TypeScript, built with npm (docs/edge-export.md).",
     "docs": "The documentation (`make docs`).",
     "models": "The same folder, where a visitor looks first.",
     "runs": "One runnable recipe per published figure.",
@@ -55,7 +56,7 @@ FILES = {
 }
 WHOLE = ("src/m6rec", "tools", "constraints", ".ci")
 """Folders that are listed file by file; those in PLAIN stand for what is in them."""
-PLAIN = ("benchmarks", "docs", "models", "runs", "tests")
+PLAIN = ("benchmarks", "docs", "edge-web", "models", "runs", "tests")
 SHUT = ("src/m6rec/models",)
 """Folders inside those that stand for what is in them."""
 UNLISTED = ("__init__.py", "py.typed")

@@ -28,6 +28,8 @@ VERBS = {
     "cache": ("cache", "cache"),
     "serve": ("serve", "serve"),
     "keys": ("keys", "keys"),
+    "edge export": ("edge", "edge_export"),
+    "edge check": ("edge", "edge_check"),
 }
 """Verb, of one word or two → module of this package, function in it."""
 

@@ -1,0 +1,1 @@
+"""M6-Edge where the user is: graphs for phones and browsers, in one checked bundle."""

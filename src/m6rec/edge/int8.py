@@ -1,0 +1,148 @@
+"""Eight bits: linear maps and tables whose weights and inputs are rounded, put in by module swap.
+
+A weight has one scale for each output, a table one for each row, both symmetric. The input of a
+linear map has one scale and one zero point, found on calibration texts and fixed from then on, so
+that an answer does not depend on what else is in the batch. (ONNX calls this static quantisation;
+https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html.)
+
+Legend: O outputs, I inputs, V rows of a table, D width.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from m6rec.model.m6 import M6
+from m6rec.model.table import TokenTable
+
+LEVELS = 255
+MOST = 127
+SMALLEST = 256
+"""Maps of fewer weights stay as they are: there is nothing to win."""
+
+
+def rounded(weight_OI: Tensor) -> tuple[Tensor, Tensor]:
+    """int8 [O, I] in -127…127, and the scale of each row, float32 [O]."""
+    scale_O = (weight_OI.detach().float().abs().amax(1) / MOST).clamp(min=1e-12)
+    return torch.round(weight_OI.detach() / scale_O[:, None]).to(torch.int8), scale_O
+
+
+@dataclass(frozen=True)
+class Range:
+    """Least and greatest input that a linear map has met; zero lies inside."""
+
+    low: float = 0.0
+    high: float = 0.0
+
+    def wider(self, x: Tensor) -> Range:
+        """The range of this and of x."""
+        return Range(min(self.low, float(x.min())), max(self.high, float(x.max())))
+
+    @property
+    def scale(self) -> float:
+        """Size of a step."""
+        return max((self.high - self.low) / LEVELS, 1e-12)
+
+    @property
+    def zero(self) -> int:
+        """The level, 0…255, that means zero."""
+        return round(-self.low / self.scale)
+
+
+class Int8Linear(nn.Module):
+    """A linear map over int8 weights and inputs on 256 levels; computes what a runtime computes."""
+
+    def __init__(self, linear: nn.Linear, seen: Range) -> None:
+        super().__init__()
+        weight_OI, scale_O = rounded(linear.weight)
+        self.register_buffer("weight_OI", weight_OI)
+        self.register_buffer("scale_O", scale_O)
+        bias = torch.zeros(len(scale_O)) if linear.bias is None else linear.bias.detach().float()
+        self.register_buffer("bias_O", bias)
+        self.register_buffer("step", torch.tensor(seen.scale, dtype=torch.float32))
+        self.zero = seen.zero
+
+    weight_OI: Tensor
+    scale_O: Tensor
+    bias_O: Tensor
+    step: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., I] → [..., O]."""
+        level = (torch.round(x / self.step) + self.zero).clamp(0, LEVELS)
+        near = (level - self.zero) * self.step
+        return F.linear(near, self.weight_OI.float() * self.scale_O[:, None], self.bias_O)
+
+
+class Int8Table(nn.Module):
+    """A table of vectors in int8, and what stands behind the look-up (None: nothing)."""
+
+    def __init__(self, table: nn.Embedding) -> None:
+        super().__init__()
+        weight_VD, scale_V = rounded(table.weight)
+        self.register_buffer("weight_VD", weight_VD)
+        self.register_buffer("scale_V", scale_V)
+        self.up: nn.Module | None = table.up if isinstance(table, TokenTable) else None
+
+    weight_VD: Tensor
+    scale_V: Tensor
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of ids of any shape: [..., D]."""
+        x = self.weight_VD[ids].float() * self.scale_V[ids][..., None]
+        out: Tensor = x if self.up is None else self.up(x)
+        return out
+
+
+def quantised(model: M6, calibrate: Callable[[M6], object]) -> M6:
+    """A copy with every large linear map that a device runs in int8, and every table.
+
+    calibrate: runs the given network over typical inputs. What it does not run stays as it is.
+    """
+    own = copy.deepcopy(model)
+    for parameter in own.parameters():
+        parameter.requires_grad_(False)
+    seen = _ranges(own, calibrate)
+    for parent, name, linear in list(_linears(own)):
+        if linear in seen:
+            setattr(parent, name, Int8Linear(linear, seen[linear]))
+    for parent, name in ((own, "tokens"), (own, "positions"), (own, "segments")):
+        table = getattr(parent, name)
+        if isinstance(table, nn.Embedding):
+            setattr(parent, name, Int8Table(table))
+    return own
+
+
+def _ranges(model: M6, calibrate: Callable[[M6], object]) -> dict[nn.Linear, Range]:
+    """What went into each large linear map while calibrating."""
+    seen: dict[nn.Linear, Range] = {}
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, nn.Linear)
+        seen[module] = seen.get(module, Range()).wider(inputs[0])
+
+    linears = [linear for _, _, linear in _linears(model)]
+    hooks = [linear.register_forward_pre_hook(note) for linear in linears]
+    try:
+        with torch.no_grad():
+            calibrate(model)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen
+
+
+def _linears(model: M6) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
+    """Large linear maps with their places; words are never written on a device."""
+    for where, parent in model.named_modules():
+        if where.startswith("lm_head"):
+            continue
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Linear) and child.weight.numel() >= SMALLEST:
+                yield parent, name, child

@@ -1,0 +1,267 @@
+"""Graphs for devices equal the network's own modules; bundles are whole, checked and refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("onnx", reason="graphs need the extra edge")
+pytest.importorskip("onnxruntime", reason="graphs need the extra edge")
+
+from typer.testing import CliRunner
+
+import tiny
+from m6rec.cli import app
+from m6rec.config import ModelConfig
+from m6rec.edge.bundle import FILES, EdgeBundle, check, session, write_zip
+from m6rec.edge.export import EdgeSettings, Source, Texts, export_bundle, parity
+from m6rec.edge.graph import EdgeError
+from m6rec.edge.graphs import Maker
+from m6rec.edge.int8 import Int8Linear, Int8Table, quantised, rounded
+from m6rec.edge.parts import Encoder, ItemTower, UserTower
+from m6rec.model.m6 import M6
+from m6rec.model.tuning import Tuning, prepare
+from m6rec.recommender import M6Rec
+from model_worlds import bert_config, close, edge_config, lively, qwen_config
+
+MOST, LONGEST = 9, 12
+
+
+def some_ids(seed: int = 0, texts: int = 7, width: int = 9) -> torch.Tensor:
+    """Random texts in brackets, some of them short."""
+    generator = torch.Generator().manual_seed(seed)
+    ids_SN = torch.randint(6, 60, (texts, width), generator=generator)
+    ids_SN[0, width // 2 :] = 0
+    ids_SN[2, 2:] = 0
+    return ids_SN
+
+
+def tuned(model: M6, lower: int) -> M6:
+    """With soft prompts and adapters that say something."""
+    prepare(model, Tuning(method="option-adapter", rank=4, prompts=3), lower)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "adapter_up" in name:
+                parameter.normal_(std=0.2)
+    return model.eval()
+
+
+def in_int8(model: M6, lower: int) -> M6:
+    def calibrate(network: M6) -> None:
+        states = torch.cat([Encoder(network, lower)(some_ids(seed)) for seed in range(5)])
+        for count in (1, 4, 9):
+            UserTower(network, lower)(states[:count])
+        ItemTower(network, lower)(states)
+
+    return quantised(model, calibrate)
+
+
+CASES: dict[str, Callable[[], tuple[M6, int]]] = {
+    "all layers below": lambda: (lively(bert_config()), 3),
+    "one online": lambda: (lively(edge_config()), 2),
+    "two online": lambda: (lively(edge_config()), 1),
+    "nothing below": lambda: (lively(bert_config()), 0),
+    "tuned": lambda: (tuned(lively(edge_config()), 2), 2),
+}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("case", CASES)
+def test_every_graph_gives_what_its_module_gives(case: str, precision: str, tmp_path: Path) -> None:
+    model, lower = CASES[case]()
+    if precision == "int8":
+        model = in_int8(model, lower)
+        kinds = [type(module) for module in model.modules()]
+        assert Int8Linear in kinds and kinds.count(Int8Table) == 3
+    maker = Maker(model, lower, MOST, LONGEST)
+    for name, body in maker.all().items():
+        (tmp_path / name).write_bytes(body)
+    (tmp_path / "weights.bin").write_bytes(maker.weights.data)
+
+    def run(name: str, **inputs: torch.Tensor) -> torch.Tensor:
+        given = {key: value.numpy() for key, value in inputs.items()}
+        return torch.from_numpy(session(tmp_path / f"{name}.onnx", 1).run(None, given)[0])
+
+    ids_SN = some_ids(9)
+    with torch.no_grad():
+        states_SD = Encoder(model, lower)(ids_SN)
+        user_K = UserTower(model, lower)(states_SD[:5])
+        one_K = UserTower(model, lower)(states_SD[:1])
+        items_IK = ItemTower(model, lower)(states_SD)
+    assert close(run("encode", ids=ids_SN.int()), states_SD, 2e-6)
+    assert close(run("user", states=states_SD[:5]), user_K, 2e-6)
+    assert close(run("user", states=states_SD[:1]), one_K, 2e-6)
+    assert close(run("item", states=states_SD), items_IK, 2e-6)
+    whole = run("model", history=ids_SN[:5].int(), candidates=ids_SN.int())
+    assert close(whole, items_IK @ user_K, 4e-6)
+    assert float((user_K - one_K).abs().max()) > 0.01
+
+
+def test_shared_layers_are_stored_once() -> None:
+    sizes = []
+    for sets in (1, None):
+        maker = Maker(lively(edge_config(layer_sets=sets)), 2, MOST, LONGEST)
+        maker.all()
+        sizes.append(len(maker.weights.data))
+    assert sizes[0] < 0.6 * sizes[1]
+
+
+def test_an_int8_state_does_not_depend_on_the_batch() -> None:
+    model = in_int8(lively(edge_config()), 3)
+    encode, ids_SN = Encoder(model, 3), some_ids(3)
+    together = encode(ids_SN)
+    alone = torch.cat([encode(row[None]) for row in ids_SN])
+    assert close(together, alone, 1e-6)
+
+
+def test_rounding_keeps_zeros_and_is_off_by_half_a_step_at_most() -> None:
+    weight_OI = torch.tensor([[0.0, -2.54, 1.27, 0.004], [0.0, 0.0, 0.0, 0.0]])
+    int8_OI, scale_O = rounded(weight_OI)
+    assert int8_OI.tolist() == [[0, -127, 64, 0], [0, 0, 0, 0]]
+    assert scale_O[0].item() == pytest.approx(0.02)
+
+
+def test_quantising_leaves_the_network_as_it_was() -> None:
+    model = lively(edge_config())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    in_int8(model, 3)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_network_of_another_family_is_refused() -> None:
+    with pytest.raises(EdgeError, match="networks of the BERT family"):
+        Maker(lively(qwen_config()), 2, MOST, LONGEST)
+
+
+def edge_rec() -> M6Rec:
+    """A small network of the edge's shape that spells."""
+    words = tiny.tokenizer()
+    shape: dict[str, Any] = {**tiny.backbone()[0].config.model_dump(), "layers": 3}
+    torch.manual_seed(0)
+    model = M6(ModelConfig(**{**shape, "layer_sets": 1, "table_width": 12}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(10)
+    return M6Rec(model.eval(), words)
+
+
+def source_of(rec: M6Rec) -> Source:
+    data = tiny.shop()
+    catalogue = rec.opener().catalogue(rec.tasks.get("retrieve"), data)
+    return Source(catalogue, data.items["title"].to_list(), "tiny", rec.fingerprint)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("edge") / "bundle"
+    export_bundle(source_of(edge_rec()), folder, EdgeSettings(requests=40))
+    return folder
+
+
+def test_a_bundle_ranks_as_the_recommender_does(tmp_path: Path) -> None:
+    rec, data = edge_rec(), tiny.shop()
+    export_bundle(source_of(rec), tmp_path, EdgeSettings(precision="fp32", requests=20))
+    opened = EdgeBundle.open(tmp_path)
+    history = ["red-shoe", "red-tent"]
+    events = [{"event": "click", "item_id": name} for name in history]
+    wanted = {r.item_id: r.score for r in rec.use(data).recommend(events, k=15)}
+    found = {r.item_id: r.score for r in opened.rerank(history, k=15)}
+    assert set(found) == set(wanted) and not set(history) & set(found)
+    assert max(abs(found[name] - score) for name, score in wanted.items()) < 0.02
+
+
+def test_candidates_are_ranked_as_they_stand_in_the_whole_catalogue(bundle: Path) -> None:
+    opened = EdgeBundle.open(bundle)
+    everything = [r.item_id for r in opened.rerank(["red-shoe"], k=15)]
+    some = everything[::3]
+    assert [r.item_id for r in opened.rerank(["red-shoe"], candidates=some[::-1])] == some
+    with pytest.raises(EdgeError, match="no item 'pink-hat'"):
+        opened.rerank(["red-shoe"], candidates=["pink-hat"])
+    with pytest.raises(EdgeError, match="history is empty"):
+        opened.rerank([])
+
+
+def test_a_reason_is_the_nearest_event_of_the_history(bundle: Path) -> None:
+    opened = EdgeBundle.open(bundle)
+    history = ["green-boot", "a blue lamp"]
+    vectors = np.concatenate([opened.item_vectors(["green boot (boot)", "a blue lamp"])])
+    for answer in opened.rerank(history, k=5):
+        place = opened.shelf.ids.index(answer.item_id)
+        near = opened.shelf.vectors_IK[place] @ vectors.T
+        assert answer.because == int(near.argmax())
+
+
+def test_the_check_sees_graphs_of_another_network(tmp_path: Path) -> None:
+    model, other = lively(edge_config()), lively(edge_config(), seed=1)
+    ids_SN = torch.cat([some_ids(seed) for seed in range(4)])
+    shares = []
+    for network in (model, other):
+        maker = Maker(network, 3, MOST, LONGEST)
+        graphs = {**maker.all(), "weights.bin": bytes(maker.weights.data)}
+        settings = EdgeSettings(requests=10)
+        shares.append(parity(model, 3, graphs, Texts(ids_SN, ids_SN), MOST, settings))
+    assert shares == [1.0, 0.0]
+
+
+def test_a_task_that_a_device_can_not_run_is_refused(tmp_path: Path) -> None:
+    source = source_of(edge_rec())
+    retriever = source.catalogue.retriever
+    retriever.settings = retriever.settings.model_copy(update={"segment_states": "all"})
+    with pytest.raises(EdgeError, match="segment_states = 'all': right is 1"):
+        export_bundle(source, tmp_path / "out", EdgeSettings())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_holds_its_files_and_their_hashes(bundle: Path) -> None:
+    manifest = check(bundle)
+    assert {path.name for path in bundle.iterdir()} == {*FILES, "manifest.json"}
+    assert "Apache License" in (bundle / "LICENSE").read_text(encoding="utf-8")
+    told = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    assert told["precision"] == "int8" and told["parity"] >= 0.99
+    assert len(manifest["sha256"]) == 64
+
+
+def test_the_same_export_gives_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
+    again = export_bundle(source_of(edge_rec()), tmp_path / "b", EdgeSettings(requests=40))
+    assert again["sha256"] == check(bundle)["sha256"]
+    write_zip(bundle, tmp_path / "one.zip")
+    write_zip(tmp_path / "b", tmp_path / "two.zip")
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_or_missing_file_is_named(name: str, bundle: Path, tmp_path: Path) -> None:
+    for path in bundle.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    body = bytearray((tmp_path / name).read_bytes())
+    body[len(body) // 2] ^= 1
+    (tmp_path / name).write_bytes(body)
+    with pytest.raises(EdgeError, match=f"{name} is damaged"):
+        EdgeBundle.open(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(EdgeError, match=f"{name} is missing"):
+        check(tmp_path)
+
+
+def test_the_command_line_exports_and_checks(tmp_path: Path) -> None:
+    data, model = tiny.write_shop(tmp_path / "shop"), tiny.write_backbone(tmp_path / "model")
+    out = tmp_path / "bundle"
+    words = [str(model), str(out), "--data", str(data), "--requests", "20", "--zip"]
+    verbs = app.build_app(["edge export", "edge check"])
+    done = CliRunner().invoke(verbs, ["edge export", *words])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "bundle.zip").is_file()
+    report = tmp_path / "report.json"
+    done = CliRunner().invoke(verbs, ["edge check", str(out), "--json", str(report)])
+    assert done.exit_code == 0, done.output
+    told = json.loads(report.read_text(encoding="utf-8"))
+    assert told["brotli_total"] == sum(told["brotli"].values())
+    (out / "weights.bin").write_bytes(b"")
+    assert CliRunner().invoke(verbs, ["edge check", str(out)]).exit_code == 2
