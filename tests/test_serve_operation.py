@@ -25,6 +25,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import tiny
 from m6rec.model.checkpoint import save_backbone
+from m6rec.serving import live
 from m6rec.serving.service import Service
 from m6rec.serving.starting import Place
 from m6rec.serving.traces import Traces
@@ -131,6 +132,27 @@ def test_an_experiment_keeps_each_user_on_one_variant_and_says_which(shop: Serve
         assert client.post("/v1/admin/experiment", json=body).status_code == 404
     assert client.post("/v1/admin/experiment", json={"shares": {}}).json()["shares"] == {}
     assert client.post("/v1/recommend", json={**ASKED, "variant": "nobody"}).status_code == 404
+
+
+def test_memory_of_texts_is_bounded_and_answers_stay_the_same(
+    shop: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, service = shop
+    model = service.registry.current
+    monkeypatch.setattr(live, "MOST_TEXTS", 30)
+
+    def told(number: int) -> list[str]:
+        body = {"history": [f"clicked: shoe number {number}", "clicked: red shoe"], "k": 5}
+        return ids(client.post("/v1/recommend", json=body))
+
+    first = [told(number) for number in range(20)]
+    sizes = set()
+    for number in range(100):
+        client.post("/v1/embeddings", json={"model": "m6rec", "input": [f"text {number}"]})
+        told(1000 + number)
+        sizes.add(model.texts())
+    assert max(sizes) <= 30 + 2 < 200
+    assert [told(number) for number in range(20)] == first
 
 
 def test_metrics_tell_times_sizes_and_what_waits(shop: Served) -> None:

@@ -49,8 +49,8 @@ def tokens(shop: Served) -> Iterator[dict[str, str]]:
     ring = shop[1].keys
     made = {scope: ring.add(scope, [scope]) for scope in ("read", "write", "metrics", "admin")}
     yield {scope: token for scope, (_, token) in made.items()}
-    for key, _ in made.values():
-        ring.revoke(key.id)
+    ring.path.unlink()
+    shop[1].keys = KeyRing(ring.path.parent)
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -83,6 +83,19 @@ def test_a_revoked_key_is_refused_at_once(shop: Served, tokens: dict[str, str]) 
     assert client.post("/v1/recommend", json=ASKED, headers=bearer(token)).status_code == 200
     KeyRing(service.keys.path.parent).revoke(key.id)
     assert client.post("/v1/recommend", json=ASKED, headers=bearer(token)).status_code == 401
+
+
+def test_taking_keys_away_opens_nothing(shop: Served, tokens: dict[str, str]) -> None:
+    client, service = shop
+    for key in service.keys.all():
+        service.keys.revoke(key.id)
+    assert client.post("/v1/recommend", json=ASKED).status_code == 401
+    service.keys.path.unlink()
+    assert client.post("/v1/recommend", json=ASKED).status_code == 401
+    service.keys.path.write_text("{", encoding="utf-8")
+    answer = client.post("/v1/recommend", json=ASKED, headers=bearer(tokens["read"]))
+    assert answer.status_code == 503
+    assert "API keys" in answer.json()["detail"]
 
 
 def test_keys_are_kept_as_hashes_that_others_can_not_read(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from m6rec.stores import vector_inverted
 from m6rec.stores.vector_local import LocalIndex
 from m6rec.stores.vector_opening import new_index, open_index
 from m6rec.stores.vector_qdrant import QdrantIndex
+from m6rec.stores.vector_snapshot import LOCK
 from m6rec.stores.vectors import Filter, VectorError, VectorIndex
 
 DIM = 16
@@ -153,7 +155,7 @@ def test_a_torn_snapshot_is_noticed_whichever_file_it_is(kind: str, tmp_path: Pa
     index = made(kind)
     index.put(["a", "b"], EYE[:2], [{"category": "tea"}, {}])
     index.save(tmp_path, 3)
-    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    files = [p for p in tmp_path.rglob("*") if p.is_file() and p.name != LOCK]
     assert len(files) >= 8
     for file in files:
         whole = file.read_bytes()
@@ -306,3 +308,17 @@ def test_a_filtered_search_finds_what_an_exact_one_finds(
             assert (np.diff(found.scores) <= 0).all()
     finally:
         vector_inverted.SEEN, vector_inverted.SEEN_PER_HIT = seen, per_hit
+
+
+def test_indices_that_are_saved_to_one_folder_at_once_leave_a_whole_one(tmp_path: Path) -> None:
+    def save(number: int) -> None:
+        index = LocalIndex(4)
+        index.put([f"item {number}"], np.eye(4, dtype=np.float32)[:1])
+        for _ in range(5):
+            index.save(tmp_path, number)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(save, range(1, 5)))
+    found, number = open_index(tmp_path)
+    assert found.search(np.eye(4, dtype=np.float32)[0], 1).ids == [f"item {number}"]
+    assert len(list(tmp_path.glob("snapshot-*"))) == 1

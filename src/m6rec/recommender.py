@@ -143,6 +143,13 @@ class M6Rec(Authors):
         self._opened.clear()
         return self
 
+    def forget_texts(self) -> None:
+        """Drops the states of texts that calls left in memory; they are made again when needed.
+
+        For who serves for long. Not while another thread asks.
+        """
+        self._shared.forget_texts()
+
     def load_adapter(self, folder: str | Path) -> M6Rec:
         """Takes in a task that `fit` or `m6rec tune` wrote; it replaces one of the same kind."""
         task = TaskFolder.read(Path(folder))

@@ -46,15 +46,26 @@ class Key:
 
 
 class KeyRing:
-    """Keys in a file, read again when it changes."""
+    """Keys in a file, read again when it changes.
+
+    A key is needed from the first one on, also when all are revoked, and while this process lives
+    also when the file is gone: taking keys away opens nothing.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
+        self._needed = False
         self._stamp: tuple[int, int] | None = None
         self._keys: dict[str, Key] = {}
 
     def __len__(self) -> int:
         return len(self._read())
+
+    @property
+    def needed(self) -> bool:
+        """Whether nobody is let in without a key."""
+        self._needed = self._needed or self.path.exists()
+        return self._needed
 
     def all(self) -> list[Key]:
         """All keys, oldest first."""

@@ -11,8 +11,9 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -36,6 +37,7 @@ from m6rec.stores.vectors import Filter, VectorError, VectorIndex
 from m6rec.tasks.build import UNTRAINED, build_retriever
 from m6rec.tasks.opening import Opener
 from m6rec.tasks.retrieval import Retriever
+from m6rec.tasks.segments import SegmentTable
 from m6rec.text.templates import Templates
 from m6rec.text.verbalize import Verbalizer
 
@@ -53,6 +55,9 @@ CATALOGUE = "catalogue"
 POPULAR_FOR = 1.0
 """Seconds that the order by popularity is kept."""
 PROJECTIONS = ("project_user", "project_item")
+MOST_TEXTS = 200_000
+"""Texts whose states a model keeps in memory, some 300 MB with one state of each; at more it lets
+go of all of them between two answers."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ class LiveModel:
         self._popular: tuple[float, list[tuple[str, int]]] = (-POPULAR_FOR, [])
         self._following = threading.Lock()
         self._using, self._used = 0, threading.Condition()
+        self._working, self._texts = 0, threading.Lock()
         self.retriever = self._open_retriever()
         self.ranker = self._open_ranker()
         self.fitted_on = 0
@@ -189,6 +195,35 @@ class LiveModel:
             self._using -= 1
             self._used.notify_all()
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Around all that reads texts. After the last of them, too many texts are let go of."""
+        with self._texts:
+            self._working += 1
+        try:
+            yield
+        finally:
+            with self._texts:
+                self._working -= 1
+                if not self._working and self.texts() > MOST_TEXTS:
+                    self._forget_texts()
+
+    def texts(self) -> int:
+        """Texts that are kept in memory with their states."""
+        tables = {id(table.memory): len(table) for table in self._tables()}
+        return sum(tables.values())
+
+    def _tables(self) -> list[SegmentTable]:
+        tables = [self.retriever.table]
+        return tables if self.ranker is None else [*tables, self.ranker.ranker.table]
+
+    def _forget_texts(self) -> None:
+        self.face.forget_texts()
+        for table in self._tables():
+            table.memory.clear()
+        if self.ranker is not None:  # it has rows prepared by their number
+            self.ranker = FastRanker(self.ranker.ranker, engine=self.ranker.engine)
+
     def wait_unused(self, seconds: float) -> bool:
         """Waits until nothing is under way; False: something still is."""
         with self._used:
@@ -196,7 +231,8 @@ class LiveModel:
 
     def _answer(self, asks: Sequence[Wanted | Chunk]) -> list[Served | None]:
         wanted = [ask for ask in asks if isinstance(ask, Wanted)]
-        served = iter(answer(self, wanted))
+        with self.working():
+            served = iter(answer(self, wanted))
         out: list[Served | None] = []
         for ask in asks:
             if isinstance(ask, Wanted):
@@ -245,7 +281,8 @@ class LiveModel:
     def _put(self, index: VectorIndex, item_ids: Sequence[str]) -> None:
         there = [item_id for item_id in item_ids if item_id in self.shown]
         if there:
-            vectors = self._extended(self.item_vectors(there), there)
+            with self.working():
+                vectors = self._extended(self.item_vectors(there), there)
             attributes = [self.shown[item_id]._asdict() for item_id in there]
             index.put(there, vectors, attributes)
 

@@ -81,9 +81,9 @@ class Metrics:
         }
         families = {name: gauge(name, text, labels=["variant"]) for name, text in about.items()}
         for model in service.registry.models():
-            table, cached = model.retriever.table, model.retriever.table.memory.cache
+            cached = model.retriever.table.memory.cache
             looked = (0, 0) if cached is None else (cached.hits, cached.misses)
-            values = (len(model.index), model.waiting, model.number, len(table), *looked)
+            values = (len(model.index), model.waiting, model.number, model.texts(), *looked)
             for family, value in zip(families.values(), values, strict=True):
                 family.add_metric([model.name], value)
         yield from families.values()

@@ -131,7 +131,7 @@ class Registry:
         self._told.set()
         self._follower.join()
         for model in self.models():
-            model.save()
+            _save(model)
             model.close()
 
     def _assigned(self, key: str) -> str:
@@ -157,8 +157,15 @@ class Registry:
             log.exception("the journal could not be followed; it is tried again")
 
 
+def _save(model: LiveModel) -> None:
+    try:
+        model.save()
+    except M6Error as error:  # the next start makes the vectors anew
+        log.warning("no snapshot of model %s: %s", model.name, error)
+
+
 def _retire(model: LiveModel) -> None:
     if not model.wait_unused(PATIENCE):
         log.warning("model %s still answers after %.0f s and is closed", model.name, PATIENCE)
-    model.save()
+    _save(model)
     model.close()

@@ -201,7 +201,7 @@ class Service:
     async def slow(self, work: Callable[[LiveModel], T], key: str) -> T:
         """Runs what writes or encodes, one at a time. Raises OverloadedError, LateError."""
         with self.registry.use(key) as model:
-            future = self._submit_slow(lambda: work(model))
+            future = self._submit_slow(lambda: _at_work(model, work))
             try:
                 return await asyncio.wait_for(
                     asyncio.wrap_future(future), self.settings.writing_seconds
@@ -222,10 +222,11 @@ class Service:
 
         def run(model: LiveModel) -> None:
             try:
-                for piece in work(model):
-                    if gone.is_set():
-                        return
-                    put(False, piece)
+                with model.working():
+                    for piece in work(model):
+                        if gone.is_set():
+                            return
+                        put(False, piece)
             except Exception as error:
                 put(True, error)
             else:
@@ -273,6 +274,11 @@ class Service:
         for lane in (self._slow_lane, self._opening_lane, self._journal_lane):
             lane.shutdown(wait=True, cancel_futures=True)
         self.registry.close()
+
+
+def _at_work(model: LiveModel, work: Callable[[LiveModel], T]) -> T:
+    with model.working():
+        return work(model)
 
 
 def event_of(body: Mapping[str, Any]) -> Event:

@@ -16,18 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from m6rec.stores.vectors import VectorError
 
-CURRENT, MANIFEST, PREFIX = "CURRENT", "manifest.json", "snapshot-"
+CURRENT, MANIFEST, PREFIX, LOCK = "CURRENT", "manifest.json", "snapshot-", "writing.lock"
 THIS_FORMAT = 1
 
 
 class SnapshotWriter:
-    """Files of a new snapshot. Nothing counts before `finish`."""
+    """Files of a new snapshot. Nothing counts before `finish`; others wait until its end."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(folder / LOCK)
+        self._lock.acquire()
         numbers = [int(p.name[len(PREFIX) :]) for p in _snapshots(folder)]
         self.folder = folder
         self.path = folder / f"{PREFIX}{max(numbers, default=0) + 1}"
@@ -56,10 +59,12 @@ class SnapshotWriter:
         for other in _snapshots(self.folder):
             if other != self.path:
                 shutil.rmtree(other, ignore_errors=True)
+        self._lock.release()
 
     def give_up(self) -> None:
         """Removes what was written."""
         shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.release()
 
 
 class SnapshotReader:

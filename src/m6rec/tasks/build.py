@@ -113,6 +113,11 @@ class Backbone:
             self._memories[key] = SegmentMemory(self.tokenizer.special, cache)
         return self._memories[key]
 
+    def forget_texts(self) -> None:
+        """Empties the memories. No task may be at work, or hold row numbers from before."""
+        for memory in self._memories.values():
+            memory.clear()
+
     def segment_cache(
         self, lower: int, segment_states: int | Literal["all"]
     ) -> SegmentCache | None:

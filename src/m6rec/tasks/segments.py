@@ -28,10 +28,14 @@ from m6rec.text.tokenizer import Tokenizer
 Plan = Literal["late", "full"]
 TOKENS_PER_BATCH = 4096
 SHOW_PROGRESS_FROM = 4000
+GROWTH = 1.5
+"""How much larger the buffer of states becomes when it is full."""
 
 
 class SegmentMemory:
     """Texts by row, and the states that were made of them; tasks of one backbone may share it.
+
+    Grows with every new text until `clear`, which whoever serves calls now and then.
 
     ids: token ids of every row; rows 0 and 1 are the read tokens [EOS'] and [EOS]. rows: row of a
     text cut at a budget. states: of the first rows, as float16; None before any was encoded.
@@ -45,6 +49,38 @@ class SegmentMemory:
         self.states: SegmentStates | None = None
         self.cache = cache
         self.lock = threading.RLock()
+        self._room: SegmentStates | None = None
+
+    def keep(self, fresh: SegmentStates) -> None:
+        """Appends states; the buffer has room to spare, so few of these copy what was there.
+
+        What `states` was before stays as it is: it is a view of rows that do not change.
+        """
+        done = 0 if self.states is None else len(self.states.h_SKD)
+        total, width = done + len(fresh.h_SKD), fresh.h_SKD.shape[1]
+        room = self._room
+        if room is None or total > len(room.h_SKD) or width > room.h_SKD.shape[1]:
+            size = total if room is None else max(total, int(len(room.h_SKD) * GROWTH))
+            width = width if room is None else max(width, room.h_SKD.shape[1])
+            shape = (size, width, fresh.h_SKD.shape[2])
+            grown = SegmentStates(fresh.h_SKD.new_zeros(shape), fresh.valid_SK.new_zeros(shape[:2]))
+            if self.states is not None:
+                _place(grown, 0, self.states)
+            self._room = room = grown
+        _place(room, done, fresh)
+        self.states = SegmentStates(room.h_SKD[:total], room.valid_SK[:total])
+
+    def forget_states(self) -> None:
+        """Drops the states; the texts keep their rows."""
+        with self.lock:
+            self.states = self._room = None
+
+    def clear(self) -> None:
+        """Drops texts and states. Nobody may hold row numbers from before."""
+        with self.lock:
+            self.forget_states()
+            self.rows.clear()
+            del self.ids[2:]
 
 
 class SegmentTable:
@@ -113,15 +149,13 @@ class SegmentTable:
             if done < len(self):
                 # Training asks for states under autocast, which can not join tensors of float16.
                 with torch.autocast(self.device.type, enabled=False):
-                    fresh = self._encode(range(done, len(self)))
-                    old = memory.states
-                    memory.states = fresh if old is None else _append(old, fresh)
+                    memory.keep(self._encode(range(done, len(self))))
             assert memory.states is not None
             return memory.states
 
     def forget_states(self) -> None:
         """Drops cached states, for a backbone that has changed below L'."""
-        self.memory.states = None
+        self.memory.forget_states()
 
     def live(self, rows: np.ndarray) -> SegmentStates:
         """States of some rows computed now, with a graph: for training below L'."""
@@ -168,17 +202,10 @@ def _batches(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
     return out
 
 
-def _append(old: SegmentStates, new: SegmentStates) -> SegmentStates:
-    width = max(old.h_SKD.shape[1], new.h_SKD.shape[1])
-
-    def widen(value: Tensor) -> Tensor:
-        missing = width - value.shape[1]
-        return torch.cat([value, value.new_zeros(len(value), missing, *value.shape[2:])], 1)
-
-    return SegmentStates(
-        torch.cat([widen(old.h_SKD), widen(new.h_SKD)]),
-        torch.cat([widen(old.valid_SK), widen(new.valid_SK)]),
-    )
+def _place(room: SegmentStates, start: int, states: SegmentStates) -> None:
+    S, K = states.valid_SK.shape
+    room.h_SKD[start : start + S, :K] = states.h_SKD
+    room.valid_SK[start : start + S, :K] = states.valid_SK
 
 
 def below_is_frozen(model: M6, lower: int) -> bool:

@@ -22,7 +22,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from m6rec.serving.http.problems import MEDIA_TYPE, Refused
-from m6rec.serving.keys import Key
+from m6rec.serving.keys import ApiKeyError, Key
 
 if TYPE_CHECKING:
     from m6rec.serving.service import Service
@@ -47,7 +47,7 @@ def needs(scope: str) -> Any:
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         service: Service = connection.app.state.service
-        if not len(service.keys):
+        if not service.keys.needed:
             return
         key: Key | None = connection.scope["state"].get("key")
         if key is None:
@@ -102,10 +102,14 @@ class Gate:
         if path in OPEN:
             return None
         key = None
-        if len(service.keys):
+        if service.keys.needed:
             token = headers.get("authorization", "")
             kind, _, secret = token.partition(" ")
-            key = service.keys.find(secret.strip()) if kind.lower() == "bearer" else None
+            try:
+                key = service.keys.find(secret.strip()) if kind.lower() == "bearer" else None
+            except ApiKeyError as error:
+                log.error("%s", error)
+                return 503, "the server's file of API keys can not be read", {"Retry-After": "60"}
             scope["state"]["key"] = key
             if token and key is None:
                 return 401, "this API key is not known", {"WWW-Authenticate": "Bearer"}

@@ -45,7 +45,7 @@ class Address:
 
     def check(self, keys: KeyRing) -> None:
         """Raises M6Error where nobody should listen so."""
-        if not len(keys) and self.host not in LOOPBACK:
+        if not keys.needed and self.host not in LOOPBACK:
             raise M6Error(
                 f"without API keys the server listens on 127.0.0.1 only, not on {self.host}: "
                 "make one with `m6rec keys add NAME --scope read --data DATA`"
