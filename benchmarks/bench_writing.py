@@ -33,13 +33,14 @@ Ways = Mapping[str, Mapping[str, Any]]
 class Row:
     """One line of the table.
 
-    fit: settings of tuning and of what is read. ways: decodings to choose from on `chosen_on` valid
-    texts by `better` of the results there; judged_on: most test texts, drawn by seed 0.
+    fit: settings of tuning and of what is read; None: no training (chat alone). ways: decodings to
+    choose from on `chosen_on` valid texts by `better` of the results there; judged_on: most test
+    texts, drawn by seed 0.
     """
 
     data: str
     task: WritingTask
-    fit: Mapping[str, Any]
+    fit: Mapping[str, Any] | None
     ways: Ways = field(default_factory=lambda: {"as it comes": {}})
     better: Callable[[Sequence[Result]], float] = lambda results: 0.0
     chosen_on: int = 100
@@ -77,7 +78,7 @@ def varied_talk(results: Sequence[Result]) -> float:
 
 
 VARIED = 0.45
-LENGTHS: Ways = {"as it comes": {}, "longer": {"length_penalty": 2.0}}
+REPEATS: Ways = {"as it comes": {}, "no word twice": {"repetition_penalty": 10.0}}
 BEAMS: Ways = {"greedy": {}, "beams": {"method": "beam", "beams": 4}}
 HEAT: Ways = {
     "as it comes": {},
@@ -90,12 +91,13 @@ ROWS = {
         "home_depot",
         "query",
         {"train": {"epochs": 1}, "max_train": 16_000},
-        LENGTHS,
+        REPEATS,
         found_again,
-        judged_on=500,
+        judged_on=400,
     ),
+    "redial-untrained": Row("redial", "chat", None),
     "redial-chat": Row(
-        "redial", "chat", {"train": {"epochs": 2}}, HEAT, varied_talk, 200, judged_on=2000
+        "redial", "chat", {"train": {"epochs": 1}}, HEAT, varied_talk, 150, judged_on=1000
     ),
     "xrec-explain": Row(
         "xrec",
@@ -134,7 +136,7 @@ ROWS = {
     "shop-title": Row(
         SHOP, "title", {"train": {"epochs": 1}, "max_train": 4_000}, BEAMS, likeness, judged_on=500
     ),
-    "shop-query": Row(SHOP, "query", {}, LENGTHS, found_again, judged_on=200),
+    "shop-query": Row(SHOP, "query", {}, REPEATS, found_again, judged_on=200),
     "shop-chat": Row(SHOP, "chat", {}, HEAT, varied_talk, judged_on=500),
 }
 
@@ -150,6 +152,8 @@ def data_of(row: Row, root: Path) -> Dataset:
 
 def tuned(rec: M6Rec, name: str, row: Row, dataset: Dataset, keep: Path | None) -> dict[str, Any]:
     """Tunes the row's task, or takes it from where it is kept; how it was trained."""
+    if row.fit is None:
+        return {}
     folder = None if keep is None else keep / name
     if folder is not None and folder.is_dir():
         rec.load_adapter(folder)
