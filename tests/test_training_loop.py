@@ -165,6 +165,40 @@ def test_when_the_minutes_are_used_up_the_epoch_ends_and_is_judged() -> None:
     assert "score" in outcome.history[0]
 
 
+def test_what_is_kept_is_the_running_mean_of_the_parameters() -> None:
+    """Shares kept: (1 + t) / (10 + t) at first, .25 from then on; a last step is a fourth of it."""
+    seen: list[Tensor] = []
+    mean, step = torch.zeros(4), 0
+
+    class Watched(LineTrainee):
+        def validate(self) -> dict[str, float]:
+            seen.append(self.line.w.detach().clone())
+            return {"score": float(len(seen))}
+
+    trainee = Watched()
+    steps: list[Tensor] = []
+    loss = trainee.loss
+
+    def watched(indices: Tensor) -> Tensor:
+        steps.append(trainee.line.w.detach().clone())
+        return loss(indices)
+
+    trainee.loss = watched  # type: ignore[method-assign]
+    run(trainee, epochs=2, average=0.25)
+    after = [*steps[1:], None]
+    for step, value in enumerate(after[:-1], 1):
+        assert value is not None
+        keep = min(0.25, (1 + step) / (10 + step))
+        mean = keep * mean + (1 - keep) * value
+        if step == 8:
+            torch.testing.assert_close(seen[0], mean)
+    assert torch.equal(trainee.line.w, seen[-1])
+    plain = Watched()
+    seen.clear()
+    run(plain, epochs=2, average=0.0)
+    torch.testing.assert_close(seen[0], steps[8])
+
+
 def test_accumulated_parts_equal_one_batch() -> None:
     whole, parts = LineTrainee(), LineTrainee()
     for trainee in (whole, parts):

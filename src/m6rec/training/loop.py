@@ -20,6 +20,9 @@ from m6rec.records import M6Error
 from m6rec.training import state as run_state
 from m6rec.training.settings import TrainSettings
 
+MEAN, BEST = "mean.", "best."
+"""Before the names of what a run keeps beside its parameters."""
+
 
 class TrainingError(M6Error):
     """The run cannot go on: no examples, or a loss that is not a number."""
@@ -47,7 +50,7 @@ class Trainee(Protocol):
 class Outcome:
     """history: one entry per epoch (loss, seconds, validation measures); best_epoch counts from 0.
 
-    The trainee's parameters are those of the best epoch.
+    The trainee's parameters are the running means after the best epoch.
     """
 
     history: list[dict[str, Any]]
@@ -119,6 +122,7 @@ class _Run:
         self.batches = math.ceil(trainee.examples / settings.batch)
         self.total = self.batches * settings.epochs
         self.progress = run_state.Progress()
+        self.mean = {name: p.detach().clone() for name, p in parameters.items()}
         self.best: dict[str, Tensor] = {}
         self.last_save = self.last_tick = time.monotonic()
         self.bar, self.task = self._make_bar()
@@ -143,7 +147,9 @@ class _Run:
             self.folder, self.settings.model_dump(), self.parameters, self.optimizer
         )
         if found is not None:
-            self.progress, self.best = found
+            self.progress, kept = found
+            self.mean = _named(kept, MEAN)
+            self.best = _named(kept, BEST)
             self.console.print(f"resuming at step {self.progress.step} of {self.total}")
         self.bar.update(self.task, completed=self.progress.step)
 
@@ -155,7 +161,10 @@ class _Run:
                 self.settings.model_dump(),
                 self.progress,
                 self.parameters,
-                self.best,
+                {
+                    **{MEAN + name: tensor for name, tensor in self.mean.items()},
+                    **{BEST + name: tensor for name, tensor in self.best.items()},
+                },
                 self.optimizer,
             )
         self.last_save = time.monotonic()
@@ -174,7 +183,7 @@ class _Run:
         return bool(minutes) and self.progress.seconds > minutes * 60
 
     def epoch(self) -> dict[str, Any]:
-        """Trains one epoch (or what is left of it), validates, and keeps the best parameters."""
+        """Trains one epoch (or what is left of it), validates, and keeps the best means."""
         progress = self.progress
         order = np.random.default_rng([self.settings.seed, progress.epoch]).permutation(
             self.trainee.examples
@@ -194,15 +203,18 @@ class _Run:
         progress = self.progress
         for module in self.trainee.modules.values():
             module.eval()
+        now = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self._put(self.mean)
         with torch.no_grad():
             measures = self.trainee.validate()
+        self._put(now)
         loss = progress.loss_sum / max(progress.batch, 1)
         self._tick(save=False)
         entry = {"epoch": progress.epoch, "loss": loss, "seconds": progress.seconds, **measures}
         progress.history.append(entry)
         if measures["score"] > progress.best_score:
             progress.best_score, progress.best_epoch = measures["score"], progress.epoch
-            self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
+            self.best = {name: mean.clone() for name, mean in self.mean.items()}
         shown = ", ".join(f"{key} {value:.4f}" for key, value in measures.items())
         self.console.print(
             f"epoch {progress.epoch + 1}/{self.settings.epochs}: loss {loss:.4f}, {shown} "
@@ -233,7 +245,21 @@ class _Run:
             total += loss.item()
         nn.utils.clip_grad_norm_(self.parameters.values(), settings.clip)
         self.optimizer.step()
+        self._average()
         return total
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """The running means take in the parameters; the first ones weigh less and less."""
+        step = self.progress.step + 1
+        keep = min(self.settings.average, (1 + step) / (10 + step))
+        for name, parameter in self.parameters.items():
+            self.mean[name].lerp_(parameter, 1 - keep)
+
+    @torch.no_grad()
+    def _put(self, values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            self.parameters[name].copy_(value)
 
     def _tick(self, save: bool = True) -> None:
         now = time.monotonic()
@@ -248,12 +274,14 @@ class _Run:
             self.last_tick = time.monotonic()
 
     def restore_best(self) -> None:
-        """Puts the parameters of the best epoch back."""
-        with torch.no_grad():
-            for name, tensor in self.best.items():
-                self.parameters[name].copy_(tensor)
+        """Puts the means of the best epoch in place of the parameters."""
+        self._put(self.best)
         for module in self.trainee.modules.values():
             module.eval()
+
+
+def _named(kept: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: t for name, t in kept.items() if name.startswith(prefix)}
 
 
 def make_optimizer(

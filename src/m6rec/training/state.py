@@ -1,8 +1,9 @@
 """The state of a run on disk: enough to go on as if it had never been killed. No pickle.
 
-`state.safetensors` holds the trainable parameters, the best ones so far, both moments of AdamW and
-the random generator; `state.json` the counters and the history. Both are written to a new folder
-that replaces the old one in a single rename, so a kill at any moment leaves a whole state behind.
+`state.safetensors` holds the trainable parameters, both moments of AdamW, what the run keeps beside
+them (their means, the best ones so far) and the random generator; `state.json` the counters and the
+history. Both are written to a new folder that replaces the old one in a single rename, so a kill at
+any moment leaves a whole state behind.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def save_state(
     settings: Mapping[str, Any],
     progress: Progress,
     parameters: Parameters,
-    best: Mapping[str, Tensor],
+    kept: Mapping[str, Tensor],
     optimizer: torch.optim.AdamW,
 ) -> None:
     """Writes the state of a run, replacing an older one atomically."""
@@ -52,7 +53,7 @@ def save_state(
         moments = optimizer.state.get(parameter, {})
         for key, value in moments.items():
             tensors[f"adam.{key}.{name}"] = value.detach().contiguous().clone()
-    tensors |= {f"best.{name}": tensor.contiguous() for name, tensor in best.items()}
+    tensors |= {f"kept.{name}": tensor.contiguous() for name, tensor in kept.items()}
     fresh, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -73,7 +74,7 @@ def load_state(
     optimizer: torch.optim.AdamW,
     kind: type[Progress] = Progress,
 ) -> tuple[Progress, dict[str, Tensor]] | None:
-    """Restores a run in place; None when there is nothing to resume.
+    """Restores a run in place; returns its counters and what it kept, or None.
 
     kind: the class of the counters. Raises CheckpointError when the folder holds a run with other
     settings.
@@ -97,8 +98,8 @@ def load_state(
         )
     tensors, _ = read_tensors(folder / "state.safetensors")
     _restore(tensors, parameters, optimizer)
-    best = {name[5:]: tensor for name, tensor in tensors.items() if name.startswith("best.")}
-    return kind(**body["progress"]), best
+    kept = {name[5:]: tensor for name, tensor in tensors.items() if name.startswith("kept.")}
+    return kind(**body["progress"]), kept
 
 
 def _restore(
