@@ -51,7 +51,8 @@ def planned(plan: str) -> Row:
     """The same little tuning under either plan; the full one reads a whole history at once,
     which has to fit its 512 positions."""
     fit = {"plan": plan, "online_layers": 1, "train": {"epochs": 2}}
-    return Row("amazon_industrial", "retrieve", "published", fit, {"max_train": 3_000, "max_history": 9})
+    cut = {"max_train": 3_000, "max_history": 9}
+    return Row("amazon_industrial", "retrieve", "published", fit, cut)
 
 
 def retail(**fit: Any) -> Row:
