@@ -1,8 +1,8 @@
 """Installs what tests start, where it is missing: `python3 tools/servers.py`.
 
 Redis, PostgreSQL and Chromium come from Debian's packages; tests start them themselves, in folders
-of their own. As root on Debian or Ubuntu this installs them; elsewhere it says what is missing, and the
-tests that need it say that they are skipped. In CI a missing server is an error. Standard library
+of their own. As root on Debian or Ubuntu this installs them; elsewhere it says what is missing, and
+the tests that need it say that they are skipped. In CI a missing one is an error. Standard library
 only.
 """
 

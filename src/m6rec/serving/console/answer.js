@@ -15,7 +15,9 @@ export function drawAnswer(answer, before) {
   const ids = answer.items.map((item) => item.item_id);
   const scores = answer.items.map((item) => item.score);
   const width = barOf(scores);
+  const nothing = el("li", { class: "empty" }, "Nothing can be recommended: import some items.");
   byId("answer").replaceChildren(
+    ...(ids.length ? [] : [nothing]),
     ...answer.items.map((item, place) => {
       const moved = before ? movement(before.indexOf(item.item_id), place) : null;
       return card(item, answer.by, width(item.score), moved);

@@ -30,27 +30,28 @@ export function openHealth() {
   let first = null;
   let last = null;
   let timer;
-  let looking = false;
+  let turn = 0;
 
   document.addEventListener("visibilitychange", () => (document.hidden ? rest() : look()));
 
   function look() {
     clearTimeout(timer);
     if (!byId("health").hidden && !document.hidden) {
-      looking = true;
-      read();
+      read(++turn);
     }
   }
 
   function rest() {
-    looking = false;
+    turn++;
     clearTimeout(timer);
     last = null;
   }
 
-  async function read() {
+  /** mine: whose turn it is; a later look, or a rest, ends this one. */
+  async function read(mine) {
     try {
       const samples = parseMetrics(await getText("metrics"));
+      if (mine !== turn) return;
       const now = { samples, at: performance.now(), clock: new Date() };
       showProblem(byId("health-problem"), null);
       if (last) points.push(pointOf(last, now));
@@ -59,11 +60,12 @@ export function openHealth() {
       last = now;
       draw(now);
     } catch (error) {
+      if (mine !== turn) return;
       last = null;
       showProblem(byId("health-problem"), error);
       if (error.status === 401 || error.status === 403) return;
     }
-    if (looking) timer = setTimeout(read, EVERY);
+    timer = setTimeout(read, EVERY, mine);
   }
 
   function draw({ samples }) {

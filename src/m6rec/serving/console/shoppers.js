@@ -40,7 +40,9 @@ export function openShoppers() {
   listRecent();
 
   function failed(error) {
-    if (!isAborted(error)) showProblem(byId("answer-problem"), error);
+    if (isAborted(error)) return;
+    byId("answer").setAttribute("aria-busy", "false");
+    showProblem(byId("answer-problem"), error);
   }
 
   async function listRecent() {
@@ -68,6 +70,8 @@ export function openShoppers() {
     if ((user || null) === state.user && state.before) return;
     Object.assign(state, { user: user || null, past: [], added: [], before: null, all: false });
     state.left.clear();
+    asked.abort();
+    byId("answer").setAttribute("aria-busy", "true");
     mark();
     byId("person").textContent = nameOf(state.user);
     byId("about").hidden = true;
