@@ -15,6 +15,7 @@ from language_worlds import backbone
 from m6rec.config import ConfigError
 from m6rec.data.passages import Passage, WritingSplit
 from m6rec.data.writing import writing_split
+from m6rec.metrics.text import words
 from m6rec.metrics.text_variety import copied
 from m6rec.model.generation.constrain import Titles
 from m6rec.model.generation.decoding import Decoding
@@ -360,3 +361,17 @@ def test_a_title_copies_no_long_run_of_the_catalogue() -> None:
         author.table.forget_states()
     assert copied(free.write(split.test), titles, 1).any()
     assert not copied(held.write(split.test), titles, 1).any()
+
+
+def test_a_query_says_no_word_twice() -> None:
+    split = split_of("query")
+    author = author_of(split)
+
+    def doubles() -> int:
+        texts = [words(text) for text in author.write(split.test)]
+        return sum(len(set(text)) < len(text) for text in texts)
+
+    author.decoding = author.decoding.model_copy(update={"max_tokens": 12, "min_tokens": 8})
+    assert doubles() == 0
+    author.decoding = author.decoding.model_copy(update={"repetition_penalty": 1.0})
+    assert doubles() > 0

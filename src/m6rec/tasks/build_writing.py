@@ -23,7 +23,7 @@ DECODING: dict[str, dict[str, object]] = {
     "explain": {"no_repeat_ngram": 4, "repetition_penalty": 1.1},
     "title": {"no_repeat_ngram": 4},
     "chat": {"method": "sample", "top_p": 0.9, "temperature": 0.7, "no_repeat_ngram": 4},
-    "query": {"method": "beam", "beams": 4, "no_repeat_ngram": 3},
+    "query": {"method": "beam", "beams": 4, "no_repeat_ngram": 3, "repetition_penalty": 10.0},
 }
 """How each task writes, where nothing else is asked for."""
 NO_ITEMS = pl.DataFrame({"item_id": [""], "title": ["an unknown item"]})
