@@ -78,7 +78,7 @@ def varied_talk(results: Sequence[Result]) -> float:
 
 
 VARIED = 0.45
-REPEATS: Ways = {"as it comes": {}, "no word twice": {"repetition_penalty": 10.0}}
+REPEATS: Ways = {"as it comes": {}, "words may repeat": {"repetition_penalty": 1.0}}
 BEAMS: Ways = {"greedy": {}, "beams": {"method": "beam", "beams": 4}}
 HEAT: Ways = {
     "as it comes": {},
