@@ -163,3 +163,22 @@ def test_a_second_start_makes_no_vectors_again(tmp_path: Path) -> None:
         kept = [one for one in again["items"] if one["item_id"] != "late"]
         assert [o["item_id"] for o in kept] == [o["item_id"] for o in first["items"]]
         assert kept[0]["score"] == pytest.approx(first["items"][0]["score"], abs=1e-5)
+
+
+def test_a_catalogue_that_has_grown_gets_new_directions_beside_the_answers(tmp_path: Path) -> None:
+    with served(write_world(tmp_path)) as (client, service):
+        model = service.registry.current
+        before = model.retriever
+        words = ("small", "large", "old", "new", "round", "square", "wool", "silk", "steel")
+        items = [
+            {"item_id": f"{word}-{thing}", "title": f"{word} {thing}"}
+            for word in words
+            for thing in ("lamp", "boot")
+        ]
+        assert client.post("/v1/items", json={"items": items}).status_code == 200
+        until(lambda: model.retriever is not before, 20)
+        found = ids(client.post("/v1/recommend", json={"history": ["clicked: lamp"], "k": 100}))
+        assert len(found) == 15 + len(items)
+        assert model.fitted_on == len(found)
+        vector_K = model.item_vectors(["wool-boot"])[0]
+        assert model.index.search(vector_K, 1).ids == ["wool-boot"], "index and retriever agree"

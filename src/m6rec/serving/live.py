@@ -19,14 +19,12 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 
 from m6rec.data.tables import Dataset
 from m6rec.model.checkpoint import fingerprint
 from m6rec.recommender import NOTHING, M6Rec
 from m6rec.serving.batching import Batcher, BatchSettings
+from m6rec.serving.directions import directions_key, read_directions, write_directions
 from m6rec.serving.known import Known, Shown, is_choice
 from m6rec.serving.pipeline import Served, Wanted, answer
 from m6rec.serving.ranking import FastRanker
@@ -54,7 +52,6 @@ CATALOGUE = "catalogue"
 """Whose turn it is in the batcher when items are taken in."""
 POPULAR_FOR = 1.0
 """Seconds that the order by popularity is kept."""
-PROJECTIONS = ("project_user", "project_item")
 MOST_TEXTS = 200_000
 """Texts whose states a model keeps in memory, some 300 MB with one state of each; at more it lets
 go of all of them between two answers."""
@@ -77,9 +74,17 @@ class Source:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Items whose vectors are to be made and put into the index; None: all, by new directions."""
+    """Items whose vectors are to be made and put into the index."""
 
-    item_ids: tuple[str, ...] | None
+    item_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Space:
+    """A retriever and the vectors that it made: they change together."""
+
+    retriever: Retriever
+    index: VectorIndex
 
 
 @final
@@ -107,7 +112,7 @@ class LiveModel:
         self.ranker = self._open_ranker()
         self.fitted_on = 0
         self.index = self._open_index(known)
-        self._batcher: Batcher[Wanted | Chunk, Served | None] = Batcher(
+        self._batcher: Batcher[Wanted | Chunk | Space, Served | None] = Batcher(
             self._answer, source.batching
         )
 
@@ -129,7 +134,7 @@ class LiveModel:
                 self.number = batch[-1].number
                 taken += len(batch)
             if taken and self._has_grown():
-                self._batcher.submit(Chunk(None), CATALOGUE).result()
+                self._begin_again()
         return taken
 
     def popular(self, count: int, where: Filter) -> list[tuple[str, float]]:
@@ -158,8 +163,7 @@ class LiveModel:
 
     def item_vectors(self, item_ids: Sequence[str]) -> np.ndarray:
         """Unit vectors: float32 [N, K]."""
-        words = self.retriever.packer.verbalizer
-        return self.retriever.encode_items([words.item(i).text for i in item_ids], item_ids)
+        return _vectors(self.retriever, item_ids)
 
     @property
     def boost(self) -> float:
@@ -229,7 +233,7 @@ class LiveModel:
         with self._used:
             return self._used.wait_for(lambda: not self._using, seconds)
 
-    def _answer(self, asks: Sequence[Wanted | Chunk]) -> list[Served | None]:
+    def _answer(self, asks: Sequence[Wanted | Chunk | Space]) -> list[Served | None]:
         wanted = [ask for ask in asks if isinstance(ask, Wanted)]
         with self.working():
             served = iter(answer(self, wanted))
@@ -242,12 +246,19 @@ class LiveModel:
                 out.append(None)
         return out
 
-    def _take(self, chunk: Chunk) -> None:
-        if chunk.item_ids is None:
-            self._start_projections()
-            self.index = self._whole_index()
+    def _take(self, what: Chunk | Space) -> None:
+        if isinstance(what, Space):
+            self.retriever, self.index = what.retriever, what.index
         else:
-            self._put(self.index, chunk.item_ids)
+            self._put(Space(self.retriever, self.index), what.item_ids)
+
+    def _begin_again(self) -> None:
+        """Directions for a catalogue that has grown: made beside the answers, then put in place."""
+        with self.working():
+            retriever = self._untrained(self.retriever.packer.verbalizer)
+            self._start_projections(retriever)
+            index = self._whole_index(retriever)
+        self._batcher.submit(Space(retriever, index), CATALOGUE).result()
 
     def _apply(self, batch: Iterable[Entry]) -> None:
         fresh: dict[str, dict[str, Any]] = {}
@@ -278,13 +289,13 @@ class LiveModel:
         for words in self._verbalizers():
             words.put_item(item_id, None)
 
-    def _put(self, index: VectorIndex, item_ids: Sequence[str]) -> None:
+    def _put(self, space: Space, item_ids: Sequence[str]) -> None:
         there = [item_id for item_id in item_ids if item_id in self.shown]
         if there:
             with self.working():
-                vectors = self._extended(self.item_vectors(there), there)
+                vectors = self._extended(_vectors(space.retriever, there), there)
             attributes = [self.shown[item_id]._asdict() for item_id in there]
-            index.put(there, vectors, attributes)
+            space.index.put(there, vectors, attributes)
 
     def _extended(self, vectors_NK: np.ndarray, item_ids: Sequence[str]) -> np.ndarray:
         """With the boost of new items as one more dimension, which queries have as 1."""
@@ -307,8 +318,10 @@ class LiveModel:
             words = Templates.from_dict(task.templates, "the task's templates")
             return opener.retriever(task, Verbalizer(words, data.items, data.users))
         words = Templates.load(data.templates)
-        verbalizer = Verbalizer(words, data.items, data.users)
-        retriever = build_retriever(opener.backbone, verbalizer, UNTRAINED)
+        return self._untrained(Verbalizer(words, data.items, data.users))
+
+    def _untrained(self, words: Verbalizer) -> Retriever:
+        retriever = build_retriever(self.face.opener().backbone, words, UNTRAINED)
         retriever.model.eval()
         return retriever
 
@@ -321,8 +334,10 @@ class LiveModel:
         return FastRanker(opener.ranker(task, data))
 
     def _open_index(self, known: Known) -> VectorIndex:
-        if "retrieve" in self.face.tasks or self._read_projections():
-            self.fitted_on = self.fitted_on or FIT_ON
+        kept = self._model_folder()
+        if "retrieve" not in self.face.tasks and kept is not None:
+            self.fitted_on = read_directions(self.retriever.model, kept)
+        if "retrieve" in self.face.tasks or self.fitted_on:
             folder = self._snapshot_folder()
             if folder is not None:
                 try:
@@ -331,8 +346,8 @@ class LiveModel:
                 except VectorError as error:
                     log.info("vectors are made anew: %s", error)
         else:
-            self._start_projections()
-        return self._whole_index()
+            self._start_projections(self.retriever)
+        return self._whole_index(self.retriever)
 
     def _caught_up(self, index: VectorIndex, number: int) -> VectorIndex:
         """A snapshot with what came after it."""
@@ -344,27 +359,29 @@ class LiveModel:
                 elif entry.kind == "erase_item":
                     index.remove([entry.key])
             number = batch[-1].number
-        self._put(index, list(fresh))
+        self._put(Space(self.retriever, index), list(fresh))
         return index
 
-    def _whole_index(self) -> VectorIndex:
+    def _whole_index(self, retriever: Retriever) -> VectorIndex:
         width = self.face.backbone.config.projection + bool(self.boost)
-        made, ids = f"m6rec-{self._key()}-{self._projections_key()}", list(self.shown)
+        made, ids = f"m6rec-{self._key()}-{directions_key(retriever.model)}", list(self.shown)
         index = new_index(width, len(ids), self.source.index, made)
         for first in range(0, len(ids), 1024):
-            self._put(index, ids[first : first + 1024])
+            self._put(Space(retriever, index), ids[first : first + 1024])
         return index
 
-    def _start_projections(self) -> None:
+    def _start_projections(self, retriever: Retriever) -> None:
         ids = list(self.shown)
         if not ids:
             return
         ids = ids[:: max(1, len(ids) // FIT_ON)]
-        words = self.retriever.packer.verbalizer
+        words = retriever.packer.verbalizer
         texts = [words.item(item_id).text for item_id in ids]
-        self.retriever.start_untrained(self.retriever.pack_items(texts, ids))
+        retriever.start_untrained(retriever.pack_items(texts, ids))
         self.fitted_on = len(self.shown)
-        self._write_projections()
+        folder = self._model_folder()
+        if folder is not None:
+            write_directions(retriever.model, folder, self.fitted_on)
 
     def _has_grown(self) -> bool:
         """Whether untrained directions were started from a much smaller catalogue."""
@@ -389,48 +406,9 @@ class LiveModel:
         folder = self._model_folder()
         if folder is None or "retrieve" in self.face.tasks:
             return folder
-        return folder / self._projections_key()
+        return folder / directions_key(self.retriever.model)
 
-    def _projections_key(self) -> str:
-        """Names the directions of vectors: new ones make another index."""
-        return fingerprint(self._projections())[:16]
 
-    def _projections(self) -> dict[str, torch.Tensor]:
-        model = self.retriever.model
-        found = {
-            f"{name}.{part}": getattr(getattr(model, name), part).detach().contiguous()
-            for name in PROJECTIONS
-            for part in ("weight", "bias")
-        }
-        return found | {name: getattr(model, name).detach() for name in ("read_gate", "recency")}
-
-    def _write_projections(self) -> None:
-        folder = self._model_folder()
-        if folder is None:
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / "projections.unfinished"
-        unfinished.write_bytes(save(self._projections(), {"items": str(self.fitted_on)}))
-        unfinished.replace(folder / "projections.safetensors")
-
-    @torch.no_grad()
-    def _read_projections(self) -> bool:
-        """Takes the projections of an earlier start; False: there are none."""
-        folder = self._model_folder()
-        path = None if folder is None else folder / "projections.safetensors"
-        if path is None or not path.is_file():
-            return False
-        try:
-            tensors = load_file(path)
-        except (SafetensorError, OSError) as error:
-            log.warning("%s can not be read (%s); it is made anew", path, error)
-            return False
-        model = self.retriever.model
-        model.read_token.zero_()
-        for name, tensor in tensors.items():
-            target: Any = model
-            for part in name.split("."):
-                target = getattr(target, part)
-            target.copy_(tensor)
-        self.fitted_on = max(1, len(self.shown))
-        return True
+def _vectors(retriever: Retriever, item_ids: Sequence[str]) -> np.ndarray:
+    words = retriever.packer.verbalizer
+    return retriever.encode_items([words.item(i).text for i in item_ids], item_ids)
