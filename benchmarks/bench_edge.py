@@ -71,7 +71,7 @@ def random_model(shape: str) -> M6Rec:
     return M6Rec(model, tokenizer)
 
 
-def measure(rec: M6Rec, name: str, folder: Path, repeats: int) -> dict[str, Any]:
+def measure(rec: M6Rec, name: str, folder: Path, repeats: int, precision: str) -> dict[str, Any]:
     """One model: its bundle, its bytes, its milliseconds."""
     if not (folder / "shop").exists():
         generate_shop(folder / "shop", size="tiny")
@@ -80,12 +80,14 @@ def measure(rec: M6Rec, name: str, folder: Path, repeats: int) -> dict[str, Any]
     source = Source(catalogue, data.items["title"].to_list(), name, rec.fingerprint)
     bundle = folder / "bundle"
     shutil.rmtree(bundle, ignore_errors=True)
-    export_bundle(source, bundle, EdgeSettings(calibration=60, requests=20, least=0))
+    told = {"precision": precision, "calibration": 60, "requests": 20, "least": 0}
+    export_bundle(source, bundle, EdgeSettings.parse(told, "bench_edge"))
     told = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
     sizes = compressed(bundle)
     model = [n for n in sizes if n.endswith(".onnx") or n in ("weights.bin", "tokenizer.json")]
     return {
         "model": name,
+        "precision": precision,
         "nonzero": nonzero(rec.backbone),
         "parity": told["parity"],
         "brotli_weights": sizes["weights.bin"],
@@ -144,6 +146,7 @@ def main() -> None:
     parser.add_argument("--model", action="append", default=[])
     parser.add_argument("--shape", action="append", default=[])
     parser.add_argument("--depth", type=int, action="append", default=[])
+    parser.add_argument("--precision", default="int8")
     parser.add_argument("--repeats", type=int, default=15)
     told = parser.parse_args()
     recs = [(Path(name).name, M6Rec.from_pretrained(name)) for name in told.model]
@@ -154,7 +157,9 @@ def main() -> None:
             for depth in told.depth or [rec.backbone.config.layers]:
                 at = M6Rec(shallow(rec.backbone, depth), rec.tokenizer)
                 load = os.getloadavg()[0]
-                row = measure(at, f"{name}, {depth} layers", Path(folder), told.repeats)
+                row = measure(
+                    at, f"{name}, {depth} layers", Path(folder), told.repeats, told.precision
+                )
                 rows.append({**row, "load_before": round(load, 1)})
                 print(json.dumps(rows[-1]), flush=True)
     machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()}

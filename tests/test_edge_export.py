@@ -52,14 +52,14 @@ def tuned(model: M6, lower: int) -> M6:
     return model.eval()
 
 
-def in_int8(model: M6, lower: int) -> M6:
+def in_int8(model: M6, lower: int, activations: bool = True) -> M6:
     def calibrate(network: M6) -> None:
         states = torch.cat([Encoder(network, lower)(some_ids(seed)) for seed in range(5)])
         for count in (1, 4, 9):
             UserTower(network, lower)(states[:count])
         ItemTower(network, lower)(states)
 
-    return quantised(model, calibrate)
+    return quantised(model, calibrate, activations)
 
 
 CASES: dict[str, Callable[[], tuple[M6, int]]] = {
@@ -71,12 +71,12 @@ CASES: dict[str, Callable[[], tuple[M6, int]]] = {
 }
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "int8", "w8a8"])
 @pytest.mark.parametrize("case", CASES)
 def test_every_graph_gives_what_its_module_gives(case: str, precision: str, tmp_path: Path) -> None:
     model, lower = CASES[case]()
-    if precision == "int8":
-        model = in_int8(model, lower)
+    if precision != "fp32":
+        model = in_int8(model, lower, precision == "w8a8")
         kinds = [type(module) for module in model.modules()]
         assert Int8Linear in kinds and kinds.count(Int8Table) == 3
     maker = Maker(model, lower, MOST, LONGEST)

@@ -21,17 +21,20 @@ def edge_export(
     target: Annotated[Path, typer.Argument(help="Folder to write the bundle to.")],
     data: Data,
     adapter: Adapter = None,
-    precision: Annotated[str, typer.Option(help="int8 or fp32")] = "int8",
+    precision: Annotated[
+        str, typer.Option(help="int8 (weights), w8a8 (activations too) or fp32")
+    ] = "int8",
     depth: Annotated[
         int | None, typer.Option(help="Early exit: only the first layers (untrained retrieval).")
     ] = None,
     event: Annotated[str, typer.Option(help="What choosing an item is told as.")] = "click",
     requests: Annotated[int, typer.Option(help="Requests of the check against PyTorch.")] = 100,
+    least: Annotated[float, typer.Option(help="Share that must have the same first ten.")] = 0.99,
     zipped: Annotated[bool, typer.Option("--zip", help="Write OUT.zip as well.")] = False,
     json: Json = None,
 ) -> None:
     """Write a bundle: graphs, weights, tokenizer, catalogue, licence; checked against PyTorch."""
-    told = {"precision": precision, "event": event, "requests": requests}
+    told = {"precision": precision, "event": event, "requests": requests, "least": least}
     settings = EdgeSettings.parse(told, "edge export")
     rec, dataset = M6Rec.from_pretrained(model), tables.load(data)
     if adapter is not None:

@@ -51,7 +51,7 @@ class BundleConfig(Settings):
     format: Literal[1] = 1
     name: str
     backbone: str
-    precision: Literal["int8", "fp32"]
+    precision: Literal["int8", "w8a8", "fp32"]
     layers: int
     lower: int
     width: int

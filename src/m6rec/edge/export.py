@@ -50,12 +50,13 @@ Titles and texts of the catalogue belong to whoever the catalogue came from.
 class EdgeSettings(Settings):
     """How a bundle is made.
 
-    event: the kind of event that choosing an item is told as. calibration: texts that the ranges
-    of activations are found on. requests: how many are generated for the check against PyTorch;
-    least: share of them that must have the same first ten.
+    precision: int8 rounds weights and tables, w8a8 activations too. event: the kind of event that
+    choosing an item is told as. calibration: texts that the ranges of activations are found on.
+    requests: how many are generated for the check against PyTorch; least: share of them that must
+    have the same first ten.
     """
 
-    precision: Literal["int8", "fp32"] = "int8"
+    precision: Literal["int8", "w8a8", "fp32"] = "int8"
     event: str = "click"
     calibration: int = Field(default=200, ge=1)
     requests: int = Field(default=100, ge=1)
@@ -87,8 +88,9 @@ def export_bundle(source: Source, folder: Path, settings: EdgeSettings) -> dict[
     budgets = (retriever.packer.budget("item"), retriever.packer.budget("event"))
     texts = _tokenised(tokenizer, shelf, budgets, settings)
     model = retriever.model.cpu().eval()
-    if settings.precision == "int8":
-        model = quantised(model, lambda network: run_over(network, lower, texts))
+    if settings.precision != "fp32":
+        rounds = settings.precision == "w8a8"
+        model = quantised(model, lambda network: run_over(network, lower, texts), rounds)
     maker = Maker(model, lower, reading.max_history, max(budgets) + 2)
     graphs = {**maker.all(), WEIGHTS: bytes(maker.weights.data)}
     share = parity(model, lower, graphs, texts, reading.max_history, settings)

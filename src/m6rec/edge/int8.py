@@ -1,9 +1,9 @@
 """Eight bits: linear maps and tables whose weights and inputs are rounded, put in by module swap.
 
-A weight has one scale for each output, a table one for each row, both symmetric. The input of a
-linear map has one scale and one zero point, found on calibration texts and fixed from then on, so
-that an answer does not depend on what else is in the batch. (ONNX calls this static quantisation;
-https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html.)
+A weight has one scale for each output, a table one for each row, both symmetric. Inputs of linear
+maps stay as they are, or have one scale and one zero point each, found on calibration texts and
+fixed from then on, so that an answer does not depend on what else is in the batch. (ONNX calls this
+static quantisation; https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html.)
 
 Legend: O outputs, I inputs, V rows of a table, D width.
 """
@@ -56,28 +56,33 @@ class Range:
 
 
 class Int8Linear(nn.Module):
-    """A linear map over int8 weights and inputs on 256 levels; computes what a runtime computes."""
+    """A linear map over int8 weights; computes what a runtime computes.
 
-    def __init__(self, linear: nn.Linear, seen: Range) -> None:
+    seen: range of the inputs, which are put on 256 levels; None leaves them as they are.
+    """
+
+    def __init__(self, linear: nn.Linear, seen: Range | None) -> None:
         super().__init__()
         weight_OI, scale_O = rounded(linear.weight)
         self.register_buffer("weight_OI", weight_OI)
         self.register_buffer("scale_O", scale_O)
         bias = torch.zeros(len(scale_O)) if linear.bias is None else linear.bias.detach().float()
         self.register_buffer("bias_O", bias)
-        self.register_buffer("step", torch.tensor(seen.scale, dtype=torch.float32))
-        self.zero = seen.zero
+        step = None if seen is None else torch.tensor(seen.scale, dtype=torch.float32)
+        self.register_buffer("step", step)
+        self.zero = 0 if seen is None else seen.zero
 
     weight_OI: Tensor
     scale_O: Tensor
     bias_O: Tensor
-    step: Tensor
+    step: Tensor | None
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., I] → [..., O]."""
-        level = (torch.round(x / self.step) + self.zero).clamp(0, LEVELS)
-        near = (level - self.zero) * self.step
-        return F.linear(near, self.weight_OI.float() * self.scale_O[:, None], self.bias_O)
+        if self.step is not None:
+            level = (torch.round(x / self.step) + self.zero).clamp(0, LEVELS)
+            x = (level - self.zero) * self.step
+        return F.linear(x, self.weight_OI.float() * self.scale_O[:, None], self.bias_O)
 
 
 class Int8Table(nn.Module):
@@ -100,10 +105,11 @@ class Int8Table(nn.Module):
         return out
 
 
-def quantised(model: M6, calibrate: Callable[[M6], object]) -> M6:
+def quantised(model: M6, calibrate: Callable[[M6], object], activations: bool) -> M6:
     """A copy with every large linear map that a device runs in int8, and every table.
 
     calibrate: runs the given network over typical inputs. What it does not run stays as it is.
+    activations: whether inputs of linear maps are rounded too.
     """
     own = copy.deepcopy(model)
     for parameter in own.parameters():
@@ -111,7 +117,7 @@ def quantised(model: M6, calibrate: Callable[[M6], object]) -> M6:
     seen = _ranges(own, calibrate)
     for parent, name, linear in list(_linears(own)):
         if linear in seen:
-            setattr(parent, name, Int8Linear(linear, seen[linear]))
+            setattr(parent, name, Int8Linear(linear, seen[linear] if activations else None))
     for parent, name in ((own, "tokens"), (own, "positions"), (own, "segments")):
         table = getattr(parent, name)
         if isinstance(table, nn.Embedding):

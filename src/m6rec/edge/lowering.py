@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from m6rec.edge.graph import EdgeError, Graph
@@ -67,25 +66,33 @@ def linear(g: Graph, modules: Sequence[nn.Module], x: str) -> str:
 
 
 def _int8_linear(g: Graph, modules: Sequence[Int8Linear], x: str) -> str:
-    first = modules[0]
-    if any(not torch.equal(m.step, first.step) or m.zero != first.zero for m in modules):
-        raise EdgeError("linear maps of one input must have been calibrated on the same input")
-    step = g.constant(as_array(first.step))
-    zero = g.constant(np.array(first.zero, np.uint8))
-    near = g.op("DequantizeLinear", g.op("QuantizeLinear", x, step, zero), step, zero)
-    weight_OI = np.concatenate([as_array(m.weight_OI).astype(np.int16) for m in modules])
+    weight_OI = np.concatenate([as_array(m.weight_OI) for m in modules])
     scale_O = np.concatenate([as_array(m.scale_O) for m in modules])
-    unsigned_IO = (weight_OI + MIDDLE).astype(np.uint8).T
-    middle_O = np.full(len(scale_O), MIDDLE, np.uint8)
-    weight = g.op(
-        "DequantizeLinear",
-        g.constant(unsigned_IO),
-        g.constant(scale_O),
-        g.constant(middle_O),
-        axis=1,
-    )
     bias = g.constant(np.concatenate([as_array(m.bias_O) for m in modules]))
+    near = _on_levels(g, modules, x)
+    if near == x:
+        # Plain arithmetic, which runtimes do once at loading: ONNX Runtime would take a
+        # DequantizeLinear here for leave to round the input.
+        whole = g.op("Cast", g.constant(weight_OI.T), to=1)
+        weight = g.op("Mul", whole, g.constant(scale_O))
+    else:
+        unsigned_IO = (weight_OI.astype(np.int16) + MIDDLE).astype(np.uint8).T
+        middle_O = g.constant(np.full(len(scale_O), MIDDLE, np.uint8))
+        parts = g.constant(unsigned_IO), g.constant(scale_O), middle_O
+        weight = g.op("DequantizeLinear", *parts, axis=1)
     return g.op("Add", g.op("MatMul", near, weight), bias)
+
+
+def _on_levels(g: Graph, modules: Sequence[Int8Linear], x: str) -> str:
+    """The input rounded to its levels, where the maps round it."""
+    steps = [as_array(m.step) for m in modules if m.step is not None]
+    if not steps:
+        return x
+    levels = {(None if m.step is None else m.step.item(), m.zero) for m in modules}
+    if len(levels) > 1:
+        raise EdgeError("linear maps of one input must have been calibrated on the same input")
+    step, zero = g.constant(steps[0]), g.constant(np.array(modules[0].zero, np.uint8))
+    return g.op("DequantizeLinear", g.op("QuantizeLinear", x, step, zero), step, zero)
 
 
 def table(g: Graph, module: nn.Module, ids: str, most: int | None = None) -> str:
