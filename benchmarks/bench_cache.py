@@ -27,12 +27,12 @@ import torch
 from m6rec.data import tables
 from m6rec.model.plans import SegmentStates
 from m6rec.recommender import M6Rec
-from m6rec.stores.segment_cache import SegmentCache, StateCache
-from m6rec.stores.state_codec import FORMS, States, dequantise, quantise
-from m6rec.stores.state_lmdb import LmdbStore
-from m6rec.stores.state_memory import MemoryStore
-from m6rec.stores.state_redis import RedisStore
-from m6rec.stores.state_store import StateStore
+from m6rec.stores.states.base import StateStore
+from m6rec.stores.states.cache import SegmentCache, StateCache
+from m6rec.stores.states.codec import FORMS, States, dequantise, quantise
+from m6rec.stores.states.lmdb_store import LmdbStore
+from m6rec.stores.states.memory_store import MemoryStore
+from m6rec.stores.states.redis_store import RedisStore
 
 WIDTH, ITEMS, TOKENS = 384, 100_000, 24
 PUT_AT_ONCE = 1000

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from index_candidates import candidates, catalogue, shoppers, truth
 
-from m6rec.stores import vector_inverted
-from m6rec.stores.vector_local import LocalIndex
-from m6rec.stores.vector_opening import open_index
-from m6rec.stores.vectors import Filter
+from m6rec.stores.vectors import inverted
+from m6rec.stores.vectors.base import Filter
+from m6rec.stores.vectors.local import LocalIndex
+from m6rec.stores.vectors.opening import open_index
 
 K, QUERIES, CHANGES = 100, 500, 1000
 OURS = "m6rec"
@@ -116,13 +116,13 @@ def measure_ours(folder: Path) -> dict[str, Any]:
         "sweep": [],
         "filters": [],
     }
-    usual = vector_inverted.SEEN, vector_inverted.SEEN_PER_HIT
+    usual = inverted.SEEN, inverted.SEEN_PER_HIT
     for seen in (8_000, 12_000, 16_000, 24_000, 32_000):
-        vector_inverted.SEEN, vector_inverted.SEEN_PER_HIT = seen, 1
+        inverted.SEEN, inverted.SEEN_PER_HIT = seen, 1
         found, figures = timed(lambda q_D: index.search(q_D, K).ids, q_QD)
         hits = sum(len({*map(int, a)} & {*b.tolist()}) for a, b in zip(found, best_QK, strict=True))
         out["sweep"].append({"seen": seen, "recall": hits / best_QK.size, **figures})
-    vector_inverted.SEEN, vector_inverted.SEEN_PER_HIT = usual
+    inverted.SEEN, inverted.SEEN_PER_HIT = usual
     everything = np.ones(len(h_ND), dtype=bool)
     for name, where, passes_N in (
         ("none", Filter(), everything),

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from journal_kills import kills
 
-from m6rec.stores.journal import Journal
-from m6rec.stores.journal_opening import open_journal
+from m6rec.stores.journal.base import Journal
+from m6rec.stores.journal.opening import open_journal
 
 SECONDS, USERS, ITEMS = 3.0, 20_000, 5_000
 CALLERS = ((1, 1), (32, 1), (1, 100), (8, 100), (1, 1000), (4, 1000))

@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from m6rec.stores.journal import Journal
-from m6rec.stores.journal_opening import open_journal
-from m6rec.stores.vector_local import LocalIndex
-from m6rec.stores.vector_opening import open_index
-from m6rec.stores.vectors import VectorError, VectorIndex
+from m6rec.stores.journal.base import Journal
+from m6rec.stores.journal.opening import open_journal
+from m6rec.stores.vectors.base import VectorError, VectorIndex
+from m6rec.stores.vectors.local import LocalIndex
+from m6rec.stores.vectors.opening import open_index
 
 DIM, THREADS, EVENTS, SAVE_EVERY = 8, 4, 5, 8
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from m6rec.stores.journal import Journal, JournalError
-from m6rec.stores.journal_opening import open_journal
+from m6rec.stores.journal.base import Journal, JournalError
+from m6rec.stores.journal.opening import open_journal
 
 
 def postgres_binary(name: str) -> str | None:

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m6rec.stores.segment_cache import SegmentCache, StateCache
-from m6rec.stores.state_codec import Form, States
-from m6rec.stores.state_store import StateStore, StoreError
+from m6rec.stores.states.base import StateStore, StoreError
+from m6rec.stores.states.cache import SegmentCache, StateCache
+from m6rec.stores.states.codec import Form, States
 
 WIDTH = 96
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from m6rec.stores.state_codec import Form, States, decode, encode
+from m6rec.stores.states.codec import Form, States, decode, encode
 
 KEY = bytes(range(16))
 FORMS: tuple[Form, ...] = ("fp16", "int8")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from m6rec.stores import state_redis
-from m6rec.stores.state_lmdb import LmdbStore
-from m6rec.stores.state_memory import OVERHEAD, MemoryStore
-from m6rec.stores.state_redis import RedisStore
-from m6rec.stores.state_store import StateStore, StoreError
+from m6rec.stores.states import redis_store
+from m6rec.stores.states.base import StateStore, StoreError
+from m6rec.stores.states.lmdb_store import LmdbStore
+from m6rec.stores.states.memory_store import OVERHEAD, MemoryStore
+from m6rec.stores.states.redis_store import RedisStore
 from stores_worlds import fill, held, redis_server
 
 
@@ -135,7 +135,7 @@ def test_redis_lets_values_go_after_their_time(server: str) -> None:
     with RedisStore(server, ttl=100) as store:
         store.clear()
         store.put({key(1): b"x"})
-        assert 90 <= store._client.ttl(state_redis.PREFIX + key(1)) <= 100
+        assert 90 <= store._client.ttl(redis_store.PREFIX + key(1)) <= 100
 
 
 def test_redis_keeps_what_is_not_ours_when_it_is_cleared(server: str) -> None:

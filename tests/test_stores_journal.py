@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from journal_worlds import PostgresServer, empty, event, item, postgres_server
-from m6rec.stores.journal import Journal, JournalBusy, JournalConflict, JournalError
-from m6rec.stores.journal_opening import open_journal
-from m6rec.stores.journal_sqlite import SqliteJournal
+from m6rec.stores.journal.base import Journal, JournalBusy, JournalConflict, JournalError
+from m6rec.stores.journal.opening import open_journal
+from m6rec.stores.journal.sqlite import SqliteJournal
 
 
 @pytest.fixture(scope="module")

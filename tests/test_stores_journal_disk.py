@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from journal_worlds import event, item
-from m6rec.stores.journal import JournalError
-from m6rec.stores.journal_opening import open_journal
-from m6rec.stores.journal_sqlite import FILE, SqliteJournal
+from m6rec.stores.journal.base import JournalError
+from m6rec.stores.journal.opening import open_journal
+from m6rec.stores.journal.sqlite import FILE, SqliteJournal
 from stores_worlds import run_apart
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
@@ -24,8 +24,8 @@ import journal_kills
 
 FULL = """
 import resource, sys
-from m6rec.stores.journal import JournalError
-from m6rec.stores.journal_opening import open_journal
+from m6rec.stores.journal.base import JournalError
+from m6rec.stores.journal.opening import open_journal
 
 journal = open_journal(sys.argv[1])
 journal.append("item", [{"item_id": "first"}])
@@ -52,8 +52,8 @@ print(kept)
 
 CLOSED = """
 import os, sys
-from m6rec.stores.journal import JournalError
-from m6rec.stores.journal_opening import open_journal
+from m6rec.stores.journal.base import JournalError
+from m6rec.stores.journal.opening import open_journal
 
 os.seteuid(65534 if os.geteuid() == 0 else os.geteuid())
 try:

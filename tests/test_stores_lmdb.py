@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m6rec.stores import state_lmdb
-from m6rec.stores.state_codec import HEAD
-from m6rec.stores.state_lmdb import GENERATIONS, LEAST_LIMIT, LmdbStore
-from m6rec.stores.state_store import StoreError
+from m6rec.stores.states import lmdb_store
+from m6rec.stores.states.base import StoreError
+from m6rec.stores.states.codec import HEAD
+from m6rec.stores.states.lmdb_store import GENERATIONS, LEAST_LIMIT, LmdbStore
 from stores_worlds import WIDTH, fill, held, run_apart
 
 LIMIT = LEAST_LIMIT
@@ -71,7 +71,7 @@ def test_a_put_is_one_transaction_and_reads_write_nothing(tmp_path: Path) -> Non
 def test_second_chances_are_written_together_even_if_nothing_is_put(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state_lmdb, "AGAIN_AT_ONCE", 100)
+    monkeypatch.setattr(lmdb_store, "AGAIN_AT_ONCE", 100)
     with LmdbStore(tmp_path, LIMIT) as store:
         turn = 0
         while store._env.read(store._newest) < GENERATIONS - 1:
@@ -89,7 +89,7 @@ def test_second_chances_are_written_together_even_if_nothing_is_put(
 def test_a_full_map_makes_room_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(state_lmdb, "FILLED", 1.2)  # the map is full before the generations are
+    monkeypatch.setattr(lmdb_store, "FILLED", 1.2)  # the map is full before the generations are
     emptied: list[int] = []
     drop = LmdbStore._drop_oldest
 
@@ -121,7 +121,7 @@ def test_a_value_larger_than_the_cache_is_left_out_with_a_warning(
 
 GROWN = """
 import sys
-from m6rec.stores.state_lmdb import LmdbStore
+from m6rec.stores.states.lmdb_store import LmdbStore
 from stores_worlds import fill
 with LmdbStore(sys.argv[1], 64 << 20) as store:
     for first in range(0, 40000, 2000):
@@ -150,7 +150,7 @@ def test_a_smaller_limit_makes_the_values_fewer_again(tmp_path: Path) -> None:
 
 KILLED = """
 import os, random, signal, sys, time
-from m6rec.stores.state_lmdb import LmdbStore
+from m6rec.stores.states.lmdb_store import LmdbStore
 from stores_worlds import fill, held
 folder, rounds = sys.argv[1], int(sys.argv[2])
 chance = random.Random(0)
@@ -184,7 +184,7 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_right_states_only(tmp_path
 
 CROWD = """
 import os, sys
-from m6rec.stores.state_lmdb import LmdbStore
+from m6rec.stores.states.lmdb_store import LmdbStore
 from stores_worlds import fill, held
 folder, children = sys.argv[1], []
 for who in range(5):
@@ -218,7 +218,7 @@ def test_several_processes_read_and_write_at_once(tmp_path: Path) -> None:
 
 READER = """
 import os, signal, sys
-from m6rec.stores.state_lmdb import LmdbStore
+from m6rec.stores.states.lmdb_store import LmdbStore
 store = LmdbStore(sys.argv[1], 4 << 20)
 child = os.fork()
 if child == 0:
@@ -246,7 +246,7 @@ def test_a_reader_that_died_holds_no_pages(tmp_path: Path) -> None:
 
 FORKED = """
 import os, sys
-from m6rec.stores.state_lmdb import LmdbStore
+from m6rec.stores.states.lmdb_store import LmdbStore
 from stores_worlds import fill, held
 store = LmdbStore(sys.argv[1])
 fill(store, range(10))
@@ -310,8 +310,8 @@ def test_flipped_bytes_in_the_file_are_missing_states_never_wrong_ones(tmp_path:
 def test_a_file_that_was_cut_off_serves_no_wrong_state_and_ends_no_process(tmp_path: Path) -> None:
     code = (
         "import sys, logging\n"
-        "from m6rec.stores.state_lmdb import LmdbStore\n"
-        "from m6rec.stores.state_store import StoreError\n"
+        "from m6rec.stores.states.lmdb_store import LmdbStore\n"
+        "from m6rec.stores.states.base import StoreError\n"
         "from stores_worlds import fill, held\n"
         "logging.disable()\n"
         "try:\n"
@@ -342,8 +342,8 @@ def test_something_else_in_the_folder_is_an_error_that_says_so(tmp_path: Path) -
 
 def test_a_folder_of_another_format_is_an_error_that_says_so(tmp_path: Path) -> None:
     with LmdbStore(tmp_path) as store:
-        meta = store._env.dbs[state_lmdb.META]
-        store._env.write(lambda txn: txn.put(state_lmdb.FORMAT, b"9", db=meta))
+        meta = store._env.dbs[lmdb_store.META]
+        store._env.write(lambda txn: txn.put(lmdb_store.FORMAT, b"9", db=meta))
     with pytest.raises(StoreError, match="format b'9'; this version reads b'1'"):
         LmdbStore(tmp_path)
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m6rec.stores.extras import need
-from m6rec.stores.opening import open_cache, parse_size
-from m6rec.stores.segment_cache import SegmentCache, StateCache
-from m6rec.stores.state_codec import States
-from m6rec.stores.state_lmdb import LmdbStore
-from m6rec.stores.state_memory import MemoryStore
-from m6rec.stores.state_store import StoreError
+from m6rec.stores.states.base import StoreError
+from m6rec.stores.states.cache import SegmentCache, StateCache
+from m6rec.stores.states.codec import States
+from m6rec.stores.states.lmdb_store import LmdbStore
+from m6rec.stores.states.memory_store import MemoryStore
+from m6rec.stores.states.opening import open_cache, parse_size
 from stores_worlds import WIDTH, cache_of, right, segment
 
 

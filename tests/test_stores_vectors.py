@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m6rec.stores import vector_inverted
-from m6rec.stores.vector_local import LocalIndex
-from m6rec.stores.vector_opening import new_index, open_index
-from m6rec.stores.vector_qdrant import QdrantIndex
-from m6rec.stores.vector_snapshot import LOCK
-from m6rec.stores.vectors import Filter, VectorError, VectorIndex
+from m6rec.stores.vectors import inverted
+from m6rec.stores.vectors.base import Filter, VectorError, VectorIndex
+from m6rec.stores.vectors.local import LocalIndex
+from m6rec.stores.vectors.opening import new_index, open_index
+from m6rec.stores.vectors.qdrant import QdrantIndex
+from m6rec.stores.vectors.snapshot import LOCK
 
 DIM = 16
 EYE = np.eye(DIM, dtype=np.float32)
@@ -272,13 +272,13 @@ def test_the_index_becomes_an_inverted_file_as_it_grows(
 def test_an_inverted_file_that_sees_little_finds_most_and_one_that_sees_all_finds_all(
     pair: tuple[LocalIndex, LocalIndex], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vector_inverted, "SEEN_PER_HIT", 1)
+    monkeypatch.setattr(inverted, "SEEN_PER_HIT", 1)
     queries = clustered(50, seed=5)
-    monkeypatch.setattr(vector_inverted, "SEEN", 1500)
+    monkeypatch.setattr(inverted, "SEEN", 1500)
     assert 0.9 < recall(pair, queries, 20, Filter()) < 1
-    monkeypatch.setattr(vector_inverted, "SEEN", 100)
+    monkeypatch.setattr(inverted, "SEEN", 100)
     assert recall(pair, queries, 20, Filter()) < 0.9, "the bar above means nothing"
-    monkeypatch.setattr(vector_inverted, "SEEN", 100_000)
+    monkeypatch.setattr(inverted, "SEEN", 100_000)
     assert recall(pair, queries, 20, Filter()) > 0.99
 
 
@@ -298,8 +298,8 @@ FILTERS = st.builds(
 def test_a_filtered_search_finds_what_an_exact_one_finds(
     pair: tuple[LocalIndex, LocalIndex], where: Filter, seed: int, k: int
 ) -> None:
-    seen, per_hit = vector_inverted.SEEN, vector_inverted.SEEN_PER_HIT
-    vector_inverted.SEEN, vector_inverted.SEEN_PER_HIT = 2000, 1
+    seen, per_hit = inverted.SEEN, inverted.SEEN_PER_HIT
+    inverted.SEEN, inverted.SEEN_PER_HIT = 2000, 1
     try:
         queries = clustered(10, seed)
         assert recall(pair, queries, k, where) >= 0.9
@@ -307,7 +307,7 @@ def test_a_filtered_search_finds_what_an_exact_one_finds(
             assert not {*found.ids} & {*where.hide, *where.bought}
             assert (np.diff(found.scores) <= 0).all()
     finally:
-        vector_inverted.SEEN, vector_inverted.SEEN_PER_HIT = seen, per_hit
+        inverted.SEEN, inverted.SEEN_PER_HIT = seen, per_hit
 
 
 def test_indices_that_are_saved_to_one_folder_at_once_leave_a_whole_one(tmp_path: Path) -> None:

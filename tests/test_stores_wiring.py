@@ -18,10 +18,10 @@ from m6rec.model.m6 import M6
 from m6rec.model.tuning import Adapter, Tuning, branch
 from m6rec.recommender import M6Rec, NotTunedError
 from m6rec.records import Event, M6Error, Request
-from m6rec.stores.opening import open_cache
-from m6rec.stores.segment_cache import StateCache
-from m6rec.stores.state_codec import Form
-from m6rec.stores.state_memory import MemoryStore
+from m6rec.stores.states.cache import StateCache
+from m6rec.stores.states.codec import Form
+from m6rec.stores.states.memory_store import MemoryStore
+from m6rec.stores.states.opening import open_cache
 from m6rec.tasks import warm as warming
 from m6rec.tasks.build import Backbone, TaskSpec, build_ranker, build_retriever, segment_table
 from m6rec.tasks.cached import below_fingerprint
@@ -298,7 +298,7 @@ def test_the_verb_says_when_the_cache_is_too_small_and_what_is_missing(
     assert run("warm", *where).exit_code == 2
     assert run("info", "--cache", "http://x").exit_code == 2
     assert run("info", *where, "--limit", "much").exit_code == 2
-    monkeypatch.setattr("m6rec.stores.opening.LmdbStore", lambda *_: MemoryStore(limit=4000))
+    monkeypatch.setattr("m6rec.stores.states.opening.LmdbStore", lambda *_: MemoryStore(limit=4000))
     model = ["--model", str(world / "model"), "--data", str(world / "data")]
     result = run("warm", *where, *model)
     assert "it is too small" in result.output

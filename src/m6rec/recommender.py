@@ -33,8 +33,8 @@ from m6rec.model.checkpoint import backbone_tensors, fingerprint, save_backbone
 from m6rec.model.hf import load_start
 from m6rec.model.m6 import M6
 from m6rec.records import Candidate, Event, M6Error, Request
-from m6rec.stores.opening import open_cache
-from m6rec.stores.segment_cache import StateCache
+from m6rec.stores.states.cache import StateCache
+from m6rec.stores.states.opening import open_cache
 from m6rec.tasks.build import Backbone, TaskName, TaskSpec
 from m6rec.tasks.folder import TaskFolder, trained
 from m6rec.tasks.opening import Opener

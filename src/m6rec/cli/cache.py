@@ -9,9 +9,9 @@ import typer
 
 from m6rec.cli.common import DEFAULT_MODEL, Adapter, Json, Model, err, out, verb, write_json
 from m6rec.recommender import M6Rec
-from m6rec.stores.opening import open_cache, parse_size
-from m6rec.stores.segment_cache import StateCache
-from m6rec.stores.state_codec import Form
+from m6rec.stores.states.cache import StateCache
+from m6rec.stores.states.codec import Form
+from m6rec.stores.states.opening import open_cache, parse_size
 from m6rec.tasks.warm import Warmed
 
 Action = Literal["warm", "info", "clear"]

@@ -12,8 +12,8 @@ import polars as pl
 from m6rec.data.labels import SHOWN
 from m6rec.data.schema import TABLES
 from m6rec.data.tables import Dataset, sort_events
-from m6rec.stores.journal import Body, Journal
-from m6rec.stores.vectors import Filter
+from m6rec.stores.journal.base import Body, Journal
+from m6rec.stores.vectors.base import Filter
 
 AT_ONCE = 10_000
 EVENT_COLUMNS = TABLES["events"].dtypes() | {"user_id": pl.String(), "item_id": pl.String()}

@@ -28,10 +28,10 @@ from m6rec.serving.directions import directions_key, read_directions, write_dire
 from m6rec.serving.known import Known, Shown, is_choice
 from m6rec.serving.pipeline import Served, Wanted, answer
 from m6rec.serving.ranking import FastRanker
-from m6rec.stores.journal import Entry, Journal
-from m6rec.stores.segment_cache import StateCache
-from m6rec.stores.vector_opening import new_index, open_index
-from m6rec.stores.vectors import Filter, VectorError, VectorIndex
+from m6rec.stores.journal.base import Entry, Journal
+from m6rec.stores.states.cache import StateCache
+from m6rec.stores.vectors.base import Filter, VectorError, VectorIndex
+from m6rec.stores.vectors.opening import new_index, open_index
 from m6rec.tasks.build import UNTRAINED, build_retriever
 from m6rec.tasks.opening import Opener
 from m6rec.tasks.retrieval import Retriever

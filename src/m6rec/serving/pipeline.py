@@ -17,7 +17,7 @@ from m6rec.data.requests import Requests
 from m6rec.records import Candidate, Request
 from m6rec.serving.known import Shown
 from m6rec.serving.ranking import FastRanker
-from m6rec.stores.vectors import Filter, VectorIndex
+from m6rec.stores.vectors.base import Filter, VectorIndex
 from m6rec.tasks.retrieval import TIE_BREAK, Retriever
 
 EVERYTHING = Filter()

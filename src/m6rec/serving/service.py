@@ -26,8 +26,8 @@ from m6rec.serving.live import LiveModel
 from m6rec.serving.metrics import Metrics
 from m6rec.serving.pipeline import EVERYTHING, Served, Wanted
 from m6rec.serving.registry import Registry
-from m6rec.stores.journal import Appended, Body, Journal, Receipt, Told
-from m6rec.stores.vectors import Filter
+from m6rec.stores.journal.base import Appended, Body, Journal, Receipt, Told
+from m6rec.stores.vectors.base import Filter
 
 T = TypeVar("T")
 HISTORY = 200

@@ -18,9 +18,9 @@ from m6rec.serving.keys import KeyRing
 from m6rec.serving.live import LiveModel, Source
 from m6rec.serving.registry import Registry, RegistryError
 from m6rec.serving.service import Service, ServiceSettings
-from m6rec.stores.journal import Journal, Told
-from m6rec.stores.journal_opening import open_journal
-from m6rec.stores.opening import open_cache
+from m6rec.stores.journal.base import Journal, Told
+from m6rec.stores.journal.opening import open_journal
+from m6rec.stores.states.opening import open_cache
 
 log = logging.getLogger(__name__)
 

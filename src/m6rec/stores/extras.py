@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from m6rec.stores.state_store import StoreError
+from m6rec.stores.states.base import StoreError
 
 
 def need(library: str, why: str) -> Any:

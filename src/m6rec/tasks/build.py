@@ -13,7 +13,7 @@ from m6rec.config import ConfigError, Settings
 from m6rec.model.m6 import M6
 from m6rec.model.residual import ItemResidual
 from m6rec.model.tuning import Tuning, branch
-from m6rec.stores.segment_cache import SegmentCache, StateCache
+from m6rec.stores.states.cache import SegmentCache, StateCache
 from m6rec.tasks.cached import below_fingerprint
 from m6rec.tasks.dialogue import DialogueSettings
 from m6rec.tasks.evidence import Evidence

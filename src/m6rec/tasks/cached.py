@@ -1,4 +1,4 @@
-"""States after layer L' out of a segment cache, and into it (stores/segment_cache.py).
+"""States after layer L' out of a segment cache, and into it (stores/states/cache.py).
 
 Legend: S segments, K states kept of a segment, D width.
 """
@@ -14,8 +14,8 @@ import torch
 from m6rec.model.checkpoint import fingerprint
 from m6rec.model.m6 import M6
 from m6rec.model.plans import SegmentStates
-from m6rec.stores.segment_cache import SegmentCache
-from m6rec.stores.state_codec import States
+from m6rec.stores.states.cache import SegmentCache
+from m6rec.stores.states.codec import States
 
 ROWS_AT_ONCE = 4096
 """Rows that are asked for in one transaction: more than a request has."""

@@ -21,7 +21,7 @@ from m6rec.model import plans
 from m6rec.model.m6 import M6
 from m6rec.model.plans import Packed, SegmentStates, SegmentTokens
 from m6rec.model.precision import autocast
-from m6rec.stores.segment_cache import SegmentCache
+from m6rec.stores.states.cache import SegmentCache
 from m6rec.tasks.cached import keep, recall
 from m6rec.text.tokenizer import Tokenizer
 

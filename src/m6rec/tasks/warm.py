@@ -12,7 +12,7 @@ from rich.progress import track
 
 from m6rec.data.tables import Dataset
 from m6rec.records import Event, M6Error
-from m6rec.stores.segment_cache import SegmentCache
+from m6rec.stores.states.cache import SegmentCache
 from m6rec.tasks.build import UNTRAINED, Backbone, TaskSpec, segment_table
 from m6rec.tasks.folder import TaskFolder
 from m6rec.tasks.packing import EVENT_KEYS

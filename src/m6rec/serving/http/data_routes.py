@@ -17,7 +17,7 @@ from m6rec.serving.http.gate import needs
 from m6rec.serving.http.problems import Refused, answers
 from m6rec.serving.http.schemas import PLAIN, Events, Items, Users
 from m6rec.serving.http.shared import The
-from m6rec.stores.journal import Body, Told
+from m6rec.stores.journal.base import Body, Told
 
 T = TypeVar("T")
 WRITES, READS = [needs("write")], [needs("read")]

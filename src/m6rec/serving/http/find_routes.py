@@ -16,7 +16,7 @@ from m6rec.serving.http.schemas import PLAIN
 from m6rec.serving.http.shared import The
 from m6rec.serving.known import Shown
 from m6rec.serving.live import LiveModel
-from m6rec.stores.journal import Journal
+from m6rec.stores.journal.base import Journal
 
 READS = [needs("read")]
 NEWEST = 10_000

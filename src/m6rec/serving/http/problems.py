@@ -17,7 +17,7 @@ from m6rec.records import M6Error
 from m6rec.serving.batching import ClosedError, OverloadedError
 from m6rec.serving.registry import RegistryError
 from m6rec.serving.service import LateError
-from m6rec.stores.journal import BodyError, JournalBusy, JournalConflict, JournalError
+from m6rec.stores.journal.base import BodyError, JournalBusy, JournalConflict, JournalError
 
 log = logging.getLogger(__name__)
 

@@ -18,9 +18,7 @@ from typing import Any
 import numpy as np
 
 from m6rec.stores.extras import need
-from m6rec.stores.vector_slots import chosen_attributes, left_out, newest
-from m6rec.stores.vector_snapshot import SnapshotReader, SnapshotWriter
-from m6rec.stores.vectors import (
+from m6rec.stores.vectors.base import (
     Attributes,
     Filter,
     Found,
@@ -29,6 +27,8 @@ from m6rec.stores.vectors import (
     check_queries,
     check_vectors,
 )
+from m6rec.stores.vectors.slots import chosen_attributes, left_out, newest
+from m6rec.stores.vectors.snapshot import SnapshotReader, SnapshotWriter
 
 KIND, COLLECTION = "qdrant", "m6rec"
 KEY = "M6REC_QDRANT_KEY"

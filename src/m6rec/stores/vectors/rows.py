@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from m6rec.stores.vector_snapshot import SnapshotReader, SnapshotWriter
+from m6rec.stores.vectors.snapshot import SnapshotReader, SnapshotWriter
 
 Hits = tuple[np.ndarray, np.ndarray]
 """Slots and scores of one query, best first."""

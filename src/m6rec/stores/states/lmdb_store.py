@@ -18,8 +18,8 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from m6rec.stores.lmdb_environment import open_environment
-from m6rec.stores.state_store import StateStore, StoreError, StoreInfo
+from m6rec.stores.states.base import StateStore, StoreError, StoreInfo
+from m6rec.stores.states.lmdb_environment import open_environment
 
 log = logging.getLogger(__name__)
 GIB = 1 << 30

@@ -19,8 +19,8 @@ from typing import Literal
 
 import numpy as np
 
-from m6rec.stores.state_codec import VERSION, Form, States, decode, encode
-from m6rec.stores.state_store import StateStore
+from m6rec.stores.states.base import StateStore
+from m6rec.stores.states.codec import VERSION, Form, States, decode, encode
 
 KEY_SIZE = 16
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from m6rec.stores.extras import need
-from m6rec.stores.vector_rows import Hits, Rows
-from m6rec.stores.vector_snapshot import SnapshotReader, SnapshotWriter
+from m6rec.stores.vectors.rows import Hits, Rows
+from m6rec.stores.vectors.snapshot import SnapshotReader, SnapshotWriter
 
 log = logging.getLogger(__name__)
 SEEN = 24_000

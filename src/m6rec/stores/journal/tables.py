@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from m6rec.stores.journal import Body, Journal, JournalError, Told, to_json
+from m6rec.stores.journal.base import Body, Journal, JournalError, Told, to_json
 
 FILES: dict[Told, str] = {"item": "items.jsonl", "user": "users.jsonl", "event": "events.jsonl"}
 MANIFEST = "manifest.json"

@@ -21,9 +21,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from m6rec.stores.journal import JournalError
-from m6rec.stores.journal_sql import SCHEMA, Rows, SqlJournal
-from m6rec.stores.journal_writer import MOST_WAITING
+from m6rec.stores.journal.base import JournalError
+from m6rec.stores.journal.sql import SCHEMA, Rows, SqlJournal
+from m6rec.stores.journal.writer import MOST_WAITING
 
 FILE, LOCK = "journal.sqlite", "journal.lock"
 TYPES = {"text": "TEXT", "integer": "INTEGER", "bytes": "BLOB"}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from m6rec.stores.extras import need
-from m6rec.stores.state_store import StateStore, StoreError, StoreInfo
+from m6rec.stores.states.base import StateStore, StoreError, StoreInfo
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -15,11 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from m6rec.stores.extras import need
-from m6rec.stores.vector_inverted import InvertedRows, enough_for
-from m6rec.stores.vector_rows import ExactRows, Hits, Rows
-from m6rec.stores.vector_slots import Slots, chosen_attributes, left_out, newest
-from m6rec.stores.vector_snapshot import SnapshotReader, SnapshotWriter
-from m6rec.stores.vectors import (
+from m6rec.stores.vectors.base import (
     Attributes,
     Filter,
     Found,
@@ -28,6 +24,10 @@ from m6rec.stores.vectors import (
     check_queries,
     check_vectors,
 )
+from m6rec.stores.vectors.inverted import InvertedRows, enough_for
+from m6rec.stores.vectors.rows import ExactRows, Hits, Rows
+from m6rec.stores.vectors.slots import Slots, chosen_attributes, left_out, newest
+from m6rec.stores.vectors.snapshot import SnapshotReader, SnapshotWriter
 
 EXACT_BELOW = 50_000
 LEFT_OUT_AFTER = 1_000

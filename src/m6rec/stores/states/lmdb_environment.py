@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from m6rec.stores.extras import need
-from m6rec.stores.state_store import StoreError
+from m6rec.stores.states.base import StoreError
 
 T = TypeVar("T")
 Work = Callable[[Any], T]

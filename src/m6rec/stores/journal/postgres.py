@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from m6rec.stores.extras import need
-from m6rec.stores.journal import JournalError
-from m6rec.stores.journal_sql import SCHEMA, Rows, SqlJournal
-from m6rec.stores.journal_writer import MOST_WAITING
+from m6rec.stores.journal.base import JournalError
+from m6rec.stores.journal.sql import SCHEMA, Rows, SqlJournal
+from m6rec.stores.journal.writer import MOST_WAITING
 
 TYPES = {"text": 'TEXT COLLATE "C"', "integer": "BIGINT", "bytes": "BYTEA"}
 TURN = 0x6D36_7265_63

@@ -1,7 +1,7 @@
 """Where segment states are kept, as bytes by key: memory, LMDB, Redis behind one small interface.
 
 A store may forget anything at any time: what it lacks is computed again. Whether a value is right
-is not its business: state_codec.py tells a damaged value from a whole one.
+is not its business: codec.py tells a damaged value from a whole one.
 """
 
 from __future__ import annotations

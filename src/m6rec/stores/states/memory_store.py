@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
-from m6rec.stores.state_store import StateStore, StoreInfo
+from m6rec.stores.states.base import StateStore, StoreInfo
 
 OVERHEAD = 150
 """Bytes that Python keeps about one entry besides its value, roughly."""

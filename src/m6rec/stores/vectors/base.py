@@ -87,7 +87,7 @@ class VectorIndex(ABC):
     def save(self, folder: str | Path, journal_number: int, journal: str = "") -> None:
         """Writes a snapshot that replaces the last one, all of it or nothing.
 
-        journal: name of the journal that the number is of. `vector_opening.open_index` reads it.
+        journal: name of the journal that the number is of. `opening.open_index` reads it.
         """
 
     @abstractmethod

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from m6rec.stores.vector_snapshot import SnapshotReader, SnapshotWriter
-from m6rec.stores.vectors import Attributes, Filter, VectorError
+from m6rec.stores.vectors.base import Attributes, Filter, VectorError
+from m6rec.stores.vectors.snapshot import SnapshotReader, SnapshotWriter
 
 NO_CATEGORY = -1
 ALWAYS = -np.inf

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from m6rec.stores.vector_local import LocalIndex
-from m6rec.stores.vector_qdrant import COLLECTION, QdrantIndex
-from m6rec.stores.vector_qdrant import KIND as QDRANT
-from m6rec.stores.vector_snapshot import SnapshotReader
-from m6rec.stores.vectors import VectorError, VectorIndex
+from m6rec.stores.vectors.base import VectorError, VectorIndex
+from m6rec.stores.vectors.local import LocalIndex
+from m6rec.stores.vectors.qdrant import COLLECTION, QdrantIndex
+from m6rec.stores.vectors.qdrant import KIND as QDRANT
+from m6rec.stores.vectors.snapshot import SnapshotReader
 
 
 def new_index(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from m6rec.stores.segment_cache import StateCache
-from m6rec.stores.state_codec import FORMS, Form
-from m6rec.stores.state_lmdb import DEFAULT_LIMIT, LmdbStore
-from m6rec.stores.state_memory import MemoryStore
-from m6rec.stores.state_redis import RedisStore
-from m6rec.stores.state_store import StateStore, StoreError
+from m6rec.stores.states.base import StateStore, StoreError
+from m6rec.stores.states.cache import StateCache
+from m6rec.stores.states.codec import FORMS, Form
+from m6rec.stores.states.lmdb_store import DEFAULT_LIMIT, LmdbStore
+from m6rec.stores.states.memory_store import MemoryStore
+from m6rec.stores.states.redis_store import RedisStore
 
 REDIS = ("redis://", "rediss://", "unix://")
 UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}

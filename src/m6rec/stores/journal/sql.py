@@ -3,7 +3,7 @@
 Text of a user stands in one place only, `entries.key` and `entries.body`. All else that is kept
 about an entry (who owns it, which event_id it had, which request brought it) is a keyed hash, so
 that an erasure has one row to overwrite, and indices hold no text that could stay behind. All
-numbers of a row keep their size when it is erased, see journal_sqlite.py for why that matters.
+numbers of a row keep their size when it is erased, see sqlite.py for why that matters.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
-from m6rec.stores import journal_tables
-from m6rec.stores.journal import (
+from m6rec.stores.journal import tables
+from m6rec.stores.journal.base import (
     Appended,
     Body,
     Entry,
@@ -36,7 +36,7 @@ from m6rec.stores.journal import (
     check_lines,
     to_json,
 )
-from m6rec.stores.journal_writer import MOST_WAITING, GroupWriter, Job
+from m6rec.stores.journal.writer import MOST_WAITING, GroupWriter, Job
 
 T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
@@ -372,11 +372,11 @@ class SqlJournal(Journal):
 
     def export(self, folder: str | Path) -> dict[str, Any]:
         """See Journal."""
-        return journal_tables.export(self, Path(folder))
+        return tables.export(self, Path(folder))
 
     def restore(self, folder: str | Path) -> dict[str, Any]:
         """See Journal."""
-        return journal_tables.restore(self, Path(folder))
+        return tables.restore(self, Path(folder))
 
 
 def _outcome(job: Job) -> Any:

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from m6rec.stores.journal import JournalBusy, JournalError
+from m6rec.stores.journal.base import JournalBusy, JournalError
 
 MOST_WAITING = 50_000
 """Bodies in the queue; one request may be larger when nothing else waits."""

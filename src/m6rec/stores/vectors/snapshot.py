@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from m6rec.stores.vectors import VectorError
+from m6rec.stores.vectors.base import VectorError
 
 CURRENT, MANIFEST, PREFIX, LOCK = "CURRENT", "manifest.json", "snapshot-", "writing.lock"
 THIS_FORMAT = 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from m6rec.stores.journal import Journal, JournalError
-from m6rec.stores.journal_postgres import PostgresJournal
-from m6rec.stores.journal_sqlite import SqliteJournal
+from m6rec.stores.journal.base import Journal, JournalError
+from m6rec.stores.journal.postgres import PostgresJournal
+from m6rec.stores.journal.sqlite import SqliteJournal
 
 POSTGRES = ("postgresql://", "postgres://")
 

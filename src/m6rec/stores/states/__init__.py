@@ -1,0 +1,1 @@
+"""Segment states by content: memory, LMDB, Redis."""
