@@ -15,11 +15,12 @@ from m6rec.model import plans
 from m6rec.model.attention import attend
 from m6rec.model.m6 import M6
 from m6rec.model.plans import Packed, SegmentStates
+from m6rec.model.residual import ItemResidual
 from m6rec.model.shared_prefix import Part, attend_partly, bias_of, join
 from m6rec.model.tuning import Tuning, branch
 from m6rec.serving.adapters import NotSharedError
 from m6rec.serving.engine import Answer, Ask, Engine, EngineSettings
-from m6rec.serving.prepare import PackingError, split, split_rows
+from m6rec.serving.prepare import PackingError, split
 from model_worlds import CONFIGS, Request, close, lively, pack, random_texts, segments
 
 Kept = int | Literal["all"]
@@ -46,18 +47,13 @@ def ask(
     packed: Packed,
     request: int = 0,
     ahead: bool = True,
-    residual_BGD: Tensor | None = None,
+    residual: ItemResidual | None = None,
 ) -> Ask:
     source, candidates = split(packed, request)
-    source_residual = candidate_residual = None
-    if residual_BGD is not None:
-        at = packed.group_BG[request] == 0
-        source_residual = residual_BGD[request : request + 1, at]
-        candidate_residual = residual_BGD[request, ~at].unflatten(0, candidates.index_BG.shape)
     return Ask(
         task,
-        engine.sources(task, states, source, source_residual)[0],
-        engine.candidates(task, states, candidates, ahead=ahead, residual_NGD=candidate_residual),
+        engine.sources(task, states, source, residual)[0],
+        engine.candidates(task, states, candidates, ahead=ahead, residual=residual),
     )
 
 
@@ -189,28 +185,21 @@ def test_an_early_exit_is_the_network_without_its_later_layers(family: str) -> N
             Engine({"task": model}, 1, EngineSettings(runtime="torch-fp32", exit_layer=wrong))
 
 
-def test_the_collaborative_residual_is_added_as_in_the_plan() -> None:
+@pytest.mark.parametrize("lower", [1, 2])
+def test_the_collaborative_residual_is_added_as_in_the_plan(lower: int) -> None:
     model = lively(CONFIGS["bert"]())
-    packed = pack([([2, 3], [[5], [6], [7]])], model.config)
-    residual_BGD = torch.randn(*packed.index_BG.shape, 16)
-    states = states_of(model, 1, 2)
-    engine = Engine({"task": model}, 2, EAGER)
-    one = ask(engine, "task", states, packed, residual_BGD=residual_BGD)
-    wanted = late(model, states, packed, 2, residual_BGD=residual_BGD)
+    packed = pack([([2, 3], [[5], [6], [7], [5]])], model.config)
+    packed.code_BG[0] = torch.tensor([1, -1, -1, 0, -1, 2, -1, -1, -1, 1, -1])
+    residual = ItemResidual(3, 16, 8, 4, 0.0).eval()
+    torch.nn.init.normal_(residual.vectors.weight)
+    states = states_of(model, 1, lower)
+    engine = Engine({"task": model}, lower, EAGER)
+    one = ask(engine, "task", states, packed, residual=residual)
+    with torch.no_grad():
+        residual_BGD = residual.for_segments(packed.code_BG)
+    wanted = late(model, states, packed, lower, residual_BGD=residual_BGD)
     assert equal(engine.answer([one])[0], wanted[0])
-
-
-def test_rows_that_repeat_a_source_are_split_as_ranking_packs_them() -> None:
-    model = lively(CONFIGS["bert"]())
-    packed = pack([([2, 3], [[5]]), ([2, 3], [[6]])], model.config)
-    states = states_of(model, 1, 2)
-    engine = Engine({"task": model}, 2, EAGER)
-    source, candidates = split_rows(packed)
-    user = engine.sources("task", states, source)[0]
-    answer = engine.answer([Ask("task", user, engine.candidates("task", states, candidates))])[0]
-    assert close(answer.candidates_ND, late(model, states, packed, 2)[:, 1], TOLERANCE)
-    with pytest.raises(PackingError, match="several requests"):
-        split_rows(pack([([2, 3], [[5]]), ([2, 4], [[6]])], model.config))
+    assert (wanted[0, 1] - wanted[0, 4]).abs().max() > 0.01  # the same text, another item
 
 
 def test_what_is_not_laid_out_for_the_engine_is_refused() -> None:

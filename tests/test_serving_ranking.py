@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tiny
 from m6rec.config import ConfigError
@@ -78,7 +80,7 @@ def ranker(**reading: object) -> Ranker:
 )
 def test_the_engine_predicts_what_the_ranker_predicts(reading: dict[str, object]) -> None:
     made, asked = ranker(**reading), Requests.of(ASKED)
-    tolerance = 1e-5 if reading.get("features", True) else 1e-3  # then they are kept in float16
+    tolerance = 1e-5
     wanted = made.predict(asked)
     engine = FastRanker(made, EAGER)
     found = engine.predict(asked)
@@ -88,6 +90,77 @@ def test_the_engine_predicts_what_the_ranker_predicts(reading: dict[str, object]
     again = engine.predict(Requests.of(ASKED[::-1]))  # what was prepared is used again
     assert np.abs(again - np.concatenate([wanted[4:], wanted[3:4], wanted[:3]])).max() < tolerance
     assert FastRanker(made, EAGER).predict(Requests.of([ASKED[1]])).shape == (0,)
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Ranker, FastRanker]:
+    made = ranker()
+    return made, FastRanker(made, EAGER)
+
+
+ITEMS = tiny.shop().items["item_id"].to_list()
+events = st.builds(
+    Event,
+    st.sampled_from(["click", "purchase", "like", "dislike"]),
+    item_id=st.sampled_from(ITEMS),
+    timestamp=st.sampled_from([1.0, 4.0, 1e5]),
+)
+candidates = st.one_of(
+    st.builds(Candidate, st.sampled_from(ITEMS)),
+    st.builds(Candidate, st.none(), st.sampled_from(["a kite", "red boot", "a blue kite"])),
+)
+asked = st.builds(
+    Request,
+    history=st.lists(events, max_size=7).map(tuple),
+    user_id=st.sampled_from([None, "u1", "u2", "stranger"]),
+    timestamp=st.sampled_from([None, 3.0, 2e5, 1e7]),
+    candidates=st.lists(candidates, max_size=14).map(tuple),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(requests=st.lists(asked, min_size=1, max_size=3))
+def test_random_histories_and_candidates_are_judged_alike(
+    pair: tuple[Ranker, FastRanker], requests: list[Request]
+) -> None:
+    made, fast = pair
+    several = Requests.of(requests)
+    wanted = made.predict(several)
+    found = fast.predict(several)
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max(initial=0) < 1e-5
+
+
+def test_a_segment_is_prepared_once_and_forgotten_when_there_is_no_room() -> None:
+    made, several = ranker(), Requests.of(ASKED)
+    fast, wanted = FastRanker(made, EAGER), made.predict(several)
+    fast.predict(several)
+    kept = len(fast.kept)
+    assert 4 < kept <= len(made.table)
+    fast.predict(several)
+    assert len(fast.kept) == kept
+    each = 4 * 4 * 16  # the state, its queries, keys and values in float32
+    fast.kept = fast.engine.segment_rows("rank", most_bytes=each * kept)
+    for some, its in (
+        (slice(0, 1), slice(0, 3)),
+        (slice(2, 4), slice(3, 5)),
+        (slice(0, 1), slice(0, 3)),
+    ):
+        assert np.abs(fast.predict(several.take(some)) - wanted[its]).max() < 1e-5
+        assert 0 < len(fast.kept) < kept
+
+
+def test_an_item_that_is_put_again_is_read_as_it_is_now() -> None:
+    made = ranker()
+    fast, words = FastRanker(made, EAGER), made.packer.verbalizer
+    several = Requests.of(
+        [Request(bought("red-tent"), "u1", 5.0, candidates=(Candidate("red-hat"),))]
+    )
+    before = fast.predict(several)
+    words.put_item("red-hat", {"item_id": "red-hat", "title": "blue lamp"})
+    after = fast.predict(several)
+    assert np.abs(after - before) > 1e-4
+    assert np.abs(after - made.predict(several)) < 1e-5
 
 
 def test_a_ranker_of_the_full_plan_is_refused() -> None:

@@ -80,7 +80,8 @@ def test_likeness_by_hand() -> None:
     states = SegmentStates(h_SKD, torch.ones(3, 1, dtype=torch.bool))
     event_BH = np.array([[0, 1, 2], [0, 1, -1]])
     sign_BH = np.array([[1, -1, 1], [1, 0, 0]], dtype=np.float32)
-    found = likeness(states, torch.zeros(2), np.array([0, 2]), event_BH, sign_BH)
+    items, requests = np.array([0, 2]), np.arange(2)
+    found = likeness(states, torch.zeros(2), items, event_BH, sign_BH, requests)
     half = 1 / np.sqrt(2)
     first = [5 * (1 - 0), 5 * ((1 + half) / 2 - 0)]  # liked: itself and one at 45 degrees
     second = [5 * half, 5 * half]  # nothing was disliked

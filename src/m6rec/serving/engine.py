@@ -22,18 +22,22 @@ from torch.nn import functional as F
 from m6rec.config import ConfigError, Settings
 from m6rec.model.m6 import M6
 from m6rec.model.plans import Packed, SegmentStates, SegmentTokens, prompt_states, summarise
+from m6rec.model.residual import ItemResidual
 from m6rec.model.shared_prefix import OwnPart, Part
 from m6rec.serving.online import OnlineBatch
 from m6rec.serving.prepare import (
+    ROWS_AT_ONCE,
     Candidates,
     First,
     Source,
     join_candidates,
     read_candidates,
     read_source,
+    without_source,
 )
 from m6rec.serving.runtimes.base import Network, Runtime
 from m6rec.serving.runtimes.choose import AUTO, make_runtime
+from m6rec.serving.segment_rows import MOST_BYTES, SegmentRows
 
 
 class EngineSettings(Settings):
@@ -115,11 +119,11 @@ class Engine:
         task: str,
         states: SegmentStates,
         packed: Packed,
-        residual_BGD: Tensor | None = None,
+        residual: ItemResidual | None = None,
     ) -> list[Source]:
-        """Users of `packed` (sources alone), read from segment states."""
+        """Users of `packed` (sources alone), read from segment states. residual: of known items."""
         model = self._model(task)
-        return read_source(model, states, packed, self._prompts[task], residual_BGD)
+        return read_source(model, states, packed, self._prompts[task], residual)
 
     @torch.no_grad()
     def candidates(
@@ -129,11 +133,33 @@ class Engine:
         packed: Packed,
         *,
         ahead: bool = True,
-        residual_NGD: Tensor | None = None,
+        residual: ItemResidual | None = None,
+        kept: SegmentRows | None = None,
     ) -> Candidates:
-        """Candidates of `packed`, one to a row. ahead: with the first online layer prepared."""
+        """Candidates of `packed`, one to a row. ahead: with the first online layer prepared.
+
+        kept: what `segment_rows` gave, where candidates of the same segment table are asked for
+        time and again; it has a residual of its own.
+        """
         model = self._model(task)
-        return read_candidates(model, states, packed, self.online_layers, ahead, residual_NGD)
+        if not ahead or len(self.online_layers) != 1:
+            residual = residual if kept is None else kept.residual
+            return read_candidates(model, states, packed, self.online_layers, ahead, residual)
+        without_source(packed)
+        if kept is None:
+            kept = self.segment_rows(task, residual)
+        size = max(1, ROWS_AT_ONCE // (packed.index_BG.shape[1] * states.h_SKD.shape[1]))
+        starts = range(0, len(packed.index_BG), size)
+        return join_candidates(
+            [kept.candidates(states, packed.rows(slice(start, start + size))) for start in starts]
+        )
+
+    def segment_rows(
+        self, task: str, residual: ItemResidual | None = None, most_bytes: int = MOST_BYTES
+    ) -> SegmentRows:
+        """Keeps what the first online layer makes of segments, for `candidates`."""
+        first = min(self.online_layers.start, len(self._model(task).blocks) - 1)
+        return SegmentRows(self._model(task), first, residual, most_bytes)
 
     def answer(self, asks: Sequence[Ask]) -> list[Answer]:
         """Answers in the order of the asks; several tasks may share one call."""

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from m6rec.model.block import Block
 from m6rec.model.m6 import M6
 from m6rec.model.plans import Packed, SegmentStates, enter_online, lay_side_by_side
+from m6rec.model.residual import ItemResidual
 from m6rec.model.shared_prefix import over_own
 from m6rec.records import M6Error
 
@@ -89,7 +90,7 @@ def read_source(
     states: SegmentStates,
     packed: Packed,
     prompts_PD: Tensor | None,
-    residual_BGD: Tensor | None = None,
+    residual: ItemResidual | None = None,
 ) -> list[Source]:
     """Sources of B requests that have no candidates, each by itself. prompts: after layer L'.
 
@@ -97,7 +98,7 @@ def read_source(
     """
     if bool((packed.group_BG != 0).any()):
         raise PackingError("a source has segments of group 0 only; split candidates off first")
-    rows_BRD, valid_BR = _enter(model, states, packed, prompts_PD, residual_BGD)
+    rows_BRD, valid_BR = _enter(model, states, packed, prompts_PD, residual)
     return [Source(row[valid]) for row, valid in zip(rows_BRD, valid_BR, strict=True)]
 
 
@@ -107,40 +108,44 @@ def read_candidates(
     packed: Packed,
     online: range,
     ahead: bool = True,
-    residual_NGD: Tensor | None = None,
+    residual: ItemResidual | None = None,
 ) -> Candidates:
     """N candidates, one to a row of `packed`, each of one group and without a source.
 
-    online: the layers that will run over them. ahead: prepares the first of them.
+    online: the layers that will run over them. ahead: prepares the first of them; where it is the
+    only one, serving/segment_rows.py does that.
     """
-    if bool((packed.group_BG == 0).any()):
-        raise PackingError("a candidate has no segments of group 0; split the source off first")
+    without_source(packed)
     width = packed.index_BG.shape[1] * states.h_SKD.shape[1]
     size = max(1, ROWS_AT_ONCE // width)
     parts = []
     for start in range(0, len(packed.index_BG), size):
         some = slice(start, start + size)
-        residual = None if residual_NGD is None else residual_NGD[some]
         rows_NTD, valid_NT = _enter(model, states, packed.rows(some), None, residual)
         part = Candidates(rows_NTD, valid_NT)
-        parts.append(_ahead(model, part, online) if ahead and len(online) else part)
-    if not parts:
-        raise PackingError("there is no candidate")
+        parts.append(_ahead(model, part, online) if ahead and len(online) > 1 else part)
     return join_candidates(parts)
 
 
+def without_source(packed: Packed) -> None:
+    """Raises PackingError for what is no candidates alone."""
+    if not len(packed.index_BG):
+        raise PackingError("there is no candidate")
+    if bool((packed.group_BG == 0).any()):
+        raise PackingError("a candidate has no segments of group 0; split the source off first")
+
+
 def _ahead(model: M6, some: Candidates, online: range) -> Candidates:
-    block, last = model.blocks[online.start], len(online) == 1
+    block = model.blocks[online.start]
     assert isinstance(block, Block)
     x_NTD = some.rows_NTD
     z_1NTD = (block.attention_norm(x_NTD) if block.pre else x_NTD)[None]
     valid_1NT = some.valid_NT[None]
     place_1NT = (valid_1NT.long().cumsum(2) - 1).clamp(min=0)
-    mine = over_own(block, z_1NTD, place_1NT, valid_1NT, last)
-    N, keep = len(some), slice(-1, None) if last else slice(None)
+    mine = over_own(block, z_1NTD, place_1NT, valid_1NT, last=False)
     parts = (mine.q_BMI, mine.own.out_BMI, mine.own.lse_BMH)
-    first = First(*(part[0].reshape(N, -1, part.shape[-1]) for part in parts))
-    return Candidates(x_NTD[:, keep].contiguous(), some.valid_NT[:, keep].contiguous(), first)
+    first = First(*(part[0].reshape(len(some), -1, part.shape[-1]) for part in parts))
+    return Candidates(x_NTD, some.valid_NT, first)
 
 
 def _enter(
@@ -148,9 +153,10 @@ def _enter(
     states: SegmentStates,
     packed: Packed,
     prompts_PD: Tensor | None,
-    residual_BGD: Tensor | None,
+    residual: ItemResidual | None,
 ) -> tuple[Tensor, Tensor]:
     """Rows as they enter the online layers, valid ones at the right end: [B, R, D], [B, R]."""
+    residual_BGD = None if residual is None else residual.for_segments(packed.code_BG)
     used = torch.unique(packed.index_BG.clamp(min=0))
     some = SegmentStates(states.h_SKD[used].float(), states.valid_SK[used])
     place = torch.searchsorted(used, packed.index_BG.clamp(min=0))
@@ -198,10 +204,7 @@ def _pad_front(value: Tensor, width: int) -> Tensor:
 
 
 def split(packed: Packed, request: int = 0) -> tuple[Packed, Packed]:
-    """One request of `packed` as its source [1, G] and its candidates, one to a row.
-
-    A request whose candidates are one to a row already: see `split_rows`.
-    """
+    """One request of `packed` as its source [1, G] and its candidates, one to a row."""
     row = packed.rows(slice(request, request + 1))
     groups_G = row.group_BG[0]
     groups = sorted(set(groups_G.tolist()) - {0})
@@ -209,19 +212,6 @@ def split(packed: Packed, request: int = 0) -> tuple[Packed, Packed]:
     source = _columns(row, torch.nonzero(groups_G == 0)[:, 0])
     parts = [_columns(row, columns[row.index_BG[0, columns] >= 0]) for columns in found]
     return source, _stack([part for part in parts if part.index_BG.shape[1]])
-
-
-def split_rows(packed: Packed) -> tuple[Packed, Packed]:
-    """Rows that repeat one source beside a candidate each (ranking) → source [1, G], candidates.
-
-    Raises PackingError where the sources differ.
-    """
-    in_source_G = packed.group_BG[0] == 0
-    where = torch.nonzero(in_source_G)[:, 0], torch.nonzero(~in_source_G)[:, 0]
-    source, candidates = (_columns(packed, columns) for columns in where)
-    if bool((source.index_BG != source.index_BG[:1]).any()):
-        raise PackingError("these rows belong to several requests; pack one request at a time")
-    return source.rows(slice(0, 1)), candidates
 
 
 def _columns(packed: Packed, columns_G: Tensor) -> Packed:

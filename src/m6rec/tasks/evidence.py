@@ -112,33 +112,49 @@ def likeness(
     states: SegmentStates,
     centre_D: Tensor,
     item_B: np.ndarray,
-    event_BH: np.ndarray,
-    sign_BH: np.ndarray,
+    event_RH: np.ndarray,
+    sign_RH: np.ndarray,
+    of_request_B: np.ndarray,
 ) -> np.ndarray:
     """Likeness to what was liked less that to what was disliked: float32 [B, 2], nearest and mean.
 
-    item_B, event_BH: rows of the segment table. Cosines of states less `centre`, which all share.
+    item_B, event_RH: rows of the segment table; of_request_B: the request of each candidate.
+    Cosines of states less `centre`, which all share.
     """
-    items, events = torch.from_numpy(item_B), torch.from_numpy(event_BH)
-    unit_SD = F.normalize(mean_states(states) - centre_D, dim=1)
-    parts = [
-        _likeness(unit_SD, items[i : i + AT_ONCE], events[i : i + AT_ONCE], sign)
-        for i in range(0, len(items), AT_ONCE)
-        for sign in [torch.from_numpy(sign_BH[i : i + AT_ONCE])]
-    ]
+    item_I, of_item_B = np.unique(item_B, return_inverse=True)
+    event_E, of_event = np.unique(event_RH.clip(0), return_inverse=True)
+    of_event_RH = of_event.reshape(event_RH.shape)
+    unit_ID, unit_ED = (
+        F.normalize(mean_states(states, torch.from_numpy(rows)) - centre_D, dim=1)
+        for rows in (item_I, event_E)
+    )
+    parts = []
+    for start in range(0, len(item_B), AT_ONCE):
+        request = of_request_B[start : start + AT_ONCE]
+        item, event_BH = of_item_B[start : start + AT_ONCE], of_event_RH[request]
+        pairs = torch.from_numpy(item), torch.from_numpy(event_BH)
+        cosine_BH = _cosines(unit_ID, unit_ED, *pairs)
+        parts.append(_likeness(cosine_BH, torch.from_numpy(sign_RH[request])))
     found = torch.cat(parts) if parts else torch.zeros(0, 2)
     return np.asarray(SHARPNESS * found.cpu().numpy(), dtype=np.float32)
 
 
-def mean_states(states: SegmentStates) -> Tensor:
-    """One state for each segment, the mean of those kept: float32 [S, D]."""
-    weight_SK = states.valid_SK.float()
-    total_SD = (states.h_SKD.float() * weight_SK[..., None]).sum(1)
+def _cosines(unit_ID: Tensor, unit_ED: Tensor, item_B: Tensor, event_BH: Tensor) -> Tensor:
+    """Of each candidate and each event of its history [B, H]; all with all where that is less."""
+    if len(unit_ID) * len(unit_ED) <= event_BH.numel():
+        return (unit_ID @ unit_ED.T)[item_B[:, None], event_BH]
+    return (unit_ED[event_BH] @ unit_ID[item_B][..., None])[..., 0]
+
+
+def mean_states(states: SegmentStates, rows_S: Tensor) -> Tensor:
+    """One state for each of these segments, the mean of those kept: float32 [S, D]."""
+    rows_S = rows_S.to(states.h_SKD.device)
+    weight_SK = states.valid_SK[rows_S].float()
+    total_SD = (states.h_SKD[rows_S].float() * weight_SK[..., None]).sum(1)
     return total_SD / weight_SK.sum(1, keepdim=True).clamp(min=1)
 
 
-def _likeness(unit_SD: Tensor, item_B: Tensor, event_BH: Tensor, sign_BH: Tensor) -> Tensor:
-    cosine_BH = (unit_SD[event_BH.clamp(min=0)] @ unit_SD[item_B][..., None])[..., 0]
+def _likeness(cosine_BH: Tensor, sign_BH: Tensor) -> Tensor:
     sides = []
     for sign in (1.0, -1.0):
         chosen_BH = (sign_BH == sign).to(cosine_BH.device)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,6 +22,7 @@ from m6rec.text.phrases import RECENCY
 from m6rec.text.verbalize import Verbalizer
 
 EVENT_KEYS = ("event", "item_id", "text", "query", "value")
+FEW = 1000
 
 
 class Packer:
@@ -42,6 +44,7 @@ class Packer:
         self.table, self.verbalizer = table, verbalizer
         self.max_history, self.profile, self.recency = max_history, profile, recency
         self.code_of = code_of or {}
+        self._row_of = np.full(1, -1)
         self._pool: pl.DataFrame | None = None
         self._pool_events: tuple[np.ndarray, list[Event]] | None = None
 
@@ -80,18 +83,32 @@ class Packer:
 
     def items(self, texts: Sequence[str], item_ids: Sequence[str | None]) -> Columns:
         """The text of one item per row (its [EOS] comes after its last segment)."""
-        rows_I = self.table.add(texts, self.budget("item"))
-        codes_I = np.array([self.code_of.get(i, -1) if i else -1 for i in item_ids], dtype=np.int64)
-        slots_I = np.full(len(rows_I), plans.SLOTS["item"])
-        return Columns(rows_I[:, None], slots_I[:, None], codes_I[:, None])
+        return self._items(self.table.add(texts, self.budget("item")), item_ids)
 
     def candidates(self, item_ids: Sequence[str | None], texts: Sequence[str | None]) -> Columns:
         """Items of requests, by catalogue id or by free text; rendered once for each."""
-        pairs = list(zip(item_ids, texts, strict=True))
-        rendered = {
-            pair: self.verbalizer.item(Candidate(*pair)).text for pair in dict.fromkeys(pairs)
-        }
-        return self.items([rendered[pair] for pair in pairs], item_ids)
+        place_I = np.array(self.verbalizer.item_rows(item_ids), dtype=np.int64)
+        most = int(place_I.max(initial=-1)) + 2  # the last one is that of items without a row
+        if most > len(self._row_of):
+            more = np.full(max(most, 2 * len(self._row_of)) - len(self._row_of), -1)
+            self._row_of = np.append(self._row_of[:-1], np.append(more, -1))
+        rows_I = self._row_of[place_I]
+        fresh = np.flatnonzero(rows_I < 0).tolist()
+        if fresh:
+            pairs = [(item_ids[i], texts[i]) for i in fresh]
+            told = {p: self.verbalizer.item(Candidate(*p)).text for p in dict.fromkeys(pairs)}
+            rows_I[fresh] = self.table.add([told[pair] for pair in pairs], self.budget("item"))
+            known = [i for i in fresh if place_I[i] >= 0]
+            self._row_of[place_I[known]] = rows_I[known]
+        return self._items(rows_I, item_ids)
+
+    def _items(self, rows_I: np.ndarray, item_ids: Sequence[str | None]) -> Columns:
+        code_of = self.code_of
+        codes_I = np.full(len(rows_I), -1)
+        if code_of:
+            codes_I[:] = [code_of.get(i, -1) if i else -1 for i in item_ids]
+        slots_I = np.full(len(rows_I), plans.SLOTS["item"])
+        return Columns(rows_I[:, None], slots_I[:, None], codes_I[:, None])
 
     def _profiles(self, requests: Requests) -> Columns:
         users = requests.rows["user_id"].to_list()
@@ -107,6 +124,13 @@ class Packer:
     def _events(self, pool: pl.DataFrame) -> tuple[np.ndarray, list[Event]]:
         """Distinct events K of the pool, and which of them every row is: int64 [E]."""
         if self._pool is not pool or self._pool_events is None:
+            if pool.height < FEW:  # a join takes milliseconds
+                places: dict[tuple[Any, ...], int] = {}
+                told = zip(*(pool[name].to_list() for name in EVENT_KEYS), strict=True)
+                few = np.array([places.setdefault(e, len(places)) for e in told], dtype=np.int64)
+                named = [dict(zip(EVENT_KEYS, event, strict=True)) for event in places]
+                self._pool, self._pool_events = pool, (few, [Event(**event) for event in named])
+                return self._pool_events
             keys = pool.select(EVENT_KEYS)
             distinct = keys.unique(maintain_order=True).with_row_index("key")
             which = keys.join(

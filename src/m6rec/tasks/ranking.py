@@ -6,7 +6,6 @@ state at [EOS] meets the classifier. Legend: B candidates, C = 2 classes, F feat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -36,7 +35,8 @@ from m6rec.tasks.evidence import (
 from m6rec.tasks.packing import Columns, Packer, join, pack, read_column
 from m6rec.tasks.segments import Plan, SegmentTable, below_is_frozen, read
 from m6rec.text.feature_table import FeatureTable
-from m6rec.text.feature_words import FeatureWords
+from m6rec.text.feature_words import Coded, FeatureWords
+from m6rec.text.features import flat
 from m6rec.text.past import YesNo
 
 CANDIDATES_AT_ONCE = 512
@@ -84,6 +84,17 @@ class Asked:
         return Asked(self.packed.rows(index), self.evidence_BE[index])
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Requests before they are put side by side: the source of each, which request each candidate
+    belongs to, the candidates' own columns with [EOS] last, and evidence [B, E]."""
+
+    source: Columns
+    of_request_B: np.ndarray
+    candidates: Columns
+    evidence_BE: Tensor
+
+
 class Ranker:
     """Scores candidates with one pass of the network over source, candidate and features."""
 
@@ -111,63 +122,63 @@ class Ranker:
 
     def pack(self, requests: Requests) -> Asked:
         """One row per candidate of every request, in order, with its features in words."""
-        counts = requests.rows["item_ids"].list.len().to_numpy()
-        of_request_B = np.repeat(np.arange(len(requests)), counts)
-        source = self.packer.source(requests).repeat(of_request_B)
-        asked = requests.rows.filter(pl.col("item_ids").list.len() > 0)
-        item_ids = asked["item_ids"].explode().to_list()
-        texts = asked["texts"].explode().to_list()
-        candidates = self.packer.candidates(item_ids, texts)
-        parts = [candidates]
+        parts = self.parts(requests)
+        packed = pack([parts.source.repeat(parts.of_request_B), parts.candidates])
+        return Asked(packed, parts.evidence_BE)
+
+    def parts(self, requests: Requests) -> Parts:
+        """The same before sources and candidates are put side by side."""
+        item_ids, texts = (requests.rows[name].to_list() for name in ("item_ids", "texts"))
+        of_request_B = np.repeat(np.arange(len(requests)), [len(some) for some in item_ids])
+        source = self.packer.source(requests)
+        candidates = self.packer.candidates(flat(item_ids), flat(texts))
+        columns = [candidates]
         evidence_BE = np.zeros((len(candidates), NUMBERS), dtype=np.float32)
         if self.features is not None:
             table = self.features.table(requests.pool, requests.rows)
             evidence_BE[:, :-2] = told(table)
             if self.settings.features:
-                parts.append(self._feature_columns(self.features.words.sentences(table)))
-        parts.append(read_column(len(candidates), plans.READ_TARGET))
+                columns.append(self._feature_columns(self.features.words.coded(table)))
+        columns.append(read_column(len(candidates), plans.READ_TARGET))
         if self.evidence is not None:
             evidence_BE[:, -2:] = self._likeness(requests, of_request_B, source, candidates)
-        return Asked(pack([source, join(parts)]), torch.from_numpy(evidence_BE))
+        return Parts(source, of_request_B, join(columns), torch.from_numpy(evidence_BE))
 
     @torch.no_grad()
     def start_evidence(self, requests: Requests) -> None:
         """Sets the centre of likeness: the mean state of the distinct candidates of `requests`."""
-        asked = requests.rows.filter(pl.col("item_ids").list.len() > 0)
-        if self.evidence is None or not asked.height:
+        if self.evidence is None or not any(map(len, requests.rows["item_ids"].to_list())):
             return
-        columns = self.packer.candidates(
-            asked["item_ids"].explode().to_list(), asked["texts"].explode().to_list()
-        )
+        item_ids, texts = (requests.rows[name].to_list() for name in ("item_ids", "texts"))
+        columns = self.packer.candidates(flat(item_ids), flat(texts))
         rows = torch.from_numpy(np.unique(columns.index[:, 0])).to(self.table.device)
-        self.evidence.centre.copy_(mean_states(self.table.states())[rows].mean(0))
+        self.evidence.centre.copy_(mean_states(self.table.states(), rows).mean(0))
 
     def _likeness(
         self, requests: Requests, of_request_B: np.ndarray, source: Columns, candidates: Columns
     ) -> np.ndarray:
         events_G = (source.slot >= plans.FIRST_EVENT_SLOT).all(0)
-        event_BH = source.index[:, events_G]
+        event_RH = source.index[:, events_G]
         if (
             self.rule is None
             or self.evidence is None
             or not len(candidates)
-            or not event_BH.shape[1]
+            or not event_RH.shape[1]
         ):
             return np.zeros((len(candidates), 2), dtype=np.float32)
         sign_E = signs(requests.pool, self.rule)
-        sign_RH = signs_of_history(requests, sign_E, event_BH.shape[1])
+        sign_RH = signs_of_history(requests, sign_E, event_RH.shape[1])
         states, centre_D = self.table.states(), self.evidence.centre.detach()
         item_B = candidates.index[:, 0]
-        return likeness(states, centre_D, item_B, event_BH, sign_RH[of_request_B])
+        return likeness(states, centre_D, item_B, event_RH, sign_RH, of_request_B)
 
-    def _feature_columns(self, features: Sequence[Sequence[str]]) -> Columns:
-        distinct = list(dict.fromkeys(sentence for row in features for sentence in row))
-        budget = self.packer.budget("features")
-        rows = dict(zip(distinct, self.table.add(distinct, budget), strict=True))
-        width = max((len(row) for row in features), default=0)
-        index_BF = np.full((len(features), width), -1, dtype=np.int64)
-        for b, row in enumerate(features):
-            index_BF[b, : len(row)] = [rows[sentence] for sentence in row]
+    def _feature_columns(self, features: Coded) -> Columns:
+        """Sentences as segments, empty columns behind."""
+        rows = self.table.add(features.texts, self.packer.budget("features"))
+        index_BF = np.append(rows, -1)[features.code_NF]
+        order_BF = np.argsort(index_BF < 0, axis=1, kind="stable")
+        width = int((index_BF >= 0).sum(1).max(initial=0))
+        index_BF = np.take_along_axis(index_BF, order_BF[:, :width], 1)
         slot_BF = np.full_like(index_BF, plans.SLOTS["features"])
         return Columns(index_BF, slot_BF, np.full_like(index_BF, -1))
 

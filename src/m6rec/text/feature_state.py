@@ -147,7 +147,7 @@ class FeatureState:
         asked = Questions(
             request=np.zeros(len(ids), dtype=np.int64),
             now=np.full(len(ids), now),
-            ids=pl.Series(ids, dtype=pl.String),
+            ids=ids,
             texts=[candidate.text for candidate in request.candidates],
         )
         pool = pl.DataFrame(

@@ -6,6 +6,8 @@ Legend: N candidates.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from m6rec.text.sandbox import Compiled
 from m6rec.text.templates import Templates
 
 SHARES = ("item_rate", "user_rate", "recent_rate", "expected", "cross_rate")
+CACHED_TEXTS = 1 << 16
 STEPS = 20
 """Shares are told in steps of 1/20."""
 BOUNDS = {
@@ -29,40 +32,82 @@ BOUNDS = {
 """Numbers are lowered to the nearest of these; each begins a bucket of its phrase."""
 
 
+@dataclass(frozen=True)
+class Coded:
+    """Features of N candidates in words: texts, and which of them each has, int64 [N, F]; -1 for
+    none. Of F sentences; or one, where a candidate's sentences are one text."""
+
+    texts: list[str]
+    code_NF: np.ndarray
+
+
 class FeatureWords:
     """Writes features with the sentences of [features.sentences]."""
 
     def __init__(self, templates: Templates) -> None:
         self._sentences = templates.sentences()
         self._separate = bool(templates.option("separate"))
+        self._text = lru_cache(CACHED_TEXTS)(self._render)
 
-    def sentences(self, table: FeatureTable) -> list[list[str]]:
-        """The sentences of each candidate; as one text each, unless they are to be separate."""
+    def coded(self, table: FeatureTable) -> Coded:
+        """The sentences of each candidate; as one text each, unless they are to be separate.
+
+        A sentence is rendered once for all candidates that get the same numbers.
+        """
+        texts: list[str] = []
         columns = [
-            _write(sentence, table, column)
-            for sentence in self._sentences
+            self._column(place, table, column, texts)
+            for place, sentence in enumerate(self._sentences)
             for column in (table.columns if _is_cross(sentence) else ("",))
         ]
-        rows = zip(*columns, strict=True) if columns else [()] * len(table)
-        told = [[text for text in row if text] for row in rows]
-        return told if self._separate else [[". ".join(row)] if row else [] for row in told]
+        code_NF = np.stack(columns, 1) if columns else np.zeros((len(table), 0), dtype=np.int64)
+        return Coded(texts, code_NF) if self._separate else _joined(texts, code_NF)
+
+    def sentences(self, table: FeatureTable) -> list[list[str]]:
+        """The same as texts, for each candidate."""
+        found = self.coded(table)
+        return [[found.texts[c] for c in row if c >= 0] for row in found.code_NF.tolist()]
+
+    def _column(self, place: int, table: FeatureTable, column: str, texts: list[str]) -> np.ndarray:
+        """Codes of one sentence for all candidates, int64 [N]; appends what they mean."""
+        names = sorted(self._sentences[place].names - {"column"})
+        coarse_KN = [coarse(name, numbers(table, name, column)) for name in names]
+        code_N, count = np.zeros(len(table), dtype=np.int64), 1
+        for value_N in coarse_KN:
+            code_N, count = _combined(code_N, count, value_N)
+        first = np.zeros(count, dtype=np.int64)
+        first[code_N[::-1]] = np.arange(len(table))[::-1]
+        meant = np.full(count, -1, dtype=np.int64)
+        for code in np.flatnonzero(np.bincount(code_N, minlength=count)).tolist():
+            values = [float(value_N[first[code]]) for value_N in coarse_KN]
+            told = tuple(None if math.isnan(value) else value for value in values)
+            text = self._text(place, column, told)
+            if text:
+                meant[code] = len(texts)
+                texts.append(text)
+        return np.asarray(meant[code_N])
+
+    def _render(self, place: int, column: str, values: tuple[float | None, ...]) -> str:
+        sentence = self._sentences[place]
+        told = dict(zip(sorted(sentence.names - {"column"}), values, strict=True))
+        return clean(sentence.render({**told, "column": column.replace("_", " ")}))
 
 
-def _write(sentence: Compiled, table: FeatureTable, column: str) -> list[str]:
-    """One sentence for all candidates, rendered once for all that get the same numbers."""
-    names = sorted(sentence.names - {"column"})
-    code_N = np.zeros(len(table), dtype=np.int64)
-    coarse_KN = [coarse(name, numbers(table, name, column)) for name in names]
-    for value_N in coarse_KN:
-        distinct, value_code_N = np.unique(value_N, return_inverse=True)
-        code_N = code_N * len(distinct) + value_code_N
-    _, first, which_N = np.unique(code_N, return_index=True, return_inverse=True)
-    texts = []
-    for n in first:
-        values = [float(value_N[n]) for value_N in coarse_KN]
-        told = {k: None if math.isnan(v) else v for k, v in zip(names, values, strict=True)}
-        texts.append(clean(sentence.render({**told, "column": column.replace("_", " ")})))
-    return [texts[i] for i in which_N.tolist()]
+def _combined(code_N: np.ndarray, count: int, value_N: np.ndarray) -> tuple[np.ndarray, int]:
+    """One code for a code and a value together, and how many there may be: at most N + 1."""
+    distinct, of_value_N = np.unique(value_N, return_inverse=True)
+    if count == 1:
+        return of_value_N, len(distinct)
+    together, code_N = np.unique(code_N * len(distinct) + of_value_N, return_inverse=True)
+    return code_N, len(together)
+
+
+def _joined(texts: list[str], code_NF: np.ndarray) -> Coded:
+    """The sentences of a candidate as one text."""
+    rows, which_N = np.unique(code_NF, axis=0, return_inverse=True)
+    whole = [". ".join(texts[code] for code in row if code >= 0) for row in rows.tolist()]
+    meant = np.array([n if text else -1 for n, text in enumerate(whole)], dtype=np.int64)
+    return Coded(whole, meant[which_N.reshape(-1, 1)])
 
 
 def _is_cross(sentence: Compiled) -> bool:

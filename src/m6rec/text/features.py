@@ -7,7 +7,9 @@ same moment. Legend: R requests, N candidates of all requests in order, E events
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -72,11 +74,15 @@ class CrossFeatures:
 
 
 def _questions(rows: pl.DataFrame) -> Questions:
-    request = np.repeat(np.arange(rows.height), rows["item_ids"].list.len().to_numpy())
-    asked = rows.filter(pl.col("item_ids").list.len() > 0)
+    ids, texts = (rows[name].to_list() for name in ("item_ids", "texts"))
+    request = np.repeat(np.arange(rows.height), [len(some) for some in ids])
     now = rows["timestamp"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    ids, texts = asked["item_ids"].explode(), asked["texts"].explode()
-    return Questions(request, now[request], ids, texts.to_list())
+    return Questions(request, now[request], flat(ids), flat(texts))
+
+
+def flat(lists: Sequence[Sequence[str | None]]) -> list[str | None]:
+    """One list of many."""
+    return list(chain.from_iterable(lists))
 
 
 def in_time(events: pl.DataFrame) -> pl.DataFrame:

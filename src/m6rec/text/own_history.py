@@ -25,7 +25,7 @@ class Questions:
 
     request: np.ndarray
     now: np.ndarray
-    ids: pl.Series
+    ids: Sequence[str | None]
     texts: Sequence[str | None]
 
     def __len__(self) -> int:
@@ -52,13 +52,17 @@ class Catalogue:
         there = [column for column in columns if column in items.columns]
         return cls(codes, {column: Parts(items[column]) for column in there})
 
-    def together(self, asked: pl.Series, pool: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    def together(
+        self, asked: Sequence[str | None], pool: Sequence[str | None]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Codes of two columns of ids; those known to neither catalogue nor log come after."""
-        ids = pl.concat([asked, pool])
+        ids = [*asked, *pool]
         code = self.items.of(ids).copy()  # polars may lend its own memory, read-only
-        strange = ids.filter(pl.Series(code < 0))
-        after = Codes(strange.drop_nulls()).of(strange)
-        code[code < 0] = np.where(after < 0, -1, len(self.items) + after)
+        after: dict[str, int] = {}
+        for place in np.flatnonzero(code < 0).tolist():
+            name = ids[place]
+            if name is not None:
+                code[place] = len(self.items) + after.setdefault(name, len(after))
         return code[: len(asked)], code[len(asked) :]
 
 
@@ -80,7 +84,7 @@ def count_histories(
     start, stop = rows["start"].to_numpy(), rows["stop"].to_numpy()
     bare = np.ones(rows.height, dtype=bool)
     bare[asked.request[skip]] = False
-    item, pool_item = catalogue.together(asked.ids, pool["item_id"])
+    item, pool_item = catalogue.together(asked.ids, pool["item_id"].to_list())
     past = _as_past(pool, pool_item, added, start, np.where(bare, stop, start), catalogue)
     end = np.full(len(asked), len(past))
     own, last = past.of_pair(asked.request, item, end)

@@ -59,16 +59,18 @@ class Codes:
 
     def get(self, name: str | None) -> int:
         """Code of one string."""
-        return -1 if name is None else self._code.get(name, -1)
+        return self._code.get(name, -1)
 
     @cached_property
-    def _code(self) -> dict[str, int]:
+    def _code(self) -> dict[str | None, int]:
         return dict(zip(self._table["name"], range(len(self)), strict=True))
 
     def of(self, names: Sequence[str | None] | pl.Series) -> np.ndarray:
         """int64 [len(names)]."""
         if len(names) < FEW:  # a join reads the whole table
-            return np.array([self.get(name) for name in names], dtype=np.int64)
+            get = self._code.get
+            asked_for = names.to_list() if isinstance(names, pl.Series) else names
+            return np.array([get(name, -1) for name in asked_for], dtype=np.int64)
         asked = pl.DataFrame({"name": pl.Series("name", names, dtype=pl.String)})
         found = asked.join(self._table, on="name", how="left", maintain_order="left")
         return found["code"].fill_null(-1).cast(pl.Int64).to_numpy()

@@ -52,6 +52,11 @@ class Rows:
         """Row of an id, None where there is none."""
         return None if name is None else self._row.get(name)
 
+    def places(self, names: Iterable[str | None]) -> list[int]:
+        """Rows of many ids, -1 where there is none."""
+        row = self._row
+        return [-1 if name is None else row.get(name, -1) for name in names]
+
     def filled(self) -> list[str]:
         """Columns with a value in any row."""
         return [c for c in self._frame.columns if self._frame[c].null_count() < len(self)]
@@ -153,6 +158,11 @@ class Verbalizer:
         else:
             text = self._free_text(candidate.text, "item") or self._unknown_item
         return Segment(text, "item", "target")
+
+    def item_rows(self, item_ids: Iterable[str | None]) -> list[int]:
+        """Rows of the items' table, -1 for others. What a row says never changes: an item that is
+        put again has a new one."""
+        return self._items.places(item_ids)
 
     def event(self, event: Event, now: float | None, age: int) -> Segment:
         """What the user did; `now` (seconds) gives the recency, None leaves it out.
