@@ -314,7 +314,7 @@ def test_killed_and_resumed_equals_never_killed(world: Path, teaching: str) -> N
     assert set(one) == set(other)
     assert all(torch.equal(one[name], other[name]) for name in one)
     state = [load_file(world / name / "state" / "state.safetensors") for name in ("whole", "part")]
-    assert any(name.startswith("best.") for name in state[0])  # the masks
+    assert any(name.startswith("kept.") for name in state[0])  # the masks
     state[0].pop("random")  # nobody draws from it
     assert all(torch.equal(tensor, state[1][name]) for name, tensor in state[0].items())
 
