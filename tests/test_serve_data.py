@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 pytest.importorskip("litestar", reason="needs the extra serve")
 
 from litestar.testing import TestClient
+from typer.testing import CliRunner
 
+from m6rec.cli.app import build_app
 from m6rec.serving.service import Service
 from serve_worlds import ids, served, until, write_world
 
@@ -182,3 +185,14 @@ def test_a_catalogue_that_has_grown_gets_new_directions_beside_the_answers(tmp_p
         assert model.fitted_on == len(found)
         vector_K = model.item_vectors(["wool-boot"])[0]
         assert model.index.search(vector_K, 1).ids == ["wool-boot"], "index and retriever agree"
+
+
+def test_check_opens_everything_and_tells_the_counts(tmp_path: Path) -> None:
+    place, found = write_world(tmp_path), tmp_path / "found.json"
+    words = ["serve", "--data", str(place.data), "--model", place.model]
+    app, run = build_app(["serve"]), CliRunner()
+    result = run.invoke(app, [*words, "--check", "--json", str(found)])
+    assert result.exit_code == 0, result.output
+    told = json.loads(found.read_text(encoding="utf-8"))
+    assert told["items"] == 15 and told["journal_entries"] > 15 and told["keys"] == 0
+    assert run.invoke(app, [*words, "--json", str(found)]).exit_code == 2

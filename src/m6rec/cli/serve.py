@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from m6rec.cli.common import DEFAULT_MODEL, Model, err, out, verb
+from m6rec.cli.common import DEFAULT_MODEL, Json, Model, err, out, verb, write_json
 from m6rec.records import M6Error
 from m6rec.serving.keys import KeyRing
 from m6rec.serving.logs import log_as_json
@@ -63,11 +63,14 @@ def serve(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A limit, such as answer_seconds=5; repeat.")
     ] = None,
+    json: Json = None,
 ) -> None:
     """Serve items, users, events and recommendations over HTTP, with a console at /.
 
     The tables of DATA are taken in once; from then on the server's journal is what counts.
     """
+    if json is not None and not check:
+        raise typer.BadParameter("a server has no result; --check has one", param_hint="--json")
     http = _http()
     torch.set_num_threads(threads)
     limits = ServiceSettings.parse({"rate": rate, **_set(settings or [])}, "--set")
@@ -77,19 +80,24 @@ def serve(
     tracing = None if traces is None else Traces(traces)
     err.print(f"opening {data} …")
     if check:
-        _check(place, limits)
+        write_json(_check(place, limits), json)
         return
     log_as_json(logging.INFO)
     http.run(open_service(place, limits), address, tracing)
 
 
-def _check(place: Place, limits: ServiceSettings) -> None:
+def _check(place: Place, limits: ServiceSettings) -> dict[str, int]:
     service = open_service(place, limits)
-    model, entries = service.registry.current, service.journal.last()
-    said = f"{len(model.index):,} items, {entries:,} journal entries, {len(service.keys)} keys"
+    found = {
+        "items": len(service.registry.current.index),
+        "journal_entries": service.journal.last(),
+        "keys": len(service.keys),
+    }
     service.close()
     service.journal.close()
+    said = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in found.items())
     out.print(f"ready: {said}")
+    return found
 
 
 def _http() -> Any:
