@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -84,3 +84,14 @@ def write_json(result: Mapping[str, Any], path: Path | None) -> None:
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+
+
+def key_values(words: Sequence[str], example: str) -> dict[str, str]:
+    """`KEY=VALUE` words as a dictionary. Raises BadParameter where one has no `=`."""
+    found = {}
+    for word in words:
+        key, sign, value = word.partition("=")
+        if not sign:
+            raise typer.BadParameter(f"{word!r}; right is KEY=VALUE, such as {example}")
+        found[key] = value
+    return found

@@ -10,7 +10,16 @@ import torch
 import typer
 from rich.markup import escape
 
-from m6rec.cli.common import DEFAULT_MODEL, INTERRUPTED, Json, err, out, verb, write_json
+from m6rec.cli.common import (
+    DEFAULT_MODEL,
+    INTERRUPTED,
+    Json,
+    err,
+    key_values,
+    out,
+    verb,
+    write_json,
+)
 from m6rec.cli.pretrain import CORPUS, RUN, SAVE
 from m6rec.cli.tune import Positive, SplitBy, parse_label
 from m6rec.model.checkpoint import load_backbone
@@ -119,10 +128,7 @@ def distill(
 def settings_of(pairs: list[str]) -> dict[str, Any]:
     """`key=value` words as settings: JSON where it is that, else text. BadParameter without `=`."""
     found: dict[str, Any] = {}
-    for pair in pairs:
-        key, sign, value = pair.partition("=")
-        if not sign:
-            raise typer.BadParameter(f"{pair!r}; right is KEY=VALUE, such as teaching=logits")
+    for key, value in key_values(pairs, "teaching=logits").items():
         try:
             found[key] = formats.loads(value)
         except formats.JSONDecodeError:

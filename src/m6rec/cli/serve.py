@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from m6rec.cli.common import DEFAULT_MODEL, Json, Model, err, out, verb, write_json
+from m6rec.cli.common import DEFAULT_MODEL, Json, Model, err, key_values, out, verb, write_json
 from m6rec.records import M6Error
 from m6rec.serving.keys import KeyRing
 from m6rec.serving.logs import log_as_json
@@ -73,7 +73,9 @@ def serve(
         raise typer.BadParameter("a server has no result; --check has one", param_hint="--json")
     http = _http()
     torch.set_num_threads(threads)
-    limits = ServiceSettings.parse({"rate": rate, **_set(settings or [])}, "--set")
+    limits = ServiceSettings.parse(
+        {"rate": rate, **key_values(settings or [], "answer_seconds=5")}, "--set"
+    )
     place = Place(data, model, tuple(adapter or ()), state, journal, cache, models, index)
     address = http.Address(host, port, tls_cert, tls_key)
     address.check(KeyRing(place.state_folder))
@@ -105,13 +107,3 @@ def _http() -> Any:
         return import_module(HTTP)
     except ImportError as error:
         raise M6Error(f"the server needs pip install 'm6rec[serve]' ({error})") from None
-
-
-def _set(words: list[str]) -> dict[str, str]:
-    found = {}
-    for word in words:
-        name, sign, value = word.partition("=")
-        if not sign:
-            raise typer.BadParameter(f"{word!r}: right is NAME=VALUE", param_hint="--set")
-        found[name] = value
-    return found

@@ -9,7 +9,18 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from m6rec.cli.common import DEFAULT_MODEL, Data, Json, Model, Template, err, out, verb, write_json
+from m6rec.cli.common import (
+    DEFAULT_MODEL,
+    Data,
+    Json,
+    Model,
+    Template,
+    err,
+    key_values,
+    out,
+    verb,
+    write_json,
+)
 from m6rec.data.labels import LabelRule
 from m6rec.data.splits import Method as SplitMethod
 from m6rec.model.tuning import Method, Tuning
@@ -117,10 +128,7 @@ def parse_settings(pairs: list[str]) -> tuple[dict[str, object], ...]:
     train: dict[str, object] = {}
     layout: dict[str, object] = {}
     reading: dict[str, object] = {}
-    for pair in pairs:
-        key, sign, value = pair.partition("=")
-        if not sign:
-            raise typer.BadParameter(f"{pair!r}; right is KEY=VALUE, such as epochs=4")
+    for key, value in key_values(pairs, "epochs=4").items():
         homes = ((TrainSettings, train), (Tuning, layout))
         home = next((home for kind, home in homes if key in kind.model_fields), reading)
         home[key] = _value(value)
