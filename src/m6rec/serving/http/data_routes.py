@@ -14,6 +14,7 @@ from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParam
 from pydantic import BaseModel
 
 from m6rec.serving.http.gate import needs
+from m6rec.serving.http.paths import CARRIED, id_of
 from m6rec.serving.http.problems import Refused, answers
 from m6rec.serving.http.schemas import PLAIN, Events, Items, Users
 from m6rec.serving.http.shared import The
@@ -31,7 +32,16 @@ Token = Annotated[
         pattern=PLAIN,
     ),
 ]
-Name = Annotated[str, PathParameter(min_length=1, max_length=512, pattern=PLAIN)]
+Name = Annotated[
+    str,
+    PathParameter(
+        description="Percent-encoded, a slash as %2F.",
+        min_length=1,
+        max_length=512,
+        pattern=CARRIED,
+        schema_extra={"pattern": PLAIN},
+    ),
+]
 Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="Most rows of a page.")]
 Cursor = Annotated[
     str | None,
@@ -109,7 +119,7 @@ async def list_items(service: The, limit: Limit = 100, cursor: Cursor = None) ->
 @get("/v1/items/{item_id:str}", guards=READS, responses=answers(404), tags=["data"])
 async def get_item(item_id: Name, service: The) -> dict[str, Any]:
     """An item."""
-    return _there(await service.read(lambda: service.journal.item(item_id)), "item")
+    return _there(await service.read(lambda: service.journal.item(id_of(item_id))), "item")
 
 
 @delete(
@@ -121,27 +131,27 @@ async def get_item(item_id: Name, service: The) -> dict[str, Any]:
 )
 async def erase_item(item_id: Name, service: The) -> Erased:
     """Erases an item. Events that name it stay with their users."""
-    _there(await service.read(lambda: service.journal.item(item_id)), "item")
-    receipt = await service.erase_item(item_id)
+    _there(await service.read(lambda: service.journal.item(id_of(item_id))), "item")
+    receipt = await service.erase_item(id_of(item_id))
     return Erased(**receipt.to_dict())  # type: ignore[arg-type]
 
 
 @get("/v1/users/{user_id:str}", guards=READS, responses=answers(404), tags=["data"])
 async def get_user(user_id: Name, service: The) -> dict[str, Any]:
     """What is known of a user beside their events."""
-    return _there(await service.read(lambda: service.journal.user(user_id)), "user")
+    return _there(await service.read(lambda: service.journal.user(id_of(user_id))), "user")
 
 
 @get("/v1/users/{user_id:str}/events", guards=READS, responses=answers(), tags=["data"])
 async def get_history(user_id: Name, service: The, limit: Limit = 100) -> History:
     """A user's newest events, oldest first."""
-    found = await service.read(lambda: service.journal.history(user_id, limit))
+    found = await service.read(lambda: service.journal.history(id_of(user_id), limit))
     shown = service.registry.current.shown
     for event in found:
         about = shown.get(event.get("item_id", ""))
         if about is not None:
             event.setdefault("title", about.title)
-    return History(user_id, found)
+    return History(id_of(user_id), found)
 
 
 @delete(
@@ -149,7 +159,7 @@ async def get_history(user_id: Name, service: The, limit: Limit = 100) -> Histor
 )
 async def erase_user(user_id: Name, service: The) -> Erased:
     """Erases a user and all their events: from the journal and its files, and from memory."""
-    receipt = await service.erase_user(user_id)
+    receipt = await service.erase_user(id_of(user_id))
     return Erased(**receipt.to_dict())  # type: ignore[arg-type]
 
 

@@ -21,6 +21,7 @@ from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from m6rec.serving.http.paths import read_path
 from m6rec.serving.http.problems import MEDIA_TYPE, Refused
 from m6rec.serving.keys import ApiKeyError, Key
 
@@ -96,7 +97,7 @@ class Gate:
                 _log(scope, route, seen, seconds)
 
     def _refuse(
-        self, scope: Scope, headers: Mapping[str, str]
+        self, scope: HTTPScope, headers: Mapping[str, str]
     ) -> tuple[int, str, dict[str, str]] | None:
         service, path = self.service, scope["path"]
         if path in OPEN:
@@ -132,7 +133,8 @@ class Gate:
         if int(length) > service.settings.most_body:
             service.metrics.refused("size")
             return 413, f"a body has at most {service.settings.most_body} bytes", {}
-        return None
+        wrong = read_path(scope)
+        return None if wrong is None else (400, wrong, {})
 
     def _within_limits(self, receive: Receive, headers: Mapping[str, str]) -> Receive:
         """Reads a body that is neither too large nor too slow."""
