@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -158,22 +158,17 @@ class EdgeBundle:
         k: int = 10,
         candidates: Sequence[str] | None = None,
         exclude_seen: bool = True,
+        bend: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> list[Ranked]:
         """The k best items for a history (oldest first) of item ids and of free texts.
 
-        candidates: ids of items; None: the whole catalogue. Raises EdgeError for an empty history,
-        or a candidate that the catalogue has not.
+        candidates: ids of items; None: the whole catalogue. bend: changes the user vector (float64
+        [K]) before items are scored (edge/personal.py). Raises EdgeError for an empty history, or a
+        candidate that the catalogue has not.
         """
-        if not history:
-            raise EdgeError("the history is empty; right is at least one item id or text")
+        user_K = self.user_vector(history)
+        user_K = user_K if bend is None else bend(user_K)
         shelf, places = self.shelf, [self._place.get(entry) for entry in history]
-        newest = slice(max(0, len(history) - self.config.max_history), None)
-        texts = [
-            entry if place is None else shelf.events[place]
-            for entry, place in zip(history[newest], places[newest], strict=True)
-        ]
-        states_GD = self.encode(texts, self.config.event_budget)
-        user_K = self.run("user", {"states": states_GD}).astype(np.float64)
         asked = self._asked(candidates)
         if exclude_seen:
             seen = {place for place in places if place is not None}
@@ -186,6 +181,19 @@ class EdgeBundle:
             Ranked(shelf.ids[asked[n]], shelf.titles[asked[n]], float(score_N[n]), because)
             for n, because in zip(best.tolist(), why, strict=True)
         ]
+
+    def user_vector(self, history: Sequence[str]) -> np.ndarray:
+        """The unit vector of a history, oldest first: float64 [K]. EdgeError for an empty one."""
+        if not history:
+            raise EdgeError("the history is empty; right is at least one item id or text")
+        newest = history[max(0, len(history) - self.config.max_history) :]
+        places = [self._place.get(entry) for entry in newest]
+        texts = [
+            entry if place is None else self.shelf.events[place]
+            for entry, place in zip(newest, places, strict=True)
+        ]
+        states_GD = self.encode(texts, self.config.event_budget)
+        return self.run("user", {"states": states_GD}).astype(np.float64)
 
     def _asked(self, candidates: Sequence[str] | None) -> np.ndarray:
         if candidates is None:
