@@ -84,6 +84,21 @@ def test_a_cancelled_request_is_never_computed() -> None:
     assert doubling.batches == [[0], [1]]
 
 
+def test_what_was_cancelled_waits_no_longer_and_takes_no_place() -> None:
+    doubling, batcher = held()
+    with batcher:
+        given_up = [batcher.submit(n, client) for n, client in ((1, "a"), (2, "a"), (3, "b"))]
+        kept = batcher.submit(4, "a")
+        assert batcher.waiting == 4
+        assert all(future.cancel() for future in given_up)
+        assert batcher.waiting == 1
+        more = [batcher.submit(n, "c") for n in range(5, 12)]
+        assert batcher.waiting == 8
+        doubling.gate.set()
+        assert [future.result(LONG) for future in (kept, *more)] == [8, *range(10, 24, 2)]
+        assert batcher.waiting == 0
+
+
 def test_a_request_waits_for_company_no_longer_than_the_budget() -> None:
     doubling = Doubling()
     doubling.gate.set()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +19,7 @@ from m6rec.records import Candidate, Event, Request
 from m6rec.serving.engine import EngineSettings
 from m6rec.serving.ranking import FastRanker
 from m6rec.tasks.build import Backbone, TaskSpec, build_ranker
+from m6rec.tasks.packing import pack
 from m6rec.tasks.ranking import Ranker
 from m6rec.text.features import CrossFeatures
 from m6rec.text.templates import Templates
@@ -148,6 +152,31 @@ def test_a_segment_is_prepared_once_and_forgotten_when_there_is_no_room() -> Non
     ):
         assert np.abs(fast.predict(several.take(some)) - wanted[its]).max() < 1e-5
         assert 0 < len(fast.kept) < kept
+
+
+def test_threads_that_ask_for_segments_at_once_get_what_each_gets_alone() -> None:
+    made = ranker()
+    engine = FastRanker(made, EAGER).engine
+    items = tiny.shop().items["item_id"].to_list()
+    asked = [
+        Requests.of([Request((), candidates=tuple(map(Candidate, items[n : n + 4])))])
+        for n in range(12)
+    ]
+    packs = [pack([made.parts(one).candidates], first_group=1) for one in asked]
+    states = made.table.states()
+    wanted = [
+        engine.segment_rows("rank", made.residual).candidates(states, one).rows_NTD for one in packs
+    ]
+    kept = engine.segment_rows("rank", made.residual, most_bytes=4 * 4 * 16 * 12)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda n: kept.candidates(states, packs[n % 12]), range(240)))
+    finally:
+        sys.setswitchinterval(before)
+    for n, one in enumerate(found):
+        assert torch.allclose(one.rows_NTD, wanted[n % 12], atol=1e-6)
 
 
 def test_an_item_that_is_put_again_is_read_as_it_is_now() -> None:

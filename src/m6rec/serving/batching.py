@@ -41,7 +41,7 @@ class BatchSettings(Settings):
     waiting: int = Field(default=1024, ge=1)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Job(Generic[A, R]):
     ask: A
     future: Future[R] = field(default_factory=Future)
@@ -81,12 +81,24 @@ class Batcher(Generic[A, R]):
             self._queues.setdefault(client, deque()).append(job)
             self._count += 1
             self._changed.notify()
+        job.future.add_done_callback(lambda future: self._leave(client, job))
         return job.future
 
     @property
     def waiting(self) -> int:
         """Requests that wait."""
         return self._count
+
+    def _leave(self, client: Hashable, job: _Job[A, R]) -> None:
+        """A request that was cancelled waits no longer, and takes nobody's place."""
+        with self._changed:
+            queue = self._queues.get(client)
+            if queue is None or job not in queue:
+                return
+            queue.remove(job)
+            self._count -= 1
+            if not queue:
+                del self._queues[client]
 
     def close(self) -> None:
         """Answers nothing more: what waits fails with ClosedError. Waits for the worker to end."""

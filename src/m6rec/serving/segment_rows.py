@@ -13,6 +13,7 @@ of a state.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import final
 
@@ -52,7 +53,7 @@ class SegmentRows:
     """Segments as the online layer `layer` of `model` reads them, by row, slot and residual code.
 
     The rows are those of one segment table, whose states never change. residual: what is added to
-    the states of known items. Not for several threads at once.
+    the states of known items. Threads that ask at once wait for each other.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class SegmentRows:
         block = model.blocks[layer]
         assert isinstance(block, Block)
         self.model, self.block, self.residual, self.most_bytes = model, block, residual, most_bytes
+        self._turn = threading.Lock()
         self._place: dict[int, int] = {}
         self._kept_SKW = self._valid_SK = torch.zeros(0)
         with torch.no_grad():
@@ -93,11 +95,11 @@ class SegmentRows:
         key_NG = self._keys(index_NG, slot_NG, code_NG)[:, :-1]
         key_S, first_S, which = np.unique(key_NG, return_index=True, return_inverse=True)
         which_NG = which.reshape(key_NG.shape)
-        place_S = self._places(
-            states, key_S, *(part[:, :-1].ravel()[first_S] for part in (index_NG, slot_NG, code_NG))
-        )
-        slot_S = torch.from_numpy(slot_NG[:, :-1].ravel()[first_S])
-        return self._read(key_S, place_S, slot_S, which_NG, reads)
+        firsts = [part[:, :-1].ravel()[first_S] for part in (index_NG, slot_NG, code_NG)]
+        slot_S = torch.from_numpy(firsts[1])
+        with self._turn:  # places hold as long as nobody else asks
+            place_S = self._places(states, key_S, *firsts)
+            return self._read(key_S, place_S, slot_S, which_NG, reads)
 
     def _reads(
         self,
