@@ -1,9 +1,9 @@
 """A writer that is killed with SIGKILL again and again, and what must be true afterwards.
 
-The child appends items and events from several threads, keeps an index beside the journal and saves
-snapshots of it; it says what was acknowledged, line by line. After each kill: every acknowledged
-event is there, none is there twice, and the snapshot with what the journal has after it holds the
-same items as the journal.
+The child appends items and events from several threads, keeps an index beside the journal, saves
+snapshots of it, and compacts the journal; it says what was acknowledged, line by line. After each
+kill: every acknowledged event is there, none is there twice, and the snapshot with what the journal
+has after it holds the same items as the journal.
 """
 
 from __future__ import annotations
@@ -73,6 +73,8 @@ def write(folder: Path, run: int) -> None:
                 with said:
                     print(json.dumps(one), flush=True)
                 journal.append("event", events[:2])  # sent again by a client that heard nothing
+                if thread == 1 and turn % SAVE_EVERY == 3:
+                    journal.compact()
                 if thread == 0 and turn % SAVE_EVERY == 1:
                     number = journal.last()  # other threads' items may still miss in `index`
                     caught_up(folder / "index", journal).save(

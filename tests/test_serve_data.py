@@ -139,6 +139,18 @@ def test_a_user_is_erased_everywhere(tmp_path: Path) -> None:
     assert holding == []
 
 
+def test_a_journal_that_is_mostly_of_no_more_use_gets_smaller_by_itself(tmp_path: Path) -> None:
+    with served(write_world(tmp_path), compact_seconds=0.05) as (client, service):
+        words = "much to say " * 50
+        for turn in range(30):
+            items = [{"item_id": f"i{n}", "title": f"{turn} {words}"} for n in range(30)]
+            assert client.post("/v1/items", json={"items": items}).status_code == 200
+        until(lambda: len(service.journal.entries(0, 10_000)) < 600)
+        assert client.get("/v1/items/i7").json()["title"].startswith("29 ")
+        event = {"user_id": "a", "event": "click", "item_id": "i7"}
+        assert client.post("/v1/events", json={"events": [event]}).status_code == 200
+
+
 def test_a_shop_may_begin_empty(tmp_path: Path) -> None:
     place = write_world(tmp_path)
     for table in place.data.iterdir():

@@ -189,6 +189,36 @@ def test_an_erased_item_is_gone_and_its_events_stay(journal: Journal) -> None:
     assert journal.item("a") == item("a", price=3)
 
 
+def test_compacting_removes_what_is_of_no_more_use_and_nothing_else(journal: Journal) -> None:
+    for n in range(5):
+        journal.append("item", [item("a", turn=n), item(f"b{n}")])
+        journal.append("user", [{"user_id": "u", "turn": n}, {"user_id": f"v{n}"}])
+        journal.append("event", [event(f"v{n % 2}", "a", event_id=f"e{n}")], idempotency=f"k{n}")
+    journal.erase_user("v0")
+    journal.erase_item("b1")
+    told = journal.entries()
+    done = journal.compact()
+    again = journal.entries()
+    if done is not None:  # in memory there is nothing to win
+        newest = {(e.kind, e.key): e.number for e in told}
+        alive = [
+            e for e in told if e.kind not in ("item", "user") or newest[e.kind, e.key] == e.number
+        ]
+        assert again == alive and len(alive) < len(told)
+        assert journal.compact(least=0.01) is None
+    assert journal.last() == told[-1].number
+    assert journal.item("a") == item("a", turn=4) and journal.user("u") == {
+        "user_id": "u",
+        "turn": 4,
+    }
+    assert journal.item("b1") is None and journal.history("v0") == []
+    assert [one["event_id"] for one in journal.history("v1")] == ["e1", "e3"]
+    assert journal.append("event", [event("v1", "a", event_id="e1")]).duplicates == 1
+    assert journal.append("event", [event("v1", "a", event_id="e0")]).stored == 1
+    assert journal.append("event", [event("v1", "a", event_id="e3")], idempotency="k3").repeated
+    assert journal.append("item", [item("z")]).last == told[-1].number + 2
+
+
 def test_an_export_is_restored_whole(journal: Journal, tmp_path: Path) -> None:
     journal.append("item", [item("b"), item("a", price=1), item("a", price=2)])
     journal.append("user", [{"user_id": "u"}, {"user_id": "gone"}])

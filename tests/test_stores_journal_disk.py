@@ -6,7 +6,9 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from journal_worlds import event, item
-from m6rec.stores.journal.base import JournalError
+from m6rec.stores.journal.base import JournalBusy, JournalError
+from m6rec.stores.journal.compacting import Copy
 from m6rec.stores.journal.opening import open_journal
-from m6rec.stores.journal.sqlite import FILE, SqliteJournal
+from m6rec.stores.journal.sqlite import FILE, LOCK, SqliteJournal
 from stores_worlds import run_apart
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
@@ -173,10 +176,94 @@ def test_an_erasure_leaves_no_byte_in_any_file(tmp_path: Path) -> None:
     assert b"evelyn" not in bytes_of(tmp_path)
 
 
+def test_a_compacted_journal_is_smaller_and_holds_no_byte_of_what_was_erased(
+    tmp_path: Path,
+) -> None:
+    with open_journal(tmp_path) as journal:
+        for n in range(40):
+            rows = [event(f"user{n}-{i}", "thing", query="much to say " * 20) for i in range(50)]
+            journal.append("event", rows)
+        for n in range(10, 30):
+            journal.erase_user(f"user{n}-0")
+        journal.append("item", [item("a", text="old words")])
+        journal.append("item", [item("a", text="new words")])
+        before = (tmp_path / FILE).stat().st_size
+        done = journal.compact()
+        assert done is not None and done.before == before and done.after < before
+        left = bytes_of(tmp_path)
+        assert b"user29-0" not in left and b"old words" not in left
+        assert b"user29-1" in left and b"new words" in left
+        assert len(journal.history("user35-3")) == 1
+        journal.append("event", [event("late", "thing")])
+        journal.erase_user("late")
+        assert b"late" not in bytes_of(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK, FILE]
+    with open_journal(tmp_path) as journal:
+        assert journal.item("a") == item("a", text="new words")
+
+
+def test_others_write_and_read_while_a_journal_is_compacted(tmp_path: Path) -> None:
+    stop, kept, seen = threading.Event(), list[list[str]](), list[int]()
+
+    def write(thread: int) -> list[str]:
+        told: list[str] = []
+        while not stop.is_set():
+            one = f"{thread}-{len(told)}"
+            journal.append("event", [event(f"w{thread}", one, event_id=one)], idempotency=one)
+            journal.append("item", [item(f"i{thread}", turn=len(told))])
+            told.append(one)
+        return told
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.append(len(journal.entries(0, 100_000)))
+            journal.history("w0", 10)
+
+    with open_journal(tmp_path) as journal, ThreadPoolExecutor(4) as pool:
+        journal.append("event", [event("bulk", f"b{n}") for n in range(2000)])
+        writers = [pool.submit(write, thread) for thread in range(3)]
+        reader = pool.submit(read)
+        done = [journal.compact() for _ in range(5)]
+        stop.set()
+        kept = [one.result() for one in writers]
+        reader.result()
+        assert all(one is not None for one in done) and min(seen) >= 2000
+        for thread, told in enumerate(kept):
+            found = journal.history(f"w{thread}", 100_000)
+            assert [one["item_id"] for one in found] == told and told
+            assert journal.item(f"i{thread}") == item(f"i{thread}", turn=len(told) - 1)
+            again = journal.append("event", [event(f"w{thread}", told[0], event_id=told[0])])
+            assert again.duplicates == 1
+        assert len(journal.history("bulk", 5000)) == 2000
+
+
+def test_what_is_erased_while_a_journal_is_compacted_is_not_brought_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_journal(tmp_path) as journal:
+        journal.append("event", [event("evelyn", "thing"), event("other", "thing")])
+        bulk = Copy.bulk
+
+        def slow(copy: Copy) -> None:
+            bulk(copy)
+            journal.erase_user("evelyn")
+
+        monkeypatch.setattr(Copy, "bulk", slow)
+        with pytest.raises(JournalBusy, match="erased while"):
+            journal.compact()
+        assert b"evelyn" not in bytes_of(tmp_path)
+        assert journal.history("evelyn") == [] and len(journal.history("other")) == 1
+        monkeypatch.undo()
+        assert journal.compact() is not None
+        assert b"evelyn" not in bytes_of(tmp_path) and len(journal.history("other")) == 1
+
+
 Step = tuple[str, int, int]
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["event", "user", "erase", "reopen"]), st.integers(0, 3), st.integers(0, 90)
+        st.sampled_from(["event", "user", "erase", "reopen", "compact"]),
+        st.integers(0, 3),
+        st.integers(0, 90),
     ),
     max_size=30,
 )
@@ -206,6 +293,9 @@ def test_any_order_of_writing_and_erasing_leaves_what_was_not_erased(steps: list
                 left = bytes_of(folder)
                 assert not [one for one in gone if one in left]
                 assert journal.user(user) is None
+            elif what == "compact":
+                journal.compact()
+                assert not [one for one in gone if one in bytes_of(folder)]
             else:
                 journal.close()
                 journal = open_journal(folder)

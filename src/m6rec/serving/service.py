@@ -20,6 +20,7 @@ from pydantic import Field
 from m6rec.config import Settings
 from m6rec.records import Event, M6Error, Request
 from m6rec.serving.batching import OverloadedError
+from m6rec.serving.keeper import Keeper
 from m6rec.serving.keys import KeyRing
 from m6rec.serving.limits import RateLimit
 from m6rec.serving.live import LiveModel
@@ -45,7 +46,8 @@ class ServiceSettings(Settings):
     """most_body: bytes of a request. body_seconds: how long a client may take to send one.
     answer_seconds, writing_seconds: how long an answer may take. rate: requests per second for
     each client (0: no limit). lane: requests that may wait to be written. drain_seconds: how long
-    answers under way may take when the server stops."""
+    answers under way may take when the server stops. compact_seconds: between two looks whether
+    the journal is worth compacting (0: never)."""
 
     most_body: int = Field(default=8 << 20, ge=1024)
     body_seconds: float = Field(default=15.0, gt=0)
@@ -54,6 +56,7 @@ class ServiceSettings(Settings):
     rate: float = Field(default=0.0, ge=0)
     lane: int = Field(default=32, ge=1)
     drain_seconds: float = Field(default=20.0, ge=0)
+    compact_seconds: float = Field(default=3600.0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Service:
         self.limit = RateLimit(self.settings.rate)
         self.metrics = Metrics(self)
         self.draining = False
+        self._keeper = Keeper(journal, self.settings.compact_seconds)
         self._journal_lane = ThreadPoolExecutor(JOURNAL_THREADS, "m6rec-journal")
         self._slow_lane = ThreadPoolExecutor(1, "m6rec-writing")
         self._opening_lane = ThreadPoolExecutor(1, "m6rec-opening")
@@ -273,6 +277,7 @@ class Service:
         """Ends all lanes and keeps snapshots; the journal stays open."""
         for lane in (self._slow_lane, self._opening_lane, self._journal_lane):
             lane.shutdown(wait=True, cancel_futures=True)
+        self._keeper.close()
         self.registry.close()
 
 

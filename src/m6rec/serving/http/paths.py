@@ -21,7 +21,7 @@ NAMED = ("items", "users")
 
 def read_path(scope: HTTPScope) -> str | None:
     """Puts the path of a request right; returns what is wrong with it, where something is."""
-    raw = scope["raw_path"]
+    raw = scope["raw_path"].partition(b"?")[0]
     if not raw.startswith(ROOT):
         return None
     try:

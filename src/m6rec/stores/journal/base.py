@@ -99,6 +99,14 @@ class Receipt:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Compacted:
+    """What a compaction did: bytes of the journal before and after."""
+
+    before: int
+    after: int
+
+
 class Journal(ABC):
     """Entries with numbers from 1 on, in one order for all who read. Safe to use from threads."""
 
@@ -163,6 +171,15 @@ class Journal(ABC):
     @abstractmethod
     def erase_item(self, item_id: str) -> Receipt:
         """Removes an item; events that name it stay with their users."""
+
+    @abstractmethod
+    def compact(self, least: float = 0.0) -> Compacted | None:
+        """Removes what is of no more use: erased rows, older bodies of items and users.
+
+        least: the share of the entries from which on it is worth it; None is returned below it.
+        Others write and read meanwhile. Raises JournalBusy where it has to be tried again,
+        JournalError where the disk does not allow it; nothing is lost then.
+        """
 
     @abstractmethod
     def waiting(self) -> int:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from m6rec.stores.extras import need
-from m6rec.stores.journal.base import JournalError
+from m6rec.stores.journal.base import Compacted, JournalError
+from m6rec.stores.journal.compacting import BESIDE, DEAD, ROWS_AT_ONCE, waste
 from m6rec.stores.journal.sql import SCHEMA, Rows, SqlJournal
 from m6rec.stores.journal.writer import MOST_WAITING
 
@@ -100,6 +102,35 @@ class PostgresJournal(SqlJournal):
     def _scrub(self) -> None:
         """Old versions of rows go; the server's own log and backups keep what they are told to."""
         self._writer_connection.rows("VACUUM entries")
+
+    def compact(self, least: float = 0.0) -> Compacted | None:
+        """See Journal. The server reuses the room; it gives none back to the disk."""
+        if waste(self._read) < least:
+            return None
+        before, after = self._size(), 0
+        while self._do(partial(self._remove, after), 1):
+            after += ROWS_AT_ONCE
+        self._do(self._scrub, 1, alone=True)
+        return Compacted(before, self._size())
+
+    def _remove(self, after: int) -> bool:
+        """Rows of no more use among some numbers; whether there are higher ones."""
+        db, until = self._writer_connection, after + ROWS_AT_ONCE
+        db.rows(
+            f"DELETE FROM entries e WHERE e.number > ? AND e.number <= ? AND {DEAD}", (after, until)
+        )
+        more = self._newest() > until
+        if not more:
+            db.rows(
+                "INSERT INTO meta (name, value) SELECT ?, CAST(max(number) - count(*) "
+                "FILTER (WHERE kind < 5) AS TEXT) FROM entries "
+                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (BESIDE,),
+            )
+        return more
+
+    def _size(self) -> int:
+        return int(self._read("SELECT pg_total_relation_size('entries')")[0][0])
 
     def _explain(self, error: Exception) -> JournalError:
         return JournalError(

@@ -15,17 +15,21 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from m6rec.stores.journal.base import JournalError
+from m6rec.stores.journal.base import Compacted, JournalBusy, JournalError
+from m6rec.stores.journal.compacting import Copy, flush, waste
 from m6rec.stores.journal.sql import SCHEMA, Rows, SqlJournal
 from m6rec.stores.journal.writer import MOST_WAITING
 
-FILE, LOCK = "journal.sqlite", "journal.lock"
+FILE, LOCK, FRESH = "journal.sqlite", "journal.lock", "journal.compacting"
+WAL, SHARED = f"{FILE}-wal", f"{FILE}-shm"
+WRITES = ("secure_delete = ON", "journal_mode = WAL", "synchronous = FULL")
+READS = ("query_only = ON",)
 TYPES = {"text": "TEXT", "integer": "INTEGER", "bytes": "BLOB"}
 CACHE_KIB, WAIT_MS = 65_536, 5_000
 PATIENCE = 10.0
@@ -35,9 +39,20 @@ PATIENCE = 10.0
 class SqliteConnection:
     """One connection; calls of several threads wait for each other."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, pragmas: Sequence[str] = ()) -> None:
         self.lock = threading.RLock()
-        self.db = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+        self._file, self._pragmas = file, pragmas
+        self.db = self._connected()
+
+    def _connected(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
+        for pragma in (f"busy_timeout = {WAIT_MS}", f"cache_size = -{CACHE_KIB}", *self._pragmas):
+            db.execute(f"PRAGMA {pragma}").fetchall()
+        return db
+
+    def reopen(self) -> None:
+        """Another file has the name now. Whoever calls holds the lock."""
+        self.db = self._connected()
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         """See Connection."""
@@ -75,13 +90,14 @@ class SqliteJournal(SqlJournal):
         self._folder = None if folder is None else Path(folder).expanduser().resolve()
         self._readers = threading.local()
         self._opened: list[SqliteConnection] = []
-        self._opening = threading.Lock()
+        self._opening, self._compacting = threading.Lock(), threading.Lock()
         self._lock: FileLock | None = None
         try:
             if self._folder is not None:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._lock = FileLock(self._folder / LOCK, timeout=0)
                 self._lock.acquire()
+                (self._folder / FRESH).unlink(missing_ok=True)
             self._begin(most_waiting)
             if self._folder is not None:
                 self._scrub()
@@ -105,18 +121,12 @@ class SqliteJournal(SqlJournal):
     def _connect(self) -> SqliteConnection:
         if self._folder is None:
             return self._open(":memory:")
-        connection = self._open(str(self._folder / FILE))
-        connection.rows("PRAGMA secure_delete = ON")
-        connection.rows("PRAGMA journal_mode = WAL")
-        connection.rows("PRAGMA synchronous = FULL")
-        return connection
+        return self._open(str(self._folder / FILE), WRITES)
 
-    def _open(self, file: str) -> SqliteConnection:
-        connection = SqliteConnection(file)
+    def _open(self, file: str, pragmas: Sequence[str] = ()) -> SqliteConnection:
         with self._opening:
+            connection = SqliteConnection(file, pragmas)
             self._opened.append(connection)
-        connection.rows(f"PRAGMA busy_timeout = {WAIT_MS}")
-        connection.rows(f"PRAGMA cache_size = -{CACHE_KIB}")
         return connection
 
     def _schema(self) -> list[str]:
@@ -133,8 +143,7 @@ class SqliteJournal(SqlJournal):
             return self._opened[0]
         found: SqliteConnection | None = getattr(self._readers, "connection", None)
         if found is None:
-            found = self._readers.connection = self._open(str(self._folder / FILE))
-            found.rows("PRAGMA query_only = ON")
+            found = self._readers.connection = self._open(str(self._folder / FILE), READS)
         return found
 
     def _scrub(self) -> None:
@@ -151,6 +160,56 @@ class SqliteJournal(SqlJournal):
                     f"{self.where}: erased, but a reader still holds the write-ahead log; it is "
                     "cleared when the same is erased again, or when the journal is opened"
                 )
+
+    def compact(self, least: float = 0.0) -> Compacted | None:
+        """See Journal."""
+        if self._folder is None or waste(self._read) < least:
+            return None
+        if not self._compacting.acquire(blocking=False):
+            raise JournalBusy(f"{self.where} is being compacted already")
+        file, fresh = self._folder / FILE, self._folder / FRESH
+        copy: Copy | None = None
+        try:
+            before = file.stat().st_size
+            copy = Copy(file, fresh, self._schema())
+            copy.bulk()
+            done = copy.finish
+
+            def swap() -> None:
+                done()
+                self._take_over(fresh, file)
+
+            self._do(swap, 1, alone=True)
+            return Compacted(before, file.stat().st_size)
+        except self.failed as error:
+            raise self._explain(error) from error
+        finally:
+            if copy is not None:
+                copy.close()
+            fresh.unlink(missing_ok=True)
+            self._compacting.release()
+
+    def _take_over(self, fresh: Path, file: Path) -> None:
+        """Puts a copy in the file's place, while no connection is open: a log that was left over
+        would be read into the copy."""
+        self._scrub()
+        with ExitStack() as locks:
+            locks.enter_context(self._opening)
+            for connection in self._opened:
+                locks.enter_context(connection.lock)
+            try:
+                for connection in self._opened:
+                    connection.db.close()
+                log = file.with_name(WAL)
+                if log.exists() and log.stat().st_size:
+                    raise JournalBusy("the write-ahead log is in use")
+                log.unlink(missing_ok=True)
+                file.with_name(SHARED).unlink(missing_ok=True)
+                fresh.replace(file)
+                flush(file.parent)
+            finally:
+                for connection in self._opened:
+                    connection.reopen()
 
     def _explain(self, error: Exception) -> JournalError:
         text = str(error)
