@@ -35,6 +35,8 @@ export interface Shelf {
 }
 
 export interface Bundle {
+  /** Of the manifest: names the whole bundle. */
+  sha256: string;
   config: Config;
   shelf: Shelf;
   tokenizer: Definition;
@@ -44,7 +46,7 @@ export interface Bundle {
 
 /** Reads a bundle and holds every file that it uses against the manifest's hash. */
 export async function readBundle(read: Read): Promise<Bundle> {
-  const manifest = json<{ files: Record<string, { sha256: string }> }>(await read("manifest.json"));
+  const manifest = json<{ sha256: string; files: Record<string, { sha256: string }> }>(await read("manifest.json"));
   const checked = async (name: string): Promise<Uint8Array> => {
     const body = await read(name);
     if ((await sha256(body)) !== manifest.files[name]?.sha256) {
@@ -65,6 +67,7 @@ export async function readBundle(read: Read): Promise<Bundle> {
   const settings = json<Config>(config);
   if (settings.format !== 1) throw new Error(`bundle format ${settings.format}: right is 1`);
   return {
+    sha256: manifest.sha256,
     config: settings,
     shelf: unpack(json<Told>(told), vectors),
     tokenizer: json<Definition>(tokenizer),

@@ -1,6 +1,8 @@
 // What EdgeBundle does in Python (src/m6rec/edge/bundle.py), in the browser and in Node.
 import type { InferenceSession, Tensor, TypedTensor } from "onnxruntime-common";
 import type { Bundle } from "./bundle";
+import { dot } from "./choices";
+import type { Personal } from "./personal";
 import { Tokenizer } from "./tokenizer";
 
 /** The parts of ONNX Runtime that are used; its web and its Node package both have them. */
@@ -47,14 +49,12 @@ export class Recommender {
     return new Recommender(bundle, runtime, sessions);
   }
 
-  /** The k best items that the history (oldest first) does not hold. */
-  async rerank(history: readonly Entry[], k: number): Promise<Ranked[]> {
-    if (history.length === 0) throw new Error("the history is empty");
-    const { shelf, config } = this.bundle;
-    const newest = history.slice(-config.max_history);
-    const states = await this.remembered(newest.map((e) => (typeof e === "number" ? (shelf.events[e] ?? "") : e)));
-    const user = await this.userVector(states);
-    const seen = new Set(history);
+  /** The k best items that the history (oldest first) does not hold, nor the person has hidden. */
+  async rerank(history: readonly Entry[], k: number, personal?: Personal): Promise<Ranked[]> {
+    const { shelf } = this.bundle;
+    const plain = Float64Array.from(await this.vectorOf(history));
+    const user = personal === undefined ? plain : personal.bend(plain);
+    const seen = new Set<Entry>([...history, ...(personal?.which(false) ?? [])]);
     const scored: [number, number][] = [];
     for (let place = 0; place < shelf.ids.length; place++) {
       if (!seen.has(place)) scored.push([place, this.score(user, place)]);
@@ -68,6 +68,15 @@ export class Recommender {
       score,
       because: this.nearest(place, things),
     }));
+  }
+
+  /** The unit vector of a history, oldest first. */
+  async vectorOf(history: readonly Entry[]): Promise<Float32Array> {
+    if (history.length === 0) throw new Error("the history is empty");
+    const { shelf, config } = this.bundle;
+    const newest = history.slice(-config.max_history);
+    const texts = newest.map((entry) => (typeof entry === "number" ? (shelf.events[entry] ?? "") : entry));
+    return this.userVector(await this.remembered(texts));
   }
 
   /** States of events; a text is encoded once. */
@@ -116,12 +125,11 @@ export class Recommender {
     return new this.runtime.Tensor("float32", states, [states.length / width, width]);
   }
 
-  private score(user: Float32Array, place: number): number {
+  private score(user: Float64Array, place: number): number {
     const { shelf, config } = this.bundle;
-    let sum = 0;
     const start = place * config.projection;
-    for (let k = 0; k < config.projection; k++) sum += (shelf.vectors[start + k] ?? 0) * (user[k] ?? 0);
-    return sum * (shelf.scale[place] ?? 0) + (shelf.prior[place] ?? 0);
+    const vector = shelf.vectors.subarray(start, start + config.projection);
+    return dot(vector, user) * (shelf.scale[place] ?? 0) + (shelf.prior[place] ?? 0);
   }
 
   /** Item vectors of what the events were about. */
@@ -144,13 +152,12 @@ export class Recommender {
   /** The event whose thing is nearest to an item; of equals the newest. */
   private nearest(place: number, things: readonly Float64Array[]): number {
     const K = this.bundle.config.projection;
-    const start = place * K;
+    const vector = this.bundle.shelf.vectors.subarray(place * K, (place + 1) * K);
     let best = 0;
     let most = -Infinity;
     things.forEach((thing, n) => {
-      let sum = 0;
-      for (let k = 0; k < K; k++) sum += (this.bundle.shelf.vectors[start + k] ?? 0) * (thing[k] ?? 0);
-      if (sum >= most) [best, most] = [n, sum];
+      const likeness = dot(vector, thing);
+      if (likeness >= most) [best, most] = [n, likeness];
     });
     return best;
   }

@@ -130,6 +130,11 @@ class Personal:
         self._told = [told for told in self._told if told.item != item]
         self.theta_F = self._learned()
 
+    def reset(self) -> None:
+        """Takes back every like; what is hidden stays hidden."""
+        self._told = [told for told in self._told if not told.liked]
+        self.theta_F = self._learned()
+
     def forget(self) -> None:
         """As if nothing had been said at all."""
         self._told = []
