@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 pytest.importorskip("litestar", reason="needs the extra serve")
 
+import httpx
 import openai
 from litestar.testing import TestClient
 
@@ -151,6 +153,32 @@ def test_the_openai_client_chats_and_streams(server: Running) -> None:
         again = [one["item_id"] for one in whole.choices[0].message.items]  # type: ignore[attr-defined]
         assert first not in again
         assert reply.usage is not None and reply.usage.prompt_tokens > 0
+
+
+def test_a_chat_knows_what_its_user_did(server: Running) -> None:
+    likes = [("blue", "purchase"), ("green", "dislike")]
+    events = [
+        {"user_id": user, "event": kind, "item_id": f"{colour}-{thing}"}
+        for user, turned in (("likes blue", 1), ("likes green", -1))
+        for (colour, _), (_, kind) in zip(likes, likes[::turned], strict=True)
+        for thing in ("shoe", "tent", "lamp")
+    ]
+    httpx.post(f"{server.url}/v1/events", json={"events": events}).raise_for_status()
+    offered = {}
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        said: list[Any] = [{"role": "user", "content": "what would you recommend?"}]
+        for user in ("likes blue", "likes green", "a stranger"):
+            ask = partial(client.chat.completions.create, model="m6rec", messages=said, user=user)
+            message = ask().choices[0].message
+            offered[user] = [item["item_id"] for item in getattr(message, "items", [])]
+            stream = ask(stream=True)
+            text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+            assert text.strip() == message.content
+    assert offered["likes blue"] and offered["likes green"]
+    assert offered["likes blue"] != offered["likes green"]
+    assert offered["a stranger"] == []  # it is asked what it likes
+    known = {event["item_id"] for event in events}
+    assert known.isdisjoint(offered["likes blue"] + offered["likes green"])
 
 
 def test_the_openai_client_gets_embeddings(server: Running) -> None:

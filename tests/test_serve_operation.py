@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import socket
@@ -241,21 +242,48 @@ def test_a_client_that_sends_too_slowly_is_not_waited_for(server: Running) -> No
     assert answer.startswith(b"HTTP/1.1 408") and time.monotonic() - begin < 8
 
 
+def idle(port: int, request: bytes) -> socket.socket:
+    """A connection that stays open: after an answer, or, without a request, before the first."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=20)
+    if request:
+        client.sendall(request)
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
+    return client
+
+
 def test_stopping_answers_what_is_under_way_and_exits_with_0(tmp_path: Path) -> None:
-    with running(write_world(tmp_path)) as server:
+    with running(write_world(tmp_path)) as server, contextlib.ExitStack() as browser:
+        for request in (b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n", b""):
+            browser.enter_context(idle(server.port, request))
         body = json.dumps(ASKED).encode()
         with half_a_request(server.port, body) as client:
             time.sleep(0.3)
             server.process.terminate()
-            time.sleep(0.5)
+            time.sleep(1.0)
+            assert server.process.poll() is None
             client.sendall(body[5:])
             answer = b""
             while more := client.recv(65536):
                 answer += more
         assert answer.startswith(b"HTTP/1.1 200"), answer[:200]
         assert server.process.wait(timeout=30) == 0
-        messages = [line["message"] for line in log_lines(server.logs())]
+        lines = log_lines(server.logs())
+    messages = [line["message"] for line in lines]
     assert messages.index("ready") < messages.index("draining") < messages.index("stopped")
+    assert {line["level"] for line in lines} == {"info"}
+
+
+def test_who_never_ends_a_request_is_cut_off_when_the_server_stops(tmp_path: Path) -> None:
+    words = ["--set", "drain_seconds=0.5"]
+    with running(write_world(tmp_path), words) as server:
+        with half_a_request(server.port, json.dumps(ASKED).encode()):
+            time.sleep(0.3)
+            server.process.terminate()
+            assert server.process.wait(timeout=30) == 0
+        lines = log_lines(server.logs())
+    (cut,) = [line for line in lines if line["level"] != "info"]
+    assert (cut["message"], cut["under_way"]) == ("answers were cut off", 1)
+    assert lines[-1]["message"] == "stopped"
 
 
 def test_tls_is_a_flag(tmp_path: Path) -> None:

@@ -65,10 +65,14 @@ def needs(scope: str) -> Any:
 
 @final
 class Gate:
-    """The gate of one service. Without keys only this machine is answered, under its own names."""
+    """The gate of one service. Without keys only this machine is answered, under its own names.
+
+    under_way: requests that are not answered yet.
+    """
 
     def __init__(self, app: ASGIApp, service: Service, traces: Traces | None = None) -> None:
         self.app, self.service, self.traces = app, service, traces
+        self.under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -79,6 +83,7 @@ class Gate:
         scope["state"] = {"request_id": seen.id}
         headers = _headers(scope)
         out = seen.sending(send)
+        self.under_way += 1
         span = contextlib.nullcontext() if self.traces is None else self.traces.request(headers)
         with span as told:
             try:
@@ -88,6 +93,7 @@ class Gate:
                 else:
                     await _send_problem(out, *problem)
             finally:
+                self.under_way -= 1
                 seconds = time.perf_counter() - begin
                 route = _route(scope)
                 self.service.metrics.request(route, seen.status, seconds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,18 +18,23 @@ from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 from litestar.response import Stream
 
+from m6rec.data.labels import SHOWN
 from m6rec.data.talks import Ask, Turn
-from m6rec.records import M6Error
+from m6rec.records import Event, M6Error
 from m6rec.serving.http.gate import needs
 from m6rec.serving.http.problems import Refused, answers
 from m6rec.serving.http.schemas import MOST_TEXTS, ChatAsked, EmbeddingsAsked
 from m6rec.serving.http.shared import Connection, The, client_of
 from m6rec.serving.live import LiveModel
+from m6rec.serving.service import SHOWN_ONLY, event_of
 from m6rec.tasks.dialogue import Conversation, Offer
 
 READS = [needs("read")]
 MODEL = "m6rec"
 EVENTS = "text/event-stream; charset=utf-8"
+DISLIKED = "dislike"
+NEWEST_LIKED = 10
+"""Items of a shopper's history that count as liked."""
 
 
 @dataclass(frozen=True)
@@ -126,14 +131,15 @@ async def chat(data: JSONBody[ChatAsked], service: The, request: Connection) -> 
     """A reply to the last turn, whole, or piece by piece as server-sent events (`stream`)."""
     if data.messages[-1].role != "user":
         raise Refused(400, "messages: the last one has to be of the user")
+    past = await _past(service, data.user)
     about = {"id": f"chatcmpl-{request.scope['state']['request_id']}", "created": int(time.time())}
-    key = client_of(request)
+    key = data.user or client_of(request)
     if data.stream:
-        pieces = _pieces(service, data, key, about)
+        pieces = _pieces(service, data, past, key, about)
         return Stream(pieces, headers={"Content-Type": EVENTS, "X-Accel-Buffering": "no"})
 
     def work(model: LiveModel) -> Completion:
-        talk = _talk(model, data)
+        talk = _talk(model, data, past)
         reply = talk.say(data.messages[-1].words())
         read = sum(_tokens(model, message.words()) for message in data.messages)
         written = _tokens(model, reply.text)
@@ -145,7 +151,7 @@ async def chat(data: JSONBody[ChatAsked], service: The, request: Connection) -> 
 
 
 async def _pieces(
-    service: The, data: ChatAsked, key: str, about: dict[str, Any]
+    service: The, data: ChatAsked, past: Sequence[Event], key: str, about: dict[str, Any]
 ) -> AsyncIterator[str]:
     """Server-sent events. An error after the first byte is told as an event, as OpenAI does."""
 
@@ -155,7 +161,7 @@ async def _pieces(
         return f"data: {json.dumps(told)}\n\n"
 
     def work(model: LiveModel) -> Iterator[str]:
-        talk = _talk(model, data)
+        talk = _talk(model, data, past)
         yield event({"role": "assistant", "content": ""})
         for piece in talk.stream(data.messages[-1].words()):
             yield event({"content": piece})
@@ -195,9 +201,21 @@ async def embeddings(
     return await service.slow(work, client_of(request))
 
 
-def _talk(model: LiveModel, data: ChatAsked) -> Conversation:
+async def _past(service: The, user_id: str | None) -> tuple[Event, ...]:
+    """What a shopper did, oldest first; nothing of one who is not named."""
+    if not user_id:
+        return ()
+    own = await service.read(lambda: service.own_events(user_id))
+    return tuple(event_of(body) for body in own)
+
+
+def _talk(model: LiveModel, data: ChatAsked, past: Sequence[Event]) -> Conversation:
     """The conversation up to the last turn. What "system" says is not read: the server has rules
-    of its own, and nothing in a text is an instruction to it."""
+    of its own, and nothing in a text is an instruction to it.
+
+    past: items that the user chose before count as liked, those that they disliked as rejected;
+    what is said counts for more, and neither is offered again.
+    """
     talk = model.face.chat()
     index, finder = talk.finder.index, talk.finder
     turns = []
@@ -211,7 +229,20 @@ def _talk(model: LiveModel, data: ChatAsked) -> Conversation:
             )
             turns.append(Turn("system", message.words(), tuple(ids), tuple(titles)))
     talk.state = finder.state(Ask("", tuple(turns)))
+    _remember(talk, past)
     return talk
+
+
+def _remember(talk: Conversation, past: Sequence[Event]) -> None:
+    """Puts items of a history before those that were spoken of."""
+    place, state = talk.finder.place, talk.state
+    told = {e.item_id: e.event for e in past if e.item_id in place and e.event != SHOWN_ONLY}
+    spoken = {*state.liked, *state.rejected, *state.mentioned}
+    known = [(row, kind) for i, kind in told.items() if i and (row := place[i]) not in spoken]
+    liked = [row for row, kind in known if kind not in SHOWN][-NEWEST_LIKED:]
+    state.liked[:0] = liked
+    state.rejected[:0] = [row for row, kind in known if kind == DISLIKED]
+    state.mentioned[:0] = [row for row, kind in known if kind not in SHOWN]
 
 
 def _tokens(model: LiveModel, text: str) -> int:

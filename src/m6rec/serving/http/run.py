@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from granian.server.embed import Server
 
 from m6rec.records import M6Error
 from m6rec.serving.http.app import build_app
+from m6rec.serving.http.gate import Gate
 from m6rec.serving.keys import KeyRing
 from m6rec.serving.service import Service
 from m6rec.serving.traces import Traces
@@ -32,6 +34,10 @@ HEADERS_WITHIN = 10_000
 """Milliseconds that a client may take for its headers."""
 BACKLOG, UNDER_WAY = 1024, 512
 """Connections that may wait to be accepted; requests that are handled at once."""
+LAST_BYTES, LOOKS = 0.5, 0.05
+"""Seconds for the last bytes to be sent, and between two looks at what is under way."""
+CLOSING_SECONDS = 60.0
+"""Seconds for snapshots and the journal, when all requests have ended."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,12 @@ def run(service: Service, address: Address, traces: Traces | None = None) -> Non
     try:
         asyncio.run(_serve(service, address, traces))
     finally:
+        late = threading.Timer(CLOSING_SECONDS, _give_up)
+        late.daemon = True
+        late.start()
         service.close()
         service.journal.close()
+        late.cancel()
         log.info("stopped")
 
 
@@ -92,25 +102,44 @@ async def _serve(service: Service, address: Address, traces: Traces | None) -> N
         ssl_cert=address.certificate,
         ssl_key=address.key,
     )
-    loop = asyncio.get_running_loop()
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
 
     def stop() -> None:
         if not service.draining:
             service.draining = True
             log.info("draining")
-            late = threading.Timer(service.settings.drain_seconds, _give_up)
-            late.daemon = True
-            late.start()
             server.stop()  # type: ignore[no-untyped-call]
+            told.set()
 
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop)
     items = len(service.registry.current.index)
     log.info("ready", extra={"told": {"url": address.url, "items": items}})
-    await server.serve()
+    serving = loop.create_task(server.serve())
+    drained = loop.create_task(_drained(app, told, service.settings.drain_seconds))
+    await asyncio.wait({serving, drained}, return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        serving.result()
+    else:  # Granian tells futures that are cancelled by then of connections that end
+        loop.set_exception_handler(lambda _, about: log.debug("after the end: %s", about))
+
+
+async def _drained(app: Gate, told: asyncio.Event, seconds: float) -> None:
+    """Returns when nothing has been under way for a moment after the server was told to stop.
+
+    Connections do not count: a browser keeps some open, and a client may have gone without a word.
+    """
+    await told.wait()
+    until = time.monotonic() + seconds
+    quiet = 0.0
+    while quiet < LAST_BYTES and time.monotonic() < until:
+        await asyncio.sleep(LOOKS)
+        quiet = 0.0 if app.under_way else quiet + LOOKS
+    if app.under_way:
+        log.warning("answers were cut off", extra={"told": {"under_way": app.under_way}})
 
 
 def _give_up() -> None:
     """Ends the process; what the journal acknowledged is on the disk."""
-    log.warning("answers under way took too long to drain")
+    log.warning("closing took too long")
     os._exit(1)

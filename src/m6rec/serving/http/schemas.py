@@ -264,7 +264,10 @@ class Message(BaseModel):
 
 
 class ChatAsked(BaseModel):
-    """OpenAI's chat completions; further fields (temperature, tools, …) are passed over."""
+    """OpenAI's chat completions; further fields (temperature, tools, …) are passed over.
+
+    user: a shopper of the journal, whose history shapes what is recommended.
+    """
 
     messages: list[Message] = Field(min_length=1, max_length=200)
     model: Text = "m6rec"
