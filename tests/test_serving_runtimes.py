@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,8 +20,9 @@ from m6rec.serving.prepare import split
 from m6rec.serving.runtimes import choose as choosing
 from m6rec.serving.runtimes import openvino as with_openvino
 from m6rec.serving.runtimes.base import TOLERANCE, Network, RuntimeMissingError, distance
-from m6rec.serving.runtimes.choose import REFERENCE, choose, make_runtime
+from m6rec.serving.runtimes.choose import AUTO, REFERENCE, choose, make_runtime
 from m6rec.serving.runtimes.openvino import rounded
+from m6rec.serving.runtimes.remembered import FILE, remember, remembered
 from model_worlds import CONFIGS, Request, lively, pack, random_texts, segments
 
 LOWER = 1
@@ -177,3 +179,17 @@ def test_openvino_refuses_a_model_that_is_not_on_the_cpu() -> None:
 def test_an_unknown_runtime_is_an_error_that_names_the_known() -> None:
     with pytest.raises(ConfigError, match="unknown runtime 'onnx'; known are auto, torch-fp32"):
         make_runtime("onnx", network())
+
+
+def test_the_choice_is_kept_for_the_machine_it_was_measured_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert remembered(None) == remembered(tmp_path) == AUTO
+    remember(tmp_path / "made", "torch-fp32")
+    assert remembered(tmp_path / "made") == "torch-fp32"
+    monkeypatch.setattr("torch.get_num_threads", lambda: 99)
+    assert remembered(tmp_path / "made") == AUTO
+    monkeypatch.undo()
+    for broken in ("{", "[]", '{"runtime": "torch-fp32"}'):
+        (tmp_path / "made" / FILE).write_text(broken)
+        assert remembered(tmp_path / "made") == AUTO

@@ -25,9 +25,12 @@ from m6rec.model.checkpoint import fingerprint
 from m6rec.recommender import NOTHING, M6Rec
 from m6rec.serving.batching import Batcher, BatchSettings
 from m6rec.serving.directions import directions_key, read_directions, write_directions
+from m6rec.serving.engine import EngineSettings
 from m6rec.serving.known import Known, Shown, is_choice
 from m6rec.serving.pipeline import Served, Wanted, answer
 from m6rec.serving.ranking import FastRanker
+from m6rec.serving.runtimes.choose import AUTO
+from m6rec.serving.runtimes.remembered import remember, remembered
 from m6rec.stores.journal.base import Entry, Journal
 from m6rec.stores.states.cache import StateCache
 from m6rec.stores.vectors.base import Filter, VectorError, VectorIndex
@@ -331,7 +334,12 @@ class LiveModel:
             return None
         opener: Opener = self.face.opener()
         assert data is not None
-        return FastRanker(opener.ranker(task, data))
+        folder = self._model_folder()
+        settings = EngineSettings(runtime=remembered(folder))
+        ranker = FastRanker(opener.ranker(task, data), settings)
+        if settings.runtime == AUTO:
+            remember(folder, ranker.engine.runtime.name)
+        return ranker
 
     def _open_index(self, known: Known) -> VectorIndex:
         kept = self._model_folder()

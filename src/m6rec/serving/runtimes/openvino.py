@@ -23,6 +23,7 @@ from m6rec.serving.runtimes.base import Network, Runtime, RuntimeMissingError
 
 INT8_GROUP = 128
 """Activations that share a scale; the plugin takes divisors of the width."""
+TRACER = "openvino.frontend.pytorch.ts_decoder"
 SMALLEST = 4096
 """Matrices of fewer weights stay as they are: there is nothing to win."""
 
@@ -74,7 +75,10 @@ class OpenVinoRuntime(Runtime):
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # OpenVINO still traces; PyTorch calls that deprecated
             example = {name: tensor.clone() for name, tensor in named.items()}
-            graph = ov.convert_model(module, example_input=example)
+            traced = import_module(TRACER).TorchScriptPythonDecoder(
+                module, example_input=example, trace_kwargs={"check_trace": False}
+            )  # a test compares what is traced; checking it at each start takes seconds
+            graph = ov.convert_model(traced, example_input=example)
         by_name = {name: port for port in graph.inputs for name in port.get_names()}
         free = {by_name[n]: ov.PartialShape([-1] * t.dim()) for n, t in named.items()}
         graph.reshape(free)

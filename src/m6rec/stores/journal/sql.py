@@ -9,7 +9,6 @@ numbers of a row keep their size when it is erased, see sqlite.py for why that m
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 import time
 from abc import abstractmethod
@@ -19,6 +18,8 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
+
+from pydantic_core import from_json
 
 from m6rec.stores.journal import tables
 from m6rec.stores.journal.base import (
@@ -282,7 +283,7 @@ class SqlJournal(Journal):
             (after, GONE, limit),
         )
         return [
-            Entry(number, KINDS[kind], key, json.loads(body), at / MICROSECONDS)
+            Entry(number, KINDS[kind], key, from_json(body), at / MICROSECONDS)
             for number, kind, key, body, at in found
         ]
 
@@ -297,7 +298,7 @@ class SqlJournal(Journal):
             "WHERE c.item_id = ?",
             (check_key("item_id", item_id),),
         )
-        return json.loads(found[0][0]) if found else None
+        return from_json(found[0][0]) if found else None
 
     def items(self, after: str | None = None, limit: int = 1000) -> list[Body]:
         """See Journal."""
@@ -306,7 +307,7 @@ class SqlJournal(Journal):
             "WHERE c.item_id > ? ORDER BY c.item_id LIMIT ?",
             ("" if after is None else check_key("after", after), limit),
         )
-        return [json.loads(row[0]) for row in found]
+        return [from_json(row[0]) for row in found]
 
     def user(self, user_id: str) -> Body | None:
         """See Journal."""
@@ -324,7 +325,7 @@ class SqlJournal(Journal):
             f"ORDER BY {order} DESC, number DESC LIMIT ?",
             (self._owner(kind, check_key("user_id", key)), CODES[kind], key, limit),
         )
-        return [json.loads(row[0]) for row in found]
+        return [from_json(row[0]) for row in found]
 
     def erase_user(self, user_id: str) -> Receipt:
         """See Journal."""
@@ -358,7 +359,7 @@ class SqlJournal(Journal):
         )
         if kind == "erase_item":
             db.rows("DELETE FROM catalogue WHERE item_id = ?", (key,))
-        ids = [json.loads(body).get("event_id") for _, code, body in found if code == 4]
+        ids = [from_json(body).get("event_id") for _, code, body in found if code == 4]
         hashes = [(self._hash("once", one),) for one in ids if one is not None]
         db.many("DELETE FROM once WHERE event = ?", hashes)
         shown = key if kind == "erase_item" else self.masked(key)
