@@ -30,8 +30,9 @@ from playwright.sync_api import sync_playwright
 
 from m6rec.data import tables
 from m6rec.data.shop import generate_shop
-from m6rec.edge.bundle import compressed, session
+from m6rec.edge.bundle import compressed
 from m6rec.edge.export import EdgeSettings, Source, export_bundle
+from m6rec.edge.runners import session
 from m6rec.model.exits import shallow
 from m6rec.model.hf import load_start
 from m6rec.model.m6 import M6

@@ -19,12 +19,14 @@ from typer.testing import CliRunner
 import tiny
 from m6rec.cli import app
 from m6rec.config import ModelConfig
-from m6rec.edge.bundle import FILES, EdgeBundle, check, session, write_zip
-from m6rec.edge.export import EdgeSettings, Source, Texts, export_bundle, parity
+from m6rec.edge.bundle import FILES, EdgeBundle, check, write_zip
+from m6rec.edge.export import EdgeSettings, Source, agreement, export_bundle
 from m6rec.edge.graph import EdgeError
 from m6rec.edge.graphs import Maker
-from m6rec.edge.int8 import Int8Linear, Int8Table, quantised, rounded
+from m6rec.edge.int8 import Inputs, Int8Linear, Int8Table, quantised, rounded, rounded_rows
+from m6rec.edge.parity import Drawing, Texts, parity
 from m6rec.edge.parts import Encoder, ItemTower, UserTower
+from m6rec.edge.runners import session
 from m6rec.model.m6 import M6
 from m6rec.model.tuning import Tuning, prepare
 from m6rec.recommender import M6Rec
@@ -52,14 +54,14 @@ def tuned(model: M6, lower: int) -> M6:
     return model.eval()
 
 
-def in_int8(model: M6, lower: int, activations: bool = True) -> M6:
+def in_int8(model: M6, lower: int, inputs: Inputs = "fixed") -> M6:
     def calibrate(network: M6) -> None:
         states = torch.cat([Encoder(network, lower)(some_ids(seed)) for seed in range(5)])
         for count in (1, 4, 9):
             UserTower(network, lower)(states[:count])
         ItemTower(network, lower)(states)
 
-    return quantised(model, calibrate, activations)
+    return quantised(model, calibrate, inputs)
 
 
 CASES: dict[str, Callable[[], tuple[M6, int]]] = {
@@ -76,7 +78,7 @@ CASES: dict[str, Callable[[], tuple[M6, int]]] = {
 def test_every_graph_gives_what_its_module_gives(case: str, precision: str, tmp_path: Path) -> None:
     model, lower = CASES[case]()
     if precision != "fp32":
-        model = in_int8(model, lower, precision == "w8a8")
+        model = in_int8(model, lower, "fixed" if precision == "w8a8" else "plain")
         kinds = [type(module) for module in model.modules()]
         assert Int8Linear in kinds and kinds.count(Int8Table) == 3
     maker = Maker(model, lower, MOST, LONGEST)
@@ -125,6 +127,16 @@ def test_rounding_keeps_zeros_and_is_off_by_half_a_step_at_most() -> None:
     int8_OI, scale_O = rounded(weight_OI)
     assert int8_OI.tolist() == [[0, -127, 64, 0], [0, 0, 0, 0]]
     assert scale_O[0].item() == pytest.approx(0.02)
+
+
+def test_a_row_is_rounded_by_its_own_range() -> None:
+    x_BI = torch.tensor([[-1.0, 0.0, 0.3, 1.55], [0.0, 0.0, 0.0, 0.0], [2.0, 4.0, 5.1, 1.0]])
+    near_BI = rounded_rows(x_BI)  # steps: 2.55 / 255 = .01, none, 5.1 / 255 = .02
+    assert close(near_BI, x_BI, 1e-6)
+    off_BI = rounded_rows(x_BI + torch.tensor([0.0, 0.004, 0.0, 0.0]))
+    assert close(off_BI[0], x_BI[0], 1e-6) and close(off_BI[2], x_BI[2], 1e-6)
+    with pytest.raises(EdgeError, match="for ExecuTorch only"):
+        Maker(in_int8(lively(edge_config()), 2, "rows"), 2, MOST, LONGEST).all()
 
 
 def test_quantising_leaves_the_network_as_it_was() -> None:
@@ -205,9 +217,20 @@ def test_the_check_sees_graphs_of_another_network(tmp_path: Path) -> None:
     for network in (model, other):
         maker = Maker(network, 3, MOST, LONGEST)
         graphs = {**maker.all(), "weights.bin": bytes(maker.weights.data)}
-        settings = EdgeSettings(requests=10)
-        shares.append(parity(model, 3, graphs, Texts(ids_SN, ids_SN), MOST, settings))
+        shares.append(parity(model, 3, graphs, Texts(ids_SN, ids_SN), Drawing(10, MOST)))
     assert shares == [1.0, 0.0]
+
+
+def test_a_bundle_is_held_against_the_network_it_was_made_of(bundle: Path) -> None:
+    rec = edge_rec()
+    found = agreement(source_of(rec), bundle, EdgeSettings(requests=100))
+    assert found.rounded >= 0.99
+    assert 0.3 < found.float32 < 1
+    with torch.no_grad():
+        rec.backbone.read_gate.add_(1)
+    other = M6Rec(rec.backbone, rec.tokenizer)
+    with pytest.raises(EdgeError, match="was made of the network"):
+        agreement(source_of(other), bundle, EdgeSettings(requests=10))
 
 
 def test_a_task_that_a_device_can_not_run_is_refused(tmp_path: Path) -> None:

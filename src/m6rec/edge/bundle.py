@@ -2,9 +2,12 @@
 
     encode.onnx, user.onnx, item.onnx   the parts (edge/graphs.py);  model.onnx: all in one
     weights.bin       what the graphs share
+    model.pte         instead of these, a program of ExecuTorch (edge/program.py)
     tokenizer.json    the words;  bundle.json: settings
     catalogue.json    ids, titles, texts of items, texts of events, priors
     vectors.bin       float32 scale of each item, then int8 vectors
+    rank_encode.onnx, rank.onnx, states.bin   a ranking, where there is one: its parts, and the
+                      state of each item's text in float16 [I, D]
     LICENSE, NOTICE   Apache-2.0, and where the weights come from
     manifest.json     bytes and sha256 of each file, and of the whole
 
@@ -16,8 +19,9 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +29,7 @@ import numpy as np
 
 from m6rec.config import Settings, SpecialIds
 from m6rec.edge.graph import WEIGHTS, EdgeError, need
+from m6rec.edge.runners import PROGRAM, open_runner
 from m6rec.text.tokenizer import Tokenizer
 
 FORMAT = 1
@@ -34,21 +39,38 @@ CONFIG, CATALOGUE, VECTORS, MANIFEST = (
     "vectors.bin",
     "manifest.json",
 )
-TOKENIZER = "tokenizer.json"
+TOKENIZER, STATES = "tokenizer.json", "states.bin"
 GRAPHS = ("encode.onnx", "user.onnx", "item.onnx", "model.onnx")
-FILES = (*GRAPHS, WEIGHTS, TOKENIZER, CONFIG, CATALOGUE, VECTORS, "LICENSE", "NOTICE")
+BESIDE = (TOKENIZER, CONFIG, CATALOGUE, VECTORS, "LICENSE", "NOTICE")
+FILES = (*GRAPHS, WEIGHTS, *BESIDE)
+PROGRAM_FILES = (PROGRAM, *BESIDE)
+"""Files of a bundle for ExecuTorch; FILES are those of one for ONNX Runtime."""
+RANK_FILES = ("rank_encode.onnx", "rank.onnx", STATES)
+"""What a bundle with a ranking has more."""
 NO_DATE = (1980, 1, 1, 0, 0, 0)
 """Dates are left out of the archive, so that the same bundle is the same bytes."""
+
+
+class RankConfig(Settings):
+    """The ranking of a bundle. parity: share of requests with PyTorch's first ten; off: the largest
+    difference of a chance among them."""
+
+    name: str
+    max_history: int
+    parity: float
+    requests: int
+    off: float
 
 
 class BundleConfig(Settings):
     """What a device has to know beside the files.
 
-    budgets are in tokens, between the brackets. event: what choosing an item is called. parity:
-    share of generated requests for which the graphs gave the same first ten as PyTorch.
+    runtime: what runs it. budgets are in tokens, between the brackets. event: what choosing an item
+    is called. parity: share of generated requests for which it gave the same first ten as PyTorch.
     """
 
     format: Literal[1] = 1
+    runtime: Literal["onnx", "executorch"] = "onnx"
     name: str
     backbone: str
     precision: Literal["int8", "w8a8", "fp32"]
@@ -63,6 +85,7 @@ class BundleConfig(Settings):
     event: str
     parity: float
     requests: int
+    rank: RankConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -123,15 +146,14 @@ class Ranked:
 
 
 class EdgeBundle:
-    """A bundle opened with ONNX Runtime: what a phone or a browser does, in Python."""
+    """A bundle opened with the runtime it is for: what a device does, in Python."""
 
     def __init__(self, folder: Path, config: BundleConfig, threads: int = 1) -> None:
         self.folder, self.config = folder, config
         self.tokenizer = Tokenizer.load(folder / TOKENIZER, config.special)
         self.shelf = Shelf.read(folder)
         self._place = {item_id: place for place, item_id in enumerate(self.shelf.ids)}
-        self._threads = threads
-        self._sessions: dict[str, Any] = {}
+        self._runner = open_runner(folder, threads)
 
     @classmethod
     def open(cls, folder: str | Path, threads: int = 1) -> EdgeBundle:
@@ -141,11 +163,8 @@ class EdgeBundle:
         return cls(path, BundleConfig.read(path / CONFIG), threads)
 
     def run(self, graph: str, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The one output of a graph (encode, user, item or model)."""
-        if graph not in self._sessions:
-            self._sessions[graph] = session(self.folder / f"{graph}.onnx", self._threads)
-        found: np.ndarray = self._sessions[graph].run(None, dict(inputs))[0]
-        return found
+        """The one output of a part (encode, user, item; of ONNX bundles model as well)."""
+        return self._runner.run(graph, inputs)
 
     def encode(self, texts: Sequence[str], budget: int) -> np.ndarray:
         """States of texts: float32 [S, D]."""
@@ -168,15 +187,47 @@ class EdgeBundle:
         """
         user_K = self.user_vector(history)
         user_K = user_K if bend is None else bend(user_K)
-        shelf, places = self.shelf, [self._place.get(entry) for entry in history]
-        asked = self._asked(candidates)
-        if exclude_seen:
-            seen = {place for place in places if place is not None}
-            asked = np.array([n for n in asked if n not in seen], dtype=np.int64)
+        shelf, asked = self.shelf, self._asked(candidates, history if exclude_seen else ())
         vectors_NK = shelf.vectors_IK[asked].astype(np.float64)
         score_N = (vectors_NK @ user_K) * shelf.scale_I[asked] + shelf.prior_I[asked]
+        return self._best(history, asked, score_N, k)
+
+    def rank(
+        self,
+        history: Sequence[str],
+        k: int = 10,
+        candidates: Sequence[str] | None = None,
+        exclude_seen: bool = True,
+    ) -> list[Ranked]:
+        """The k items that a yes is likeliest for; the score is its chance. Arguments as `rerank`.
+
+        Raises EdgeError, also for a bundle without a ranking.
+        """
+        if self.config.rank is None:
+            raise EdgeError("the bundle has no ranking; export it with --rank ADAPTER")
+        if not history:
+            raise EdgeError("the history is empty; right is at least one item id or text")
+        asked = self._asked(candidates, history if exclude_seen else ())
+        if not len(asked):
+            return []
+        texts, budget = self._told(history, self.config.rank.max_history), self.config.event_budget
+        ids_GN, _ = self.tokenizer.segments(texts, [budget] * len(texts))
+        states_GD = self.run("rank_encode", {"ids": ids_GN.astype(np.int32)})
+        states_ID = self._item_states[asked].astype(np.float32)
+        chance_N = self.run("rank", {"history": states_GD, "items": states_ID})
+        return self._best(history, asked, chance_N, k)
+
+    @cached_property
+    def _item_states(self) -> np.ndarray:
+        body = (self.folder / STATES).read_bytes()
+        return np.frombuffer(body, "<f2").reshape(len(self.shelf.ids), -1)
+
+    def _best(
+        self, history: Sequence[str], asked: np.ndarray, score_N: np.ndarray, k: int
+    ) -> list[Ranked]:
+        shelf, places = self.shelf, [self._place.get(entry) for entry in history]
         best = np.argsort(-score_N, kind="stable")[:k]
-        why = self._because(history, places, vectors_NK[best])
+        why = self._because(history, places, shelf.vectors_IK[asked[best]].astype(np.float64))
         return [
             Ranked(shelf.ids[asked[n]], shelf.titles[asked[n]], float(score_N[n]), because)
             for n, because in zip(best.tolist(), why, strict=True)
@@ -186,22 +237,27 @@ class EdgeBundle:
         """The unit vector of a history, oldest first: float64 [K]. EdgeError for an empty one."""
         if not history:
             raise EdgeError("the history is empty; right is at least one item id or text")
-        newest = history[max(0, len(history) - self.config.max_history) :]
-        places = [self._place.get(entry) for entry in newest]
-        texts = [
-            entry if place is None else self.shelf.events[place]
-            for entry, place in zip(newest, places, strict=True)
-        ]
+        texts = self._told(history, self.config.max_history)
         states_GD = self.encode(texts, self.config.event_budget)
         return self.run("user", {"states": states_GD}).astype(np.float64)
 
-    def _asked(self, candidates: Sequence[str] | None) -> np.ndarray:
-        if candidates is None:
-            return np.arange(len(self.shelf.ids))
-        unknown = [name for name in candidates if name not in self._place]
+    def _told(self, history: Sequence[str], most: int) -> list[str]:
+        """The newest events in words."""
+        newest = history[max(0, len(history) - most) :]
+        places = [self._place.get(entry) for entry in newest]
+        return [
+            entry if place is None else self.shelf.events[place]
+            for entry, place in zip(newest, places, strict=True)
+        ]
+
+    def _asked(self, candidates: Sequence[str] | None, without: Sequence[str]) -> np.ndarray:
+        """Positions of the candidates (None: of all items), `without` left out."""
+        names = self.shelf.ids if candidates is None else candidates
+        unknown = [name for name in names if name not in self._place]
         if unknown:
             raise EdgeError(f"the bundle's catalogue has no item {unknown[0]!r}")
-        return np.array([self._place[name] for name in candidates], dtype=np.int64)
+        left = set(without)
+        return np.array([self._place[name] for name in names if name not in left], dtype=np.int64)
 
     def _because(
         self, history: Sequence[str], places: Sequence[int | None], found_NK: np.ndarray
@@ -222,15 +278,6 @@ class EdgeBundle:
     def item_vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors of free texts, read as items: float32 [S, K]."""
         return self.run("item", {"states": self.encode(texts, self.config.item_budget)})
-
-
-def session(path: Path, threads: int) -> Any:
-    """A graph in ONNX Runtime, on the CPU."""
-    ort = need("onnxruntime")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def write_bundle(folder: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
@@ -265,10 +312,11 @@ def check(folder: Path) -> dict[str, Any]:
         names = set(manifest["files"])
     except (ValueError, KeyError, TypeError) as error:
         raise EdgeError(f"{path} is not a manifest: {error}") from None
-    for name in FILES:
+    wanted = files_of(names)
+    for name in wanted:
         if name not in names or not (folder / name).is_file():
             raise EdgeError(f"{folder / name} is missing; export the bundle again")
-    there = {name: (folder / name).read_bytes() for name in FILES}
+    there = {name: (folder / name).read_bytes() for name in wanted}
     found = manifest_of(there)
     for name, entry in found["files"].items():
         if entry != manifest["files"][name]:
@@ -278,10 +326,22 @@ def check(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def files_of(names: Collection[str]) -> tuple[str, ...]:
+    """The files that a bundle with these names must have, the manifest apart."""
+    if PROGRAM in names:
+        return PROGRAM_FILES
+    return (*FILES, *RANK_FILES) if any(name in names for name in RANK_FILES) else FILES
+
+
+def parts_of(folder: Path) -> tuple[str, ...]:
+    """The files of a bundle that is there, the manifest last."""
+    return (*files_of({path.name for path in folder.iterdir()}), MANIFEST)
+
+
 def write_zip(folder: Path, path: Path) -> None:
     """The bundle as one archive."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in (*FILES, MANIFEST):
+        for name in parts_of(folder):
             entry = zipfile.ZipInfo(name, NO_DATE)
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, (folder / name).read_bytes())
@@ -290,8 +350,7 @@ def write_zip(folder: Path, path: Path) -> None:
 def compressed(folder: Path, quality: int = 11) -> dict[str, int]:
     """Bytes of each file as a web server sends it (brotli)."""
     brotli = need("brotli")
-    names = (*FILES, MANIFEST)
     return {
         name: len(brotli.compress((folder / name).read_bytes(), quality=quality, lgwin=24))
-        for name in names
+        for name in parts_of(folder)
     }

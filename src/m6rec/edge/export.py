@@ -6,7 +6,7 @@ Legend: S texts, N tokens of a text, I items, G events of a history, D width, K 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import distribution, version
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from m6rec.config import Settings
 from m6rec.edge.bundle import (
@@ -24,20 +23,33 @@ from m6rec.edge.bundle import (
     TOKENIZER,
     VECTORS,
     BundleConfig,
+    RankConfig,
     Shelf,
-    session,
+    check,
     write_bundle,
 )
-from m6rec.edge.graph import WEIGHTS, EdgeError
+from m6rec.edge.export_rank import Wanted, add_ranking
+from m6rec.edge.graph import WEIGHTS, EdgeError, Weights
 from m6rec.edge.graphs import Maker
-from m6rec.edge.int8 import quantised, rounded
-from m6rec.edge.parts import Encoder, ItemTower, UserTower
+from m6rec.edge.int8 import Inputs, quantised, rounded
+from m6rec.edge.parity import (
+    Drawing,
+    Texts,
+    parity,
+    run_by,
+    run_over,
+    same_share,
+    write_files,
+)
+from m6rec.edge.program import program
+from m6rec.edge.runners import PROGRAM, encode_texts, open_runner
 from m6rec.model.m6 import M6
 from m6rec.records import Event
+from m6rec.tasks.ranking import Ranker
 from m6rec.tasks.retrieval import Catalogue, RetrievalSettings
 from m6rec.text.tokenizer import Tokenizer
 
-TEXTS_AT_ONCE = 64
+Runtime = Literal["onnx", "executorch"]
 NOTICE = """\
 This bundle was made with m6rec {version} (Apache-2.0; see LICENSE).
 Model: {name}, fingerprint {backbone}. m6-small and the networks distilled from it began with the
@@ -50,12 +62,14 @@ Titles and texts of the catalogue belong to whoever the catalogue came from.
 class EdgeSettings(Settings):
     """How a bundle is made.
 
-    precision: int8 rounds weights and tables, w8a8 activations too. event: the kind of event that
-    choosing an item is told as. calibration: texts that the ranges of activations are found on.
-    requests: how many are generated for the check against PyTorch; least: share of them that must
-    have the same first ten.
+    runtime: onnx, or executorch (XNNPACK). precision: int8 rounds weights and tables, w8a8
+    activations too: with ONNX by ranges found on texts, with ExecuTorch each row by its own.
+    event: the kind of event that choosing an item is told as. calibration: texts that the ranges
+    of activations are found on, and the check is made with. requests: how many are generated for
+    the check against PyTorch; least: share of them that must have the same first ten.
     """
 
+    runtime: Runtime = "onnx"
     precision: Literal["int8", "w8a8", "fp32"] = "int8"
     event: str = "click"
     calibration: int = Field(default=200, ge=1)
@@ -66,12 +80,14 @@ class EdgeSettings(Settings):
 
 @dataclass(frozen=True)
 class Source:
-    """What a bundle is made of: a retriever over its catalogue, and titles in its order."""
+    """What a bundle is made of: a retriever over its catalogue, and titles in its order. ranker: a
+    tuned ranking to go with it (None: only retrieval)."""
 
     catalogue: Catalogue
     titles: Sequence[str]
     name: str
     backbone: str
+    ranker: Ranker | None = None
 
 
 def export_bundle(source: Source, folder: Path, settings: EdgeSettings) -> dict[str, Any]:
@@ -83,27 +99,31 @@ def export_bundle(source: Source, folder: Path, settings: EdgeSettings) -> dict[
     retriever = source.catalogue.retriever
     reading, lower = retriever.settings, retriever.table.lower
     check_task(reading)
-    tokenizer = retriever.table.tokenizer
+    tokenizer, budgets = retriever.table.tokenizer, budgets_of(source)
     shelf = texts_of(source, settings.event)
-    budgets = (retriever.packer.budget("item"), retriever.packer.budget("event"))
     texts = _tokenised(tokenizer, shelf, budgets, settings)
     model = retriever.model.cpu().eval()
-    if settings.precision != "fp32":
-        rounds = settings.precision == "w8a8"
-        model = quantised(model, lambda network: run_over(network, lower, texts), rounds)
-    maker = Maker(model, lower, reading.max_history, max(budgets) + 2)
-    graphs = {**maker.all(), WEIGHTS: bytes(maker.weights.data)}
-    share = parity(model, lower, graphs, texts, reading.max_history, settings)
+    model = in_precision(model, lower, texts, settings)
+    sizes, weights = (reading.max_history, max(budgets) + 2), Weights()
+    graphs = graphs_of(model, lower, sizes, settings.runtime, weights)
+    drawing = Drawing(settings.requests, reading.max_history, settings.seed)
+    share = parity(model, lower, graphs, texts, drawing)
     if share < settings.least:
         raise EdgeError(
-            f"the graphs gave PyTorch's first ten for {share:.1%} of {settings.requests} requests; "
-            f"right is {settings.least:.0%} or more, so no bundle was written"
+            f"the exported parts gave PyTorch's first ten for {share:.1%} of "
+            f"{settings.requests} requests; right is {settings.least:.0%} or more, so no bundle "
+            "was written"
         )
+    ranked = None
+    if source.ranker is not None:
+        files, ranked = _ranking(source.ranker, shelf, texts, weights, settings)
+        graphs |= files
     vectors_IK, scale_I = _item_vectors(graphs, tokenizer, shelf.texts, budgets[0])
     config = BundleConfig(
         name=source.name,
         backbone=source.backbone,
         precision=settings.precision,
+        runtime=settings.runtime,
         layers=model.config.layers,
         lower=lower,
         width=model.config.d_model,
@@ -115,6 +135,7 @@ def export_bundle(source: Source, folder: Path, settings: EdgeSettings) -> dict[
         event=settings.event,
         parity=share,
         requests=settings.requests,
+        rank=ranked,
     )
     shelf = Shelf(
         shelf.ids, shelf.titles, shelf.texts, shelf.events, shelf.prior_I, vectors_IK, scale_I
@@ -135,6 +156,82 @@ def export_bundle(source: Source, folder: Path, settings: EdgeSettings) -> dict[
             "NOTICE": notice.encode(),
         },
     )
+
+
+def _ranking(
+    ranker: Ranker, shelf: Shelf, texts: Texts, weights: Weights, settings: EdgeSettings
+) -> tuple[dict[str, bytes], RankConfig]:
+    """Graphs and states of the ranking, and the weights that all graphs share."""
+    if settings.runtime != "onnx" or settings.precision == "w8a8":
+        raise EdgeError(
+            "a ranking goes into bundles for ONNX, in int8 or fp32; right is --format onnx "
+            "--precision int8"
+        )
+    chosen = settings.model_dump(include={"precision", "event", "requests", "seed", "least"})
+    files, config = add_ranking(ranker, shelf, texts, weights, Wanted(**chosen))
+    return {**files, WEIGHTS: bytes(weights.data)}, config
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Share of requests with the same first ten: beside the network as the bundle rounds it, and
+    beside the network in float32."""
+
+    rounded: float
+    float32: float
+
+
+def agreement(source: Source, folder: Path, settings: EdgeSettings) -> Agreement:
+    """How often a bundle ranks as the network that it was made of.
+
+    settings: `requests` and `seed` say what is drawn; runtime, precision and event are the
+    bundle's. Raises EdgeError where the bundle was made of another network, or is damaged.
+    """
+    check(folder)
+    config = BundleConfig.read(folder / CONFIG)
+    if config.backbone != source.backbone:
+        raise EdgeError(f"{folder} was made of the network {config.backbone}, not of this one")
+    kept = {name: getattr(config, name) for name in ("runtime", "precision", "event")}
+    settings = settings.model_copy(update=kept)
+    retriever = source.catalogue.retriever
+    lower, model = retriever.table.lower, retriever.model.cpu().eval()
+    shelf = texts_of(source, settings.event)
+    texts = _tokenised(retriever.table.tokenizer, shelf, budgets_of(source), settings)
+    drawing = Drawing(settings.requests, config.max_history, settings.seed)
+    theirs = run_by(open_runner(folder), texts)
+    rounded, float32 = (
+        same_share(run_over(network, lower, texts), theirs, drawing)
+        for network in (in_precision(model, lower, texts, settings), model)
+    )
+    return Agreement(rounded, float32)
+
+
+def budgets_of(source: Source) -> tuple[int, int]:
+    """Tokens of an item's text and of an event's, between the brackets."""
+    packer = source.catalogue.retriever.packer
+    return packer.budget("item"), packer.budget("event")
+
+
+def in_precision(model: M6, lower: int, texts: Texts, settings: EdgeSettings) -> M6:
+    """The network as the device computes it: in eight bits, calibrated on texts, or as it is."""
+    if settings.precision == "fp32":
+        return model
+    rounds: Inputs = "rows" if settings.runtime == "executorch" else "fixed"
+    inputs = rounds if settings.precision == "w8a8" else "plain"
+    return quantised(model, lambda network: run_over(network, lower, texts), inputs)
+
+
+def graphs_of(
+    model: M6, lower: int, sizes: tuple[int, int], runtime: Runtime, weights: Weights
+) -> dict[str, bytes]:
+    """What computes: the ONNX graphs and their weights, or the program of ExecuTorch.
+
+    sizes: events of the longest history, tokens of the longest text with its brackets.
+    """
+    if runtime == "executorch":
+        return {PROGRAM: program(model, lower, *sizes)}
+    maker = Maker(model, lower, *sizes, weights)
+    return {**maker.all(), WEIGHTS: bytes(maker.weights.data)}
 
 
 def check_task(reading: RetrievalSettings) -> None:
@@ -161,14 +258,6 @@ def texts_of(source: Source, event: str) -> Shelf:
     )
 
 
-@dataclass(frozen=True)
-class Texts:
-    """Token ids of some items' texts and of the same items' events, [S, N] each."""
-
-    items_SN: Tensor
-    events_SN: Tensor
-
-
 def _tokenised(
     tokenizer: Tokenizer, shelf: Shelf, budgets: tuple[int, int], settings: EdgeSettings
 ) -> Texts:
@@ -182,96 +271,14 @@ def _tokenised(
     return Texts(*parts)
 
 
-@dataclass(frozen=True)
-class Seen:
-    """Item vectors [S, K], and states of events [S, D], of the texts for a check."""
-
-    items_SK: np.ndarray
-    events_SD: np.ndarray
-    user: Callable[[np.ndarray], np.ndarray]
-
-
-@torch.no_grad()
-def run_over(model: M6, lower: int, texts: Texts) -> Seen:
-    """All parts of a network over the texts."""
-    encode, user, item = (part(model, lower) for part in (Encoder, UserTower, ItemTower))
-
-    def states(ids_SN: Tensor) -> Tensor:
-        return torch.cat([encode(part) for part in torch.split(ids_SN, TEXTS_AT_ONCE)])
-
-    def ask(h_GD: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            found: np.ndarray = user(torch.from_numpy(h_GD)).numpy()
-            return found
-
-    events_SD = states(texts.events_SN).numpy()
-    for count in (1, 3, 8):  # while ranges are being found, histories of several lengths
-        ask(events_SD[:count])
-    return Seen(item(states(texts.items_SN)).numpy(), events_SD, ask)
-
-
-def parity(
-    model: M6,
-    lower: int,
-    graphs: dict[str, bytes],
-    texts: Texts,
-    most: int,
-    settings: EdgeSettings,
-) -> float:
-    """Share of generated requests for which the graphs give PyTorch's first ten, in its order."""
-    ours = run_over(model, lower, texts)
-    with tempfile.TemporaryDirectory() as name:
-        theirs = run_graphs(Path(name), graphs, texts)
-        draw = np.random.default_rng(settings.seed + 1)
-        count, same = len(ours.events_SD), 0
-        for _ in range(settings.requests):
-            history = draw.integers(0, count, draw.integers(1, most + 1))
-            asked = draw.permutation(count)[:50]
-            tens = [
-                asked[
-                    np.argsort(-(s.items_SK[asked] @ s.user(s.events_SD[history])), kind="stable")
-                ]
-                for s in (ours, theirs)
-            ]
-            same += np.array_equal(tens[0][:10], tens[1][:10])
-    return same / settings.requests
-
-
-def run_graphs(folder: Path, graphs: dict[str, bytes], texts: Texts) -> Seen:
-    """The same through ONNX Runtime."""
-    for name, body in graphs.items():
-        (folder / name).write_bytes(body)
-    encode, user, item = (session(folder / f"{n}.onnx", 1) for n in ("encode", "user", "item"))
-
-    def states(ids_SN: Tensor) -> np.ndarray:
-        ids = ids_SN.numpy().astype(np.int32)
-        parts = [ids[n : n + TEXTS_AT_ONCE] for n in range(0, len(ids), TEXTS_AT_ONCE)]
-        return np.concatenate([encode.run(None, {"ids": part})[0] for part in parts])
-
-    items_SK: np.ndarray = item.run(None, {"states": states(texts.items_SN)})[0]
-    return Seen(
-        items_SK,
-        states(texts.events_SN),
-        lambda h_GD: np.asarray(user.run(None, {"states": h_GD})[0]),
-    )
-
-
 def _item_vectors(
     graphs: dict[str, bytes], tokenizer: Tokenizer, texts: Sequence[str], budget: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """int8 [I, K] and the scale of each item, by the graphs themselves."""
     with tempfile.TemporaryDirectory() as name:
-        for file, body in graphs.items():
-            (Path(name) / file).write_bytes(body)
-        encode, item = (session(Path(name) / f"{n}.onnx", 1) for n in ("encode", "item"))
-        rows = tokenizer.encode_batch(texts, [budget] * len(texts))
-        order = np.argsort([len(row) for row in rows], kind="stable")
-        found: dict[int, np.ndarray] = {}
-        for start in range(0, len(order), TEXTS_AT_ONCE):
-            chosen = order[start : start + TEXTS_AT_ONCE].tolist()
-            ids_SN, _ = tokenizer.segments([texts[n] for n in chosen], [budget] * len(chosen))
-            states = encode.run(None, {"ids": ids_SN.astype(np.int32)})[0]
-            found |= dict(zip(chosen, item.run(None, {"states": states})[0], strict=True))
-    vectors = torch.from_numpy(np.stack([found[n] for n in range(len(texts))]))
+        write_files(Path(name), graphs)
+        runner = open_runner(Path(name))
+        states_ID = encode_texts(runner, "encode", tokenizer, texts, budget)
+        vectors = torch.from_numpy(runner.run("item", {"states": states_ID}))
     int8_IK, scale_I = rounded(vectors)
     return int8_IK.numpy(), scale_I.numpy()

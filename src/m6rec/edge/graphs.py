@@ -20,24 +20,28 @@ UNSEEN = -1e9
 
 class Maker:
     """Graphs of one network. lower is L'; most: events of a history that are read; longest: tokens
-    of a text, brackets included (only so many positions are needed)."""
+    of a text, brackets included (only so many positions are needed). weights: those of another
+    Maker, where both are for one bundle."""
 
-    def __init__(self, model: M6, lower: int, most: int, longest: int) -> None:
+    def __init__(
+        self, model: M6, lower: int, most: int, longest: int, weights: Weights | None = None
+    ) -> None:
         check_family(model)
         self.model, self.lower, self.most, self.longest = model, lower, most, longest
-        self.weights = Weights()
+        self.weights = Weights() if weights is None else weights
         self.prompts_PD, self.reads_2D = fixed_states(model, lower)
 
     def all(self) -> dict[str, bytes]:
         """File name → ONNX model; `weights` then holds what they share."""
         return {
-            "encode.onnx": self._encode(),
+            "encode.onnx": self.encode(),
             "user.onnx": self._user(),
             "item.onnx": self._item(),
             "model.onnx": self._whole(),
         }
 
-    def _encode(self) -> bytes:
+    def encode(self) -> bytes:
+        """Text → state."""
         g = Graph("encode", self.weights)
         self.encoded(g, "ids", out="states")
         D = self.model.config.d_model
@@ -94,6 +98,14 @@ class Maker:
 
     def user_vector(self, g: Graph, states_GD: str, out: str | None = None) -> str:
         """Layers L'+1…L over a history and the vector at [EOS']: [K]."""
+        parts, asks = self.source(g, states_GD)
+        asks = self._online(g, parts, asks, None)
+        vector = linear(g, [self.model.project_user], g.op("Squeeze", asks, g.constant([0, 1])))
+        return unit(g, vector, out)
+
+    def source(self, g: Graph, states_GD: str) -> tuple[list[str], str]:
+        """Rows of a history as they enter layer L'+1, in parts [1, …, D], and the last of them,
+        which asks: [1, 1, D]."""
         config = self.model.config
         ages = torch.arange(self.most - 1, -1, -1)
         slots = torch.tensor([plans.slot("event", int(age), config) for age in ages])
@@ -107,23 +119,21 @@ class Maker:
         weight_1G = g.op("Unsqueeze", last(as_array(recency.exp())), g.constant([0]))
         total_1D = g.op("MatMul", weight_1G, states_GD)
         mean_1D = g.op("Div", total_1D, g.op("ReduceSum", weight_1G, g.constant([1]), keepdims=1))
-        asks = self._read(g, mean_1D, plans.READ_SOURCE, plans.READ_SOURCE_SLOT)
+        asks = self.read(g, mean_1D, plans.READ_SOURCE, plans.READ_SOURCE_SLOT)
         asks = g.op("Unsqueeze", asks, g.constant([0]))
-        events = g.op("Add", states_GD, last(self._slots(slots)))
+        events = g.op("Add", states_GD, last(self.slots(slots)))
         parts = [g.op("Unsqueeze", events, g.constant([0])), asks]
         if self.prompts_PD is not None:
             slot_P = torch.full((len(self.prompts_PD),), plans.SLOTS["prompt"])
-            prompts = as_array(self.prompts_PD) + self._slots(slot_P)
+            prompts = as_array(self.prompts_PD) + self.slots(slot_P)
             parts.insert(0, g.constant(prompts[None]))
-        asks = self._online(g, parts, asks, None)
-        vector = linear(g, [self.model.project_user], g.op("Squeeze", asks, g.constant([0, 1])))
-        return unit(g, vector, out)
+        return parts, asks
 
     def item_vectors(self, g: Graph, states_ID: str, out: str | None = None) -> str:
         """Layers L'+1…L over items and the vectors at [EOS]: [I, K]."""
-        asks = self._read(g, states_ID, plans.READ_TARGET, plans.READ_TARGET_SLOT)
+        asks = self.read(g, states_ID, plans.READ_TARGET, plans.READ_TARGET_SLOT)
         asks = g.op("Unsqueeze", asks, g.constant([1]))
-        slot = self._slots(torch.tensor([plans.SLOTS["item"]]))
+        slot = self.slots(torch.tensor([plans.SLOTS["item"]]))
         own = g.op("Add", states_ID, g.constant(slot))
         parts = [g.op("Unsqueeze", own, g.constant([1])), asks]
         later = np.array([[0, UNSEEN], [0, 0]], np.float32)
@@ -131,16 +141,17 @@ class Maker:
         vectors = linear(g, [self.model.project_item], g.op("Squeeze", asks, g.constant([1])))
         return unit(g, vectors, out)
 
-    def _read(self, g: Graph, mean: str, which: int, slot: int) -> str:
+    def read(self, g: Graph, mean: str, which: int, slot: int) -> str:
         """How a read token enters the online layers (see `plans.enter_online`)."""
         gates = self.model.read_gate.detach()
-        own_D = self.reads_2D[which] + torch.from_numpy(self._slots(torch.tensor([slot])))[0]
+        own_D = self.reads_2D[which] + torch.from_numpy(self.slots(torch.tensor([slot])))[0]
         fixed_D = own_D * gates[1] + self.model.read_token[which].detach()
         return g.op(
             "Add", g.op("Mul", mean, g.constant(float(gates[0]))), g.constant(as_array(fixed_D))
         )
 
-    def _slots(self, slots: torch.Tensor) -> np.ndarray:
+    def slots(self, slots: torch.Tensor) -> np.ndarray:
+        """Segment embeddings of slots, to be added to rows."""
         with torch.no_grad():
             return as_array(self.model.segments(slots))
 

@@ -1,9 +1,11 @@
 """Eight bits: linear maps and tables whose weights and inputs are rounded, put in by module swap.
 
 A weight has one scale for each output, a table one for each row, both symmetric. Inputs of linear
-maps stay as they are, or have one scale and one zero point each, found on calibration texts and
-fixed from then on, so that an answer does not depend on what else is in the batch. (ONNX calls this
-static quantisation; https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html.)
+maps stay as they are, or have one scale and one zero point: of the map, found on calibration texts
+and fixed from then on (ONNX calls this static quantisation;
+https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html), or of each row, from
+its own least and greatest number (as XNNPACK does). So an answer does not depend on what else is in
+the batch.
 
 Legend: O outputs, I inputs, V rows of a table, D width.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +26,8 @@ from m6rec.model.table import TokenTable
 
 LEVELS = 255
 MOST = 127
+Inputs = Literal["plain", "fixed", "rows"]
+"""Inputs of linear maps: left as they are, rounded by a fixed range, or each row by its own."""
 SMALLEST = 256
 """Maps of fewer weights stay as they are: there is nothing to win."""
 
@@ -58,11 +63,13 @@ class Range:
 class Int8Linear(nn.Module):
     """A linear map over int8 weights; computes what a runtime computes.
 
-    seen: range of the inputs, which are put on 256 levels; None leaves them as they are.
+    seen: range of the inputs, which are put on 256 levels; None leaves them as they are. rows:
+    each row is put on 256 levels of its own range instead.
     """
 
-    def __init__(self, linear: nn.Linear, seen: Range | None) -> None:
+    def __init__(self, linear: nn.Linear, seen: Range | None, rows: bool = False) -> None:
         super().__init__()
+        self.rows = rows
         weight_OI, scale_O = rounded(linear.weight)
         self.register_buffer("weight_OI", weight_OI)
         self.register_buffer("scale_O", scale_O)
@@ -82,7 +89,23 @@ class Int8Linear(nn.Module):
         if self.step is not None:
             level = (torch.round(x / self.step) + self.zero).clamp(0, LEVELS)
             x = (level - self.zero) * self.step
+        elif self.rows:
+            x = rounded_rows(x)
         return F.linear(x, self.weight_OI.float() * self.scale_O[:, None], self.bias_O)
+
+
+def rounded_rows(x: Tensor) -> Tensor:
+    """Each row of x on 256 levels between its least and greatest number, zero among them.
+
+    As XNNPACK chooses them (`xnn_f32_qd8_asymmetric_quantization_params` in its quantization.h).
+    """
+    low, high = x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
+    step = ((high - low) / LEVELS).clamp(min=torch.finfo(torch.float32).eps)
+    from_low, from_high = -128 - low / step, 127 - high / step
+    nearer = (low / step - 128) + (high / step + 127) > 0
+    zero = torch.where(nearer, from_low, from_high).clamp(-128, 127).round()
+    level = torch.round(x / step + zero).clamp(-128, 127)
+    return (level - zero) * step
 
 
 class Int8Table(nn.Module):
@@ -105,11 +128,11 @@ class Int8Table(nn.Module):
         return out
 
 
-def quantised(model: M6, calibrate: Callable[[M6], object], activations: bool) -> M6:
+def quantised(model: M6, calibrate: Callable[[M6], object], inputs: Inputs) -> M6:
     """A copy with every large linear map that a device runs in int8, and every table.
 
     calibrate: runs the given network over typical inputs. What it does not run stays as it is.
-    activations: whether inputs of linear maps are rounded too.
+    inputs: whether and how inputs of linear maps are rounded too.
     """
     own = copy.deepcopy(model)
     for parameter in own.parameters():
@@ -117,7 +140,8 @@ def quantised(model: M6, calibrate: Callable[[M6], object], activations: bool) -
     seen = _ranges(own, calibrate)
     for parent, name, linear in list(_linears(own)):
         if linear in seen:
-            setattr(parent, name, Int8Linear(linear, seen[linear] if activations else None))
+            fixed = seen[linear] if inputs == "fixed" else None
+            setattr(parent, name, Int8Linear(linear, fixed, rows=inputs == "rows"))
     for parent, name in ((own, "tokens"), (own, "positions"), (own, "segments")):
         table = getattr(parent, name)
         if isinstance(table, nn.Embedding):

@@ -73,18 +73,20 @@ def _int8_linear(g: Graph, modules: Sequence[Int8Linear], x: str) -> str:
     if near == x:
         # Plain arithmetic, which runtimes do once at loading: ONNX Runtime would take a
         # DequantizeLinear here for leave to round the input.
-        whole = g.op("Cast", g.constant(weight_OI.T), to=1)
-        weight = g.op("Mul", whole, g.constant(scale_O))
+        whole = g.once("Cast", g.constant(weight_OI.T), to=1)
+        weight = g.once("Mul", whole, g.constant(scale_O))
     else:
         unsigned_IO = (weight_OI.astype(np.int16) + MIDDLE).astype(np.uint8).T
         middle_O = g.constant(np.full(len(scale_O), MIDDLE, np.uint8))
         parts = g.constant(unsigned_IO), g.constant(scale_O), middle_O
-        weight = g.op("DequantizeLinear", *parts, axis=1)
+        weight = g.once("DequantizeLinear", *parts, axis=1)
     return g.op("Add", g.op("MatMul", near, weight), bias)
 
 
 def _on_levels(g: Graph, modules: Sequence[Int8Linear], x: str) -> str:
     """The input rounded to its levels, where the maps round it."""
+    if any(m.rows for m in modules):
+        raise EdgeError("maps that round each row by its own range are for ExecuTorch only")
     steps = [as_array(m.step) for m in modules if m.step is not None]
     if not steps:
         return x
@@ -128,16 +130,28 @@ def feed_forward(g: Graph, module: nn.Module, x: str) -> str:
     return linear(g, [module.down], g.op("Gelu", linear(g, [module.up], x)))
 
 
-def block(g: Graph, module: nn.Module, x: str, bias: str | None, asks: str | None = None) -> str:
-    """One layer. bias: added to the attention's logits. asks: the rows that are wanted, of x."""
+def block(
+    g: Graph,
+    module: nn.Module,
+    x: str,
+    bias: str | None,
+    asks: str | None = None,
+    before: str | None = None,
+) -> str:
+    """One layer. bias: added to the attention's logits. asks: the rows that are wanted, of x.
+    before: rows [1, R, D] whose keys and values stand before those of every x."""
     assert isinstance(module, Block)
     attention = module.attention
-    if asks is None:
+    if asks is None and before is None:
         qkv = linear(g, [attention.q, attention.k, attention.v], x)
         q, k, v = g.ops("Split", qkv, outs=g.fresh(3), axis=-1, num_outputs=3)
     else:
-        q = linear(g, [attention.q], asks)
+        q = linear(g, [attention.q], x if asks is None else asks)
         kv = linear(g, [attention.k, attention.v], x)
+        if before is not None:
+            shared = linear(g, [attention.k, attention.v], before)
+            count = g.op("Concat", g.op("Shape", x, start=0, end=1), g.constant([1, 1]), axis=0)
+            kv = g.op("Concat", g.op("Expand", shared, count), kv, axis=1)
         k, v = g.ops("Split", kv, outs=g.fresh(2), axis=-1, num_outputs=2)
     shape = g.constant([0, 0, attention.heads, attention.head_dim])
     q, k, v = (g.op("Reshape", value, shape) for value in (q, k, v))
