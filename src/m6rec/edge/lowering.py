@@ -73,13 +73,13 @@ def _int8_linear(g: Graph, modules: Sequence[Int8Linear], x: str) -> str:
     if near == x:
         # Plain arithmetic, which runtimes do once at loading: ONNX Runtime would take a
         # DequantizeLinear here for leave to round the input.
-        whole = g.once("Cast", g.constant(weight_OI.T), to=1)
-        weight = g.once("Mul", whole, g.constant(scale_O))
+        whole = g.op("Cast", g.constant(weight_OI.T), to=1)
+        weight = g.op("Mul", whole, g.constant(scale_O))
     else:
         unsigned_IO = (weight_OI.astype(np.int16) + MIDDLE).astype(np.uint8).T
         middle_O = g.constant(np.full(len(scale_O), MIDDLE, np.uint8))
         parts = g.constant(unsigned_IO), g.constant(scale_O), middle_O
-        weight = g.once("DequantizeLinear", *parts, axis=1)
+        weight = g.op("DequantizeLinear", *parts, axis=1)
     return g.op("Add", g.op("MatMul", near, weight), bias)
 
 
