@@ -78,6 +78,39 @@ def load(journal: Journal, callers: int, size: int, first: int) -> dict[str, Any
     }
 
 
+def compaction(journal: Journal) -> dict[str, Any]:
+    """Every item is told twice more, then all is compacted while somebody goes on appending."""
+    for turn in range(2):
+        for first in range(0, ITEMS, 1000):
+            rows = [
+                {"item_id": f"item-{n}", "title": f"{turn}"} for n in range(first, first + 1000)
+            ]
+            journal.append("item", rows)
+    stop, waits = threading.Event(), [0.0]
+
+    def work() -> None:
+        while not stop.is_set():
+            begin = time.perf_counter()
+            journal.append("event", [{"user_id": "w", "item_id": "item-0", "event": "click"}])
+            waits.append(time.perf_counter() - begin)
+
+    writer = threading.Thread(target=work)
+    writer.start()
+    begin, cpu = time.perf_counter(), time.process_time()
+    done = journal.compact()
+    seconds, spent = time.perf_counter() - begin, time.process_time() - cpu
+    stop.set()
+    writer.join()
+    return {
+        "entries": journal.last(),
+        "seconds": seconds,
+        "cpu_s": spent,
+        "bytes": None if done is None else [done.before, done.after],
+        "longest_append_ms": 1e3 * max(waits),
+        "median_append_ms": 1e3 * float(np.median(waits)),
+    }
+
+
 def median_ms(call: Callable[[int], object], count: int) -> float:
     """Of so many calls."""
     times = []
@@ -99,6 +132,7 @@ def measure(where: str, folder: Path) -> dict[str, Any]:
         out["entries"] = journal.last()
         out["history_of_100_ms"] = median_ms(lambda n: journal.history(f"user-{n}", 100), 300)
         out["item_ms"] = median_ms(lambda n: journal.item(f"item-{n}"), 300)
+        out["compaction"] = compaction(journal)
         out["erase_user_ms"] = median_ms(lambda n: journal.erase_user(f"user-{n}"), 20)
         begin, after = time.perf_counter(), 0
         while page := journal.entries(after):

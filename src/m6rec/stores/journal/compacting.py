@@ -36,15 +36,17 @@ CLOCK = 60_000_000
 def waste(read: Callable[[str], Rows]) -> float:
     """The share of the entries that is of no more use; reads an index, not the entries."""
     beside = read(f"SELECT value FROM meta WHERE name = '{BESIDE}'")
-    found = read("SELECT coalesce(max(number), 0) FROM entries")[0][0]
+    found = int(read("SELECT coalesce(max(number), 0) FROM entries")[0][0])
     found -= int(beside[0][0]) if beside else 0
     if not found:
         return 0.0
-    counts = dict(read("SELECT kind, count(*) FROM entries WHERE kind < 5 GROUP BY kind"))
+    counts: dict[int, int] = dict(
+        read("SELECT kind, count(*) FROM entries WHERE kind < 5 GROUP BY kind")
+    )
     items = read("SELECT count(*) FROM catalogue")[0][0]
     users = read("SELECT count(DISTINCT owner) FROM entries WHERE kind < 5 AND kind = 3")[0][0]
     useful = counts.get(4, 0) + items + users
-    return max(0.0, 1 - float(useful) / found)
+    return max(0.0, 1 - float(useful) / float(found))
 
 
 class Copy:
