@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -80,11 +81,11 @@ class Running:
         command = [sys.executable, "-c", "from m6rec.cli.app import main; main()", "serve"]
         command += ["--data", str(place.data), "--model", place.model]
         command += ["--models", str(place.models), "--port", str(self.port), *words]
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - see close
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=self._log,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
@@ -108,8 +109,15 @@ class Running:
     def logs(self) -> str:
         """All that it logged; ends it."""
         self.process.kill()
-        assert self.process.stderr is not None
-        return self.process.stderr.read()
+        self.process.wait()
+        self._log.seek(0)
+        return self._log.read()
+
+    def close(self) -> None:
+        """Ends it, and its log."""
+        self.process.kill()
+        self.process.wait()
+        self._log.close()
 
 
 @contextmanager
@@ -120,10 +128,7 @@ def running(place: Place, words: Sequence[str] = (), **more: Any) -> Iterator[Ru
         server.wait()
         yield server
     finally:
-        server.process.kill()
-        server.process.wait()
-        if server.process.stderr is not None:
-            server.process.stderr.close()
+        server.close()
 
 
 def log_lines(text: str) -> list[dict[str, Any]]:

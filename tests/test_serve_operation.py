@@ -304,7 +304,4 @@ def test_tls_is_a_flag(tmp_path: Path) -> None:
         with pytest.raises(httpx.TransportError):
             httpx.get(server.url.replace("https", "http") + "/health/live")
     finally:
-        server.process.kill()
-        server.process.wait()
-        assert server.process.stderr is not None
-        server.process.stderr.close()
+        server.close()

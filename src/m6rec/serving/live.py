@@ -264,18 +264,21 @@ class LiveModel:
         self._batcher.submit(Space(retriever, index), CATALOGUE).result()
 
     def _apply(self, batch: Iterable[Entry]) -> None:
+        """Counts come last: where the index can not be reached, the same batch comes again."""
         fresh: dict[str, dict[str, Any]] = {}
+        chosen: Counter[str] = Counter()
         for entry in batch:
             if entry.kind == "item":
                 fresh[entry.key] = entry.body
             elif entry.kind == "erase_item":
                 fresh.pop(entry.key, None)
+                chosen.pop(entry.key, None)
                 self._remove(entry.key)
             elif entry.kind == "user":
                 for words in self._verbalizers():
                     words.put_user(entry.key, entry.body)
             elif entry.kind == "event" and is_choice(entry.body):
-                self.chosen[entry.body["item_id"]] += 1
+                chosen[entry.body["item_id"]] += 1
         for item_id, body in fresh.items():
             for words in self._verbalizers():
                 words.put_item(item_id, body)
@@ -284,6 +287,7 @@ class LiveModel:
         for first in range(0, len(ids), ITEMS_AT_ONCE):
             chunk = Chunk(tuple(ids[first : first + ITEMS_AT_ONCE]))
             self._batcher.submit(chunk, CATALOGUE).result()
+        self.chosen.update(chosen)
 
     def _remove(self, item_id: str) -> None:
         self.index.remove([item_id])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from m6rec.stores.extras import need
+from m6rec.stores.states.base import StoreError
+from m6rec.stores.vectors.base import VectorError, VectorIndex
 
 if TYPE_CHECKING:
     from m6rec.serving.service import Service
@@ -72,7 +75,7 @@ class Metrics:
         yield gauge("m6rec_swaps", "Changes of the model so far", service.registry.swaps)
         yield gauge("m6rec_draining", "1: the server is about to stop", service.draining)
         about = {
-            "m6rec_index_size": "Items that can be recommended",
+            "m6rec_index_size": "Items that can be recommended (NaN: it can not be reached)",
             "m6rec_queue_depth": "Requests that wait for a batch",
             "m6rec_model_entry": "Last entry of the journal that a model knows",
             "m6rec_memory_rows": "Texts that a model keeps states of in memory",
@@ -83,13 +86,18 @@ class Metrics:
         for model in service.registry.models():
             cached = model.retriever.table.memory.cache
             looked = (0, 0) if cached is None else (cached.hits, cached.misses)
-            values = (len(model.index), model.waiting, model.number, model.texts(), *looked)
+            values = (_size(model.index), model.waiting, model.number, model.texts(), *looked)
             for family, value in zip(families.values(), values, strict=True):
                 family.add_metric([model.name], value)
         yield from families.values()
         cache = service.registry.current.source.cache
         if cache is not None:
-            info = cache.store.info()
+            try:
+                info = cache.store.info()
+            except StoreError:
+                yield gauge("m6rec_cache_there", "1: the cache can be reached", 0)
+                return
+            yield gauge("m6rec_cache_there", "1: the cache can be reached", 1)
             yield gauge("m6rec_cache_entries", "Segments in the cache", info.entries)
             yield gauge("m6rec_cache_bytes", "Size of the cache", info.size)
 
@@ -97,3 +105,10 @@ class Metrics:
         """All of it in Prometheus' text format."""
         found: bytes = self._prometheus.generate_latest(self.registry)
         return found
+
+
+def _size(index: VectorIndex) -> float:
+    try:
+        return len(index)
+    except VectorError:
+        return math.nan

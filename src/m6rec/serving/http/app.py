@@ -17,12 +17,13 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.serialization import encode_json, get_serializer
 from litestar.static_files import create_static_files_router
 
 from m6rec.records import M6Error
 from m6rec.serving.http import admin_routes, ask_routes, data_routes, find_routes, openai_routes
 from m6rec.serving.http.gate import Gate, needs
-from m6rec.serving.http.problems import answers, on_bug, on_deep, on_http, on_m6error
+from m6rec.serving.http.problems import answers, on_bug, on_bytes, on_deep, on_http, on_m6error
 from m6rec.serving.http.reference import write_reference
 from m6rec.serving.http.shared import Connection, The, the_service
 from m6rec.serving.service import Service
@@ -67,10 +68,20 @@ async def metrics(service: The) -> bytes:
     return await service.read(service.metrics.text)
 
 
-@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-def openapi(request: Connection) -> dict[str, Any]:
+@get("/openapi.json", include_in_schema=False, media_type="application/json", sync_to_thread=False)
+def openapi(request: Connection) -> bytes:
     """The description of all routes, for machines."""
-    return _described(request)
+    known = get_serializer(request.route_handler.resolve_type_encoders())
+    return _made_once(request, "openapi", lambda told: encode_json(told, known))
+
+
+def _made_once(request: Connection, name: str, write: Callable[[dict[str, Any]], bytes]) -> bytes:
+    """A page about the OpenAPI document: making it takes longer than most answers."""
+    state = request.app.state
+    if name not in state:
+        state[name] = write(_described(request))
+    page: bytes = state[name]
+    return page
 
 
 def _described(request: Connection) -> dict[str, Any]:
@@ -82,9 +93,9 @@ def _described(request: Connection) -> dict[str, Any]:
 
 
 @get("/docs", include_in_schema=False, media_type="text/html", sync_to_thread=False)
-def docs(request: Connection) -> str:
+def docs(request: Connection) -> bytes:
     """The description of all routes, for people; nothing is fetched from elsewhere."""
-    return write_reference(_described(request))
+    return _made_once(request, "docs", lambda told: write_reference(told).encode())
 
 
 @get("/docs.css", include_in_schema=False, media_type="text/css", sync_to_thread=False)
@@ -114,6 +125,7 @@ def build_app(service: Service, traces: Traces | None = None) -> Gate:
             HTTPException: on_http,
             M6Error: on_m6error,
             RecursionError: on_deep,
+            UnicodeDecodeError: on_bytes,
             Exception: on_bug,
         },
         openapi_config=OpenAPIConfig(

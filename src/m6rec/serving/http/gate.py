@@ -159,6 +159,10 @@ class Gate:
                 raise Refused(
                     408, f"the body did not come in {settings.body_seconds:.0f} s"
                 ) from None
+            except Exception as error:  # the connection's: chunks that are none, or it broke off
+                raise Refused(400, "the body could not be read") from error
+            if message["type"] == "http.disconnect":
+                raise Refused(400, "the body ended too early")
             if message["type"] == "http.request":
                 read += len(message.get("body", b""))
                 whole = not message.get("more_body", False)

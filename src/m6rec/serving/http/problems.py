@@ -18,6 +18,8 @@ from m6rec.serving.batching import ClosedError, OverloadedError
 from m6rec.serving.registry import RegistryError
 from m6rec.serving.service import LateError
 from m6rec.stores.journal.base import BodyError, JournalBusy, JournalConflict, JournalError
+from m6rec.stores.states.base import StoreError
+from m6rec.stores.vectors.base import VectorError
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ STATUS: tuple[tuple[type[M6Error], int], ...] = (
     (OverloadedError, 503),
     (ClosedError, 503),
     (LateError, 503),
+    (VectorError, 503),
+    (StoreError, 503),
     (RegistryError, 404),
     (M6Error, 400),
 )
@@ -106,6 +110,8 @@ def on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[A
 def on_m6error(request: Request[Any, Any, Any], error: M6Error) -> Response[Any]:
     """Errors that say to a person what would be right."""
     status = next(status for kind, status in STATUS if isinstance(error, kind))
+    if status == 503:
+        log.warning("answered with 503: %s", type(error).__name__)
     phrase = HTTPStatus(status).phrase
     return response(Problem(phrase, status, str(error), f"m6rec:{_kind(error)}"))
 
@@ -113,6 +119,11 @@ def on_m6error(request: Request[Any, Any, Any], error: M6Error) -> Response[Any]
 def on_deep(request: Request[Any, Any, Any], error: RecursionError) -> Response[Any]:
     """A body of thousands of brackets."""
     return response(Problem("Bad Request", 400, "the body is nested too deeply"))
+
+
+def on_bytes(request: Request[Any, Any, Any], error: UnicodeDecodeError) -> Response[Any]:
+    """A body with bytes that are no text."""
+    return response(Problem("Bad Request", 400, "the body is not UTF-8"))
 
 
 def on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
