@@ -3,13 +3,17 @@
 `python benchmarks/bench_serve.py --data DATA [--adapter RANK] [--rate 50] [--seconds 20] --json F`
 starts `m6rec serve` on a free port with a state folder of its own, measures, and stops it. Requests
 leave when the clock says so, whether earlier ones were answered or not, and their time counts from
-then (no coordinated omission). --soak SECONDS runs the load that long and keeps a row each minute.
+then (no coordinated omission). --swaps N changes the model so often under load, between two that
+answer differently, and compares every answer with its model's. --soak SECONDS runs the load that
+long and keeps a row each minute; --plot FILE draws it. --catalogue 1000000 instead of --data makes
+up a catalogue.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -26,22 +30,86 @@ import httpx
 import numpy as np
 
 CONNECTIONS = 64
+SWAP_EVERY = 0.1
+NOISE = 0.3
+"""Of the standard deviation of a matrix, by which the second model of the swaps differs."""
+CLOSE, SAME = 2e-3, 0.9
+"""Scores that are one; share of the items of an answer that have to be the model's own (places at
+the end are changed by last digits)."""
+DISTINCT = 20_000
+"""Titles of the synthetic catalogue: its items are kinds of so many goods, as in a large shop."""
 
 
 def main() -> None:
     """Runs what was asked for and prints a table."""
     told = _words()
-    with tempfile.TemporaryDirectory() as state, _Server(told, state) as server:
+    if (told.data is None) == (not told.catalogue):
+        sys.exit("give --data FOLDER or --catalogue NUMBER")
+    if told.data is not None:
+        _run(told)
+        return
+    with tempfile.TemporaryDirectory() as made:
+        told.data = made
+        _write_catalogue(Path(made), told.catalogue)
+        _run(told)
+
+
+def _run(told: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as state, Server(told, state) as server:
         found = asyncio.run(_measure(server, told))
     text = json.dumps(found, indent=2)
     print(text)
     if told.json:
         Path(told.json).write_text(text + "\n", encoding="utf-8")
+    if told.plot and told.soak:
+        _plot(found["soak"], told.plot)
+
+
+def _write_catalogue(folder: Path, count: int) -> None:
+    """So many items: kinds of DISTINCT goods of the built-in shop's categories, at prices."""
+    import polars as pl
+
+    from m6rec.data.shop import generate_shop
+    from m6rec.data.tables import load
+
+    with tempfile.TemporaryDirectory() as made:
+        generate_shop(Path(made) / "shop", size="tiny")
+        goods = load(Path(made) / "shop").items
+    draw = np.random.default_rng(0)
+    titles, categories = goods["title"].to_list(), goods["category"].to_list()
+    which = draw.integers(0, DISTINCT, count)
+    table = {
+        "item_id": [f"i{n:07d}" for n in range(count)],
+        "title": [f"{titles[n % len(titles)]}, number {n // len(titles)}" for n in which.tolist()],
+        "category": [categories[n % len(titles)] for n in which.tolist()],
+        "price": draw.uniform(1, 500, count).round(2),
+    }
+    pl.DataFrame(table).write_parquet(folder / "items.parquet")
+
+
+def _plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Latency and memory by minute."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (times, memory) = pyplot.subplots(2, 1, figsize=(7, 5), sharex=True)
+    minutes = range(1, len(rows) + 1)
+    for name in ("p50_ms", "p90_ms", "p99_ms"):
+        times.plot(minutes, [row[name] for row in rows], label=name.removesuffix("_ms"))
+    times.set(ylabel="milliseconds", ylim=(0, None))
+    times.legend()
+    memory.plot(minutes, [row["memory_mib"] for row in rows])
+    memory.set(xlabel="minutes", ylabel="resident MiB", ylim=(0, None))
+    figure.tight_layout()
+    figure.savefig(path)
 
 
 def _words() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", help="Folder with the canonical tables.")
+    parser.add_argument("--catalogue", type=int, default=0, help="Or so many made-up items.")
     parser.add_argument("--model", default="m6-small")
     parser.add_argument("--adapter", action="append", default=[])
     parser.add_argument("--candidates", type=int, default=500)
@@ -53,10 +121,11 @@ def _words() -> argparse.Namespace:
     parser.add_argument("--swaps", type=int, default=0)
     parser.add_argument("--soak", type=float, default=0.0)
     parser.add_argument("--json")
+    parser.add_argument("--plot", type=Path, help="Latency and memory over a soak.")
     return parser.parse_args()
 
 
-class _Server:
+class Server:
     """`m6rec serve` in a process of its own."""
 
     def __init__(self, told: argparse.Namespace, state: str) -> None:
@@ -64,7 +133,7 @@ class _Server:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        models = Path(state) / "models"
+        self.models = models = Path(state) / "models"
         models.mkdir()
         command = [sys.executable, "-c", "from m6rec.cli.app import main; main()", "serve"]
         command += ["--data", told.data, "--model", told.model, "--port", str(self.port)]
@@ -77,7 +146,7 @@ class _Server:
             command, stderr=self.log, stdout=self.log, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
 
-    def __enter__(self) -> _Server:
+    def __enter__(self) -> Server:
         while True:
             if self.process.poll() is not None:
                 sys.exit(Path(self.log.name).read_text("utf-8"))
@@ -94,6 +163,17 @@ class _Server:
         self.process.wait(timeout=60)
         self.log.close()
 
+    def errors(self) -> list[str]:
+        """What it logged as an error until now."""
+        lines = Path(self.log.name).read_text("utf-8").splitlines()
+        told = [json.loads(line) for line in lines if line.startswith("{")]
+        return [json.dumps(line) for line in told if line["level"] in ("error", "critical")]
+
+    def cpu(self) -> float:
+        """Seconds of processor time that it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text("utf-8").rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def memory(self) -> float:
         """Resident MiB."""
         text = Path(f"/proc/{self.process.pid}/status").read_text("utf-8")
@@ -101,7 +181,7 @@ class _Server:
         return int(line.split()[1]) / 1024
 
 
-async def _measure(server: _Server, told: argparse.Namespace) -> dict[str, Any]:
+async def _measure(server: Server, told: argparse.Namespace) -> dict[str, Any]:
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
     async with httpx.AsyncClient(base_url=server.url, limits=limits, timeout=60) as client:
         asks = await _asks(client, told)
@@ -109,15 +189,43 @@ async def _measure(server: _Server, told: argparse.Namespace) -> dict[str, Any]:
         found: dict[str, Any] = {
             "machine": f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start",
             "ready_s": round(server.ready, 1),
-            "recommend": await _load(asks, told.rate, told.seconds),
-            "events": await _events(client, told),
         }
+        begin, before = server.cpu(), await _stages(client)
+        found["recommend"] = await _load(asks, told.rate, told.seconds)
+        answered = found["recommend"]["requests"]
+        found["cpu_ms_per_request"] = round(1000 * (server.cpu() - begin) / answered, 1)
+        found["ms_by_step"] = _means(before, await _stages(client))
+        found["events"] = await _events(client, told)
         if told.swaps:
-            found["swaps"] = await _swaps(client, asks, told)
+            found["swaps"] = await _swaps(server, client, told)
         if told.soak:
             found["soak"] = await _soak(server, asks, told)
         found["memory_mib"] = round(server.memory())
+        found["errors_logged"] = server.errors()
     return found
+
+
+async def _stages(client: httpx.AsyncClient) -> dict[str, tuple[float, float]]:
+    """Seconds and count of each step of all models until now, from /metrics."""
+    found: dict[str, list[float]] = {}
+    for line in (await client.get("/metrics")).text.splitlines():
+        for place, name in enumerate(("sum", "count")):
+            if line.startswith(f"m6rec_stage_seconds_{name}{{"):
+                step = line.partition('stage="')[2].partition('"')[0]
+                found.setdefault(step, [0.0, 0.0])[place] += float(line.rpartition(" ")[2])
+    return {step: (seconds, count) for step, (seconds, count) in found.items()}
+
+
+def _means(
+    before: dict[str, tuple[float, float]], after: dict[str, tuple[float, float]]
+) -> dict[str, float]:
+    """Milliseconds of a step in a request; requests of one batch have the whole batch's each."""
+    out = {}
+    for step, (seconds, count) in after.items():
+        earlier = before.get(step, (0.0, 0.0))
+        if count > earlier[1]:
+            out[step] = round(1000 * (seconds - earlier[0]) / (count - earlier[1]), 2)
+    return out
 
 
 async def _asks(
@@ -186,21 +294,78 @@ async def _events(client: httpx.AsyncClient, told: argparse.Namespace) -> dict[s
 
 
 async def _swaps(
-    client: httpx.AsyncClient, ask: Callable[[], Awaitable[int]], told: argparse.Namespace
+    server: Server, client: httpx.AsyncClient, told: argparse.Namespace
 ) -> dict[str, Any]:
-    """Swaps between two models under load; both are the same checkpoint."""
-    body = {"name": "second", "model": "first"}
-    (await client.post("/v1/admin/models", json=body)).raise_for_status()
-    seconds = max(5.0, told.swaps * 0.1)
+    """Swaps between two models under load. Every answer has to be that of the model it names."""
+    _other_model(server.models / "other", told.model)
+    body = {"name": "second", "model": "other"}
+    (await client.post("/v1/admin/models", json=body, timeout=600)).raise_for_status()
+    page = (await client.get("/v1/items?limit=100")).raise_for_status().json()
+    items = [item["item_id"] for item in page["items"]]
+    asked = [
+        {"history": [{"event": "click", "item_id": i} for i in items[n : n + 5]], "k": told.k}
+        for n in range(0, min(40, len(items)), 5)
+    ]
+    right: dict[str, list[dict[str, float]]] = {}
+    for name in ("first", "second"):
+        found = [await client.post("/v1/recommend", json={**one, "variant": name}) for one in asked]
+        right[name] = [_scores(answer.json()) for answer in found]
+    apart = min(_share(a, b) for a, b in zip(right["first"], right["second"], strict=True))
+    seen, mixed, turn = dict.fromkeys(right, 0), 0, itertools.count()
+
+    async def ask() -> int:
+        nonlocal mixed
+        number = next(turn) % len(asked)
+        try:
+            answer = await client.post("/v1/recommend", json=asked[number])
+        except httpx.HTTPError:
+            return 0
+        if answer.status_code == 200:
+            name = answer.json()["variant"]
+            seen[name] += 1
+            mixed += _share(_scores(answer.json()), right[name][number]) < SAME
+        return answer.status_code
+
+    seconds = max(5.0, told.swaps * SWAP_EVERY)
     load = asyncio.create_task(_load(ask, told.rate, seconds))
     for _ in range(told.swaps):
         (await client.post("/v1/admin/models/rollback")).raise_for_status()
-        await asyncio.sleep(0.1)
-    return {"swaps": told.swaps, **await load}
+        await asyncio.sleep(SWAP_EVERY)
+    told_of_load = await load
+    about = {"answers_of_each": seen, "share_that_the_models_have_in_common": round(apart, 2)}
+    return {"swaps": told.swaps, **told_of_load, "mixed": mixed, **about}
+
+
+def _other_model(folder: Path, model: str) -> None:
+    """The same checkpoint with its matrices changed by some percent: other answers."""
+    import torch
+
+    from m6rec.model.checkpoint import load_backbone, save_backbone
+    from m6rec.recommender import M6Rec
+
+    face = M6Rec.from_pretrained(model)
+    network, words = face.backbone, face.tokenizer
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                parameter.add_(NOISE * parameter.std() * torch.randn_like(parameter))
+    save_backbone(network, words, folder)
+    load_backbone(folder)
+
+
+def _scores(answer: dict[str, Any]) -> dict[str, float]:
+    return {item["item_id"]: item["score"] for item in answer["items"]}
+
+
+def _share(one: dict[str, float], other: dict[str, float]) -> float:
+    """The share of items that both have with the same score, to what a batch changes."""
+    same = sum(item in other and abs(score - other[item]) < CLOSE for item, score in one.items())
+    return same / max(1, len(one), len(other))
 
 
 async def _soak(
-    server: _Server, ask: Callable[[], Awaitable[int]], told: argparse.Namespace
+    server: Server, ask: Callable[[], Awaitable[int]], told: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """A row for each minute."""
     rows, until = [], time.perf_counter() + told.soak
