@@ -23,10 +23,10 @@ from m6rec.edge.bundle import FILES, EdgeBundle, check, write_zip
 from m6rec.edge.export import EdgeSettings, Source, agreement, export_bundle
 from m6rec.edge.graph import EdgeError
 from m6rec.edge.graphs import Maker
-from m6rec.edge.int8 import Inputs, Int8Linear, Int8Table, quantised, rounded, rounded_rows
 from m6rec.edge.parity import Drawing, Texts, parity
 from m6rec.edge.parts import Encoder, ItemTower, UserTower
 from m6rec.edge.runners import session
+from m6rec.model.int8 import Inputs, Int8Linear, Int8Table, quantised, rounded, rounded_rows
 from m6rec.model.m6 import M6
 from m6rec.model.tuning import Tuning, prepare
 from m6rec.recommender import M6Rec

@@ -31,7 +31,6 @@ from m6rec.edge.bundle import (
 from m6rec.edge.export_rank import Wanted, add_ranking
 from m6rec.edge.graph import WEIGHTS, EdgeError, Weights
 from m6rec.edge.graphs import Maker
-from m6rec.edge.int8 import Inputs, quantised, rounded
 from m6rec.edge.parity import (
     Drawing,
     Texts,
@@ -43,6 +42,7 @@ from m6rec.edge.parity import (
 )
 from m6rec.edge.program import program
 from m6rec.edge.runners import PROGRAM, encode_texts, open_runner
+from m6rec.model.int8 import Inputs, quantised, rounded
 from m6rec.model.m6 import M6
 from m6rec.records import Event
 from m6rec.tasks.ranking import Ranker

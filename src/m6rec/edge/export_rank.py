@@ -15,11 +15,11 @@ import torch
 from m6rec.edge.bundle import STATES, RankConfig, Shelf
 from m6rec.edge.graph import WEIGHTS, EdgeError, Weights
 from m6rec.edge.graphs import Maker
-from m6rec.edge.int8 import quantised
 from m6rec.edge.parity import ASKED, FIRST, Drawing, Texts, write_files
 from m6rec.edge.parts import Encoder
 from m6rec.edge.rank import RankTower, check_ranking, rank_graph
 from m6rec.edge.runners import Graphs, encode_texts
+from m6rec.model.int8 import quantised
 from m6rec.model.m6 import M6
 from m6rec.records import Event
 from m6rec.tasks.ranking import Ranker

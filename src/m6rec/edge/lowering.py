@@ -16,8 +16,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from m6rec.edge.graph import EdgeError, Graph
-from m6rec.edge.int8 import MOST, Int8Linear, Int8Table
 from m6rec.model.block import Block, GeluFFN
+from m6rec.model.int8 import MOST, Int8Linear, Int8Table
 from m6rec.model.m6 import M6
 from m6rec.model.table import TokenTable
 from m6rec.model.tuning import Adapter

@@ -37,7 +37,7 @@ class PersonalSettings(Settings):
     """
 
     scale: float = Field(default=1 / 0.07, gt=0, le=1000)
-    pull: float = Field(default=10.0, gt=0)
+    pull: float = Field(default=100.0, gt=0)
     steps: int = Field(default=30, ge=0, le=1000)
     spread: int = Field(default=100, ge=1, le=1000)
 

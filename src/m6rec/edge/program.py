@@ -26,11 +26,11 @@ from torch.nn import functional as F
 
 from m6rec.edge.graph import EdgeError
 from m6rec.edge.graphs import UNSEEN
-from m6rec.edge.int8 import Int8Linear
 from m6rec.edge.lowering import check_family
 from m6rec.edge.parts import fixed_states
 from m6rec.model import plans
 from m6rec.model.block import Block
+from m6rec.model.int8 import Int8Linear
 from m6rec.model.m6 import M6
 
 AT_ONCE = 64

@@ -19,6 +19,7 @@ from m6rec.model.exits import exit_weights, lower_of, shallow
 from m6rec.model.m6 import M6
 from m6rec.training.batches import NO_LABEL, PairBatch, WritingBatch
 from m6rec.training.edge.prune import Pruner
+from m6rec.training.edge.quantised import Rounder
 from m6rec.training.edge.recipe import EdgeRecipe
 from m6rec.training.edge.relations import Parts, last_inputs, parts_of, relation_loss
 from m6rec.training.lesson import Lesson
@@ -30,6 +31,8 @@ from m6rec.training.losses import (
     writing_loss,
     written_states,
 )
+
+ROUNDS = "rounds"
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,10 @@ class EdgeLesson(Lesson):
         if recipe.sparsity:
             span = (recipe.prune_from, recipe.prune_until)
             self.pruner = Pruner(recipe.sparsity, *span, recipe.pattern)
+        self.rounder: Rounder | None = None
+        if recipe.quantise != "none":
+            self.rounder = Rounder(inputs=recipe.quantise == "w8a8")
+        self.rounds = self.rounder is not None and recipe.quantise_from == 0
         self._sums: dict[str, list[float]] = {}
 
     def settings(self) -> dict[str, Any]:
@@ -87,6 +94,7 @@ class EdgeLesson(Lesson):
         rng: np.random.Generator,
     ) -> Tensor:
         """The loss of the labels at the exits of this batch, and what the teacher adds to it."""
+        self._round(model)
         online = model.config.layers - lower
         labels = int((batch.label_BT != NO_LABEL).sum())
         taught = self._taught(batch, online, words, low)
@@ -111,6 +119,7 @@ class EdgeLesson(Lesson):
         rng: np.random.Generator,
     ) -> tuple[PairLosses, Tensor | float]:
         """The losses of pairs at the exits, and the relations within their segments."""
+        self._round(model)
         online, groups = model.config.layers - lower, len(batch.segments)
         start_SD, taught = None, None
         if self.teacher is not None and (reference is not None or self._relates):
@@ -198,6 +207,10 @@ class EdgeLesson(Lesson):
         ]
         return torch.stack(each).sum() / sum(rows)
 
+    def _round(self, model: M6) -> None:
+        if self.rounder is not None and self.rounds:
+            self.rounder.put_in(model)
+
     def _tell(self, name: str, value: float) -> None:
         self._sums.setdefault(name, []).append(value)
 
@@ -208,12 +221,16 @@ class EdgeLesson(Lesson):
         return means | ({"zeros": self.pruner.reached} if self.pruner else {})
 
     def before_update(self, model: M6) -> None:
-        """What has gone gets no gradient."""
+        """What has gone gets no gradient; weights are the network's own again."""
+        if self.rounder is not None:
+            self.rounder.take_out(model)
         if self.pruner is not None:
             self.pruner.still(model)
 
     def after_update(self, model: M6, step: int, share: float) -> None:
         """What has gone stays zero; every so many steps more goes."""
+        if self.rounder is not None and share >= self.recipe.quantise_from:
+            self.rounds = True
         if self.pruner is None:
             return
         steps = self.recipe.prune_steps
@@ -222,13 +239,17 @@ class EdgeLesson(Lesson):
             self.pruner.tighten(model, (step + 1) / steps if steps else share)
 
     def state(self) -> dict[str, Tensor]:
-        """The masks."""
-        return {} if self.pruner is None else self.pruner.state()
+        """The masks, and whether weights are rounded by now."""
+        masks = {} if self.pruner is None else self.pruner.state()
+        return masks if self.rounder is None else {**masks, ROUNDS: torch.tensor(self.rounds)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """The masks."""
+        """Takes back what `state` gave."""
+        masks = dict(state)
+        if self.rounder is not None:
+            self.rounds = bool(masks.pop(ROUNDS))
         if self.pruner is not None:
-            self.pruner.restore(state)
+            self.pruner.restore(masks)
 
 
 def word_logits(model: M6, h_ND: Tensor, words: Tensor, low: torch.dtype) -> Tensor:

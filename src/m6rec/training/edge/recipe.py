@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from m6rec.config import ModelConfig
 from m6rec.training.edge.prune import Pattern
+from m6rec.training.edge.quantised import Quantise
 from m6rec.training.recipe import SHOP_JOBS, PretrainRecipe
 
 EdgeSize = Literal["m6-edge-10m", "m6-edge-2m"]
@@ -31,6 +32,8 @@ class EdgeRecipe(PretrainRecipe):
     them, or the last alone. sparsity: share of zeros that is reached; from `prune_from` to
     `prune_until`, shares of the planned minutes, or of `prune_steps` steps where that is above 0;
     every `prune_every` steps. pattern: "2:4" for linear layers where a runtime gains from it.
+    quantise: from the share `quantise_from` of the planned minutes on, weights (int8), or inputs of
+    linear maps too (w8a8), are used as a device rounds them (training/edge/quantised.py).
     anchor: here the start is the teacher; used where both have the same width.
     """
 
@@ -46,6 +49,16 @@ class EdgeRecipe(PretrainRecipe):
     prune_steps: int = Field(default=0, ge=0)
     prune_every: int = Field(default=10, ge=1)
     pattern: Pattern = "free"
+    quantise: Quantise = "none"
+    quantise_from: float = Field(default=0.8, ge=0, lt=1)
+
+    @model_serializer(mode="wrap")
+    def _told(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A run that rounds nothing is told as those before there was rounding, and goes on."""
+        told: dict[str, Any] = write(self)
+        if self.quantise == "none":
+            del told["quantise"], told["quantise_from"]
+        return told
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
