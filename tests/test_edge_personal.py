@@ -165,7 +165,8 @@ def test_nothing_told_changes_nothing(bundle: EdgeBundle) -> None:
 def test_one_like_brings_like_things_forward_and_taking_it_back_undoes_it(
     bundle: EdgeBundle,
 ) -> None:
-    personal, before = Personal(bundle), bundle.rerank(HISTORY, k=15)
+    personal = Personal(bundle, PersonalSettings(pull=10))
+    before = bundle.rerank(HISTORY, k=15)
     shown, last = [answer.item_id for answer in before], before[-1]
     personal.like(last.item_id, HISTORY, beside=shown)
     after = personal.rerank(HISTORY, k=15)

@@ -1,9 +1,9 @@
 // Learning from a person's choices in a few steps that can not diverge: the same arithmetic as in
 // Python (src/m6rec/edge/choices.py, which tells why), in float64.
 
-/** What was on offer and what became of it. features: one row for each thing. */
+/** What was on offer and what became of it. features: one row of numbers for each thing, in one array. */
 export interface Choice {
-  features: Float64Array[];
+  features: Float64Array;
   base: Float64Array;
   target: Float64Array;
 }
@@ -19,23 +19,38 @@ export function learned(choices: readonly Choice[], width: number, pull: number,
   return theta;
 }
 
+/** Plain loops over one array: with 64 choices this runs millions of times for each click. */
 function gradient(choices: readonly Choice[], theta: Float64Array, pull: number): Float64Array {
   const total = theta.map((value) => pull * value);
+  const width = theta.length;
   for (const { features, base, target } of choices) {
-    const likely = softmax(base.map((value, n) => value + dot(features[n]!, theta)));
-    features.forEach((row, n) => {
+    const logits = base.slice();
+    for (let n = 0, at = 0; n < base.length; n++) {
+      let sum = 0;
+      for (let f = 0; f < width; f++) sum += features[at++]! * theta[f]!;
+      logits[n]! += sum;
+    }
+    const likely = softmax(logits);
+    for (let n = 0, at = 0; n < base.length; n++) {
       const surprise = likely[n]! - target[n]!;
-      for (let f = 0; f < row.length; f++) total[f]! += surprise * row[f]!;
-    });
+      for (let f = 0; f < width; f++) total[f]! += surprise * features[at++]!;
+    }
   }
   return total;
 }
 
 /** Greatest squared distance of a feature row from their mean: bounds the loss's second derivative. */
-function curvature({ features }: Choice): number {
-  const mean = new Float64Array(features[0]?.length ?? 0);
-  for (const row of features) row.forEach((value, f) => (mean[f]! += value / features.length));
-  return Math.max(...features.map((row) => row.reduce((sum, value, f) => sum + (value - mean[f]!) ** 2, 0)));
+function curvature({ features, base }: Choice): number {
+  const width = features.length / base.length;
+  const mean = new Float64Array(width);
+  features.forEach((value, at) => (mean[at % width]! += value / base.length));
+  let most = 0;
+  for (let at = 0; at < features.length; ) {
+    let apart = 0;
+    for (let f = 0; f < width; f++) apart += (features[at++]! - mean[f]!) ** 2;
+    most = Math.max(most, apart);
+  }
+  return most;
 }
 
 export function softmax(logits: Float64Array): Float64Array {
@@ -64,7 +79,12 @@ export function retrievalChoice(
   const target = new Float64Array(base.length);
   if (liked) target[0] = 1;
   else target.set(softmax(base.slice(1)), 1);
-  const features = vectors.map((vector, n) => Float64Array.from([cosine[n]!, ...vector], (value) => scale * value));
+  const width = 1 + user.length;
+  const features = new Float64Array(vectors.length * width);
+  vectors.forEach((vector, n) => {
+    features[n * width] = scale * cosine[n]!;
+    vector.forEach((value, k) => (features[n * width + 1 + k] = scale * value));
+  });
   return { features, base, target };
 }
 
@@ -81,11 +101,9 @@ export function optionChoice(
   evidence: ArrayLike<number>,
 ): Choice {
   const near = state.map((value) => value / Math.sqrt(state.length));
-  const features = options.map((_, c) => {
-    const row = new Float64Array(options.length * near.length);
-    row.set(near, c * near.length);
-    return row;
-  });
+  const width = options.length * near.length;
+  const features = new Float64Array(options.length * width);
+  options.forEach((_, c) => features.set(near, c * width + c * near.length));
   const target = Float64Array.from(options, (_, c) => (c === label ? 1 : 0));
   return { features, base: Float64Array.from(options, (row, c) => dot(row, near) + evidence[c]!), target };
 }

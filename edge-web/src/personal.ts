@@ -8,7 +8,7 @@ export const MOST_BESIDE = 20;
 const LEVELS = 127;
 
 /** As `PersonalSettings` in Python: a test holds them equal. */
-export const USUAL = { scale: 1 / 0.07, pull: 10, steps: 30, spread: 100 };
+export const USUAL = { scale: 1 / 0.07, pull: 100, steps: 30, spread: 100 };
 
 /** One like or hide. user, times user_scale: the user vector of that moment. */
 export interface Told {
