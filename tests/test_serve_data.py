@@ -114,6 +114,38 @@ def test_problems_name_the_field(shop: Served) -> None:
     assert unknown["errors"][0]["field"] == "user"
 
 
+def test_what_writes_speaks_of_the_items_that_are_there_now(tmp_path: Path) -> None:
+    with served(write_world(tmp_path)) as (client, service):
+        turns = [
+            {"role": "user", "content": "I like the violet kite"},
+            {"role": "assistant", "content": "What else?"},
+            {"role": "user", "content": "what would you recommend?"},
+        ]
+
+        def chat() -> None:
+            asked = {"model": "m6rec", "messages": turns}
+            assert client.post("/v1/chat/completions", json=asked).status_code == 200
+
+        def spoken_of() -> set[str]:
+            """What the last conversation chose from."""
+            return set(service.registry.current.face.chat().finder.item_ids)
+
+        def follows() -> bool:
+            return service.registry.current.number == service.journal.last()
+
+        chat()
+        before = spoken_of()
+        assert "kite" not in before and "red-shoe" in before
+        items = [{"item_id": "kite", "title": "violet kite"}]
+        assert client.post("/v1/items", json={"items": items}).status_code == 200
+        until(follows)
+        chat()
+        assert spoken_of() == before | {"kite"}
+        assert client.delete("/v1/items/red-shoe").status_code == 200
+        until(follows)
+        until(lambda: chat() is None and spoken_of() == (before | {"kite"}) - {"red-shoe"})
+
+
 def test_a_user_is_erased_everywhere(tmp_path: Path) -> None:
     place = write_world(tmp_path)
     with served(place) as (client, service):

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -26,7 +26,7 @@ from m6rec.recommender import NOTHING, M6Rec
 from m6rec.serving.batching import Batcher, BatchSettings
 from m6rec.serving.directions import directions_key, read_directions, write_directions
 from m6rec.serving.engine import EngineSettings
-from m6rec.serving.known import Known, Shown, is_choice
+from m6rec.serving.known import Known, Shown, frame_of, is_choice
 from m6rec.serving.pipeline import Served, Wanted, answer
 from m6rec.serving.ranking import FastRanker
 from m6rec.serving.runtimes.choose import AUTO
@@ -94,7 +94,7 @@ class Space:
 class LiveModel:
     """Recommends from what the journal holds now. Safe to use from threads.
 
-    `submit` answers in batches; `catch_up` takes in what came; `face` is for all that writes.
+    `submit` answers in batches; `catch_up` takes in what came; `writer` is for all that writes.
     """
 
     def __init__(self, name: str, source: Source, journal: Journal) -> None:
@@ -107,6 +107,7 @@ class LiveModel:
         self.shown = {item_id: Shown.of(body) for item_id, body in known.items.items()}
         self.chosen: Counter[str] = known.chosen
         self.number = known.number
+        self._items_changed, self._renewed_until = False, 0.0
         self._popular: tuple[float, list[tuple[str, int]]] = (-POPULAR_FOR, [])
         self._following = threading.Lock()
         self._using, self._used = 0, threading.Condition()
@@ -139,6 +140,27 @@ class LiveModel:
             if taken and self._has_grown():
                 self._begin_again()
         return taken
+
+    def writer(self) -> M6Rec:
+        """`face`, over the catalogue as it is now: for the lane of what writes alone.
+
+        Taking in a catalogue costs as much as reading it, so it is done at most for a tenth of the
+        time.
+        """
+        if self._items_changed and time.monotonic() >= self._renewed_until:
+            started, self._items_changed = time.monotonic(), False
+            assert self.face.dataset is not None
+            items = frame_of(list(self._bodies()), "items")
+            self.face.use(replace(self.face.dataset, items=items))
+            now = time.monotonic()
+            self._renewed_until = now + 9 * (now - started)
+        return self.face
+
+    def _bodies(self) -> Iterator[dict[str, Any]]:
+        last: str | None = None
+        while page := self.journal.items(last):
+            yield from page
+            last = page[-1]["item_id"]
 
     def popular(self, count: int, where: Filter) -> list[tuple[str, float]]:
         """The items that most people chose, with their shares."""
@@ -271,6 +293,7 @@ class LiveModel:
             if entry.kind == "item":
                 fresh[entry.key] = entry.body
             elif entry.kind == "erase_item":
+                self._items_changed = True
                 fresh.pop(entry.key, None)
                 chosen.pop(entry.key, None)
                 self._remove(entry.key)
@@ -288,6 +311,7 @@ class LiveModel:
             chunk = Chunk(tuple(ids[first : first + ITEMS_AT_ONCE]))
             self._batcher.submit(chunk, CATALOGUE).result()
         self.chosen.update(chosen)
+        self._items_changed = self._items_changed or bool(ids)
 
     def _remove(self, item_id: str) -> None:
         self.index.remove([item_id])

@@ -30,7 +30,7 @@ def reasons(
     if "explain" in model.face.tasks:
         return {
             item_id: Reason(
-                model.face.explain(item_id, history, user_id=user_id).text, written=True
+                model.writer().explain(item_id, history, user_id=user_id).text, written=True
             )
             for item_id in there
         }

@@ -161,7 +161,7 @@ async def score(data: JSONBody[Score], service: The, request: Connection) -> Sco
 
     def work(model: LiveModel) -> list[Scored]:
         titles = [_title(model, item) for item in data.items]
-        found = model.face.score(history, titles, calibrated=data.calibrated)
+        found = model.writer().score(history, titles, calibrated=data.calibrated)
         given = dict(zip(titles, data.items, strict=True))
         return [Scored(given[one.title], one.score) for one in found]
 
@@ -174,7 +174,9 @@ async def explain(data: JSONBody[Explain], service: The, request: Connection) ->
     history = await _history(service, data)
 
     def work(model: LiveModel) -> Explained:
-        found = model.face.explain(data.item, history, user_id=data.user_id, faithful=data.faithful)
+        found = model.writer().explain(
+            data.item, history, user_id=data.user_id, faithful=data.faithful
+        )
         return Explained(found.text, found.features, found.unsupported)
 
     return await service.slow(work, data.user_id or client_of(request))
@@ -186,7 +188,9 @@ async def title(data: JSONBody[TitleFor], service: The, request: Connection) -> 
     history = await _history(service, data)
 
     def work(model: LiveModel) -> Texts:
-        found = model.face.title(history, user_id=data.user_id, category=data.category, n=data.n)
+        found = model.writer().title(
+            history, user_id=data.user_id, category=data.category, n=data.n
+        )
         return Texts([one.title for one in found], [one.category for one in found])
 
     return await service.slow(work, data.user_id or client_of(request))
@@ -198,7 +202,7 @@ async def query(data: JSONBody[QueryFor], service: The, request: Connection) -> 
     history = await _history(service, data)
 
     def work(model: LiveModel) -> Texts:
-        found = model.face.query(
+        found = model.writer().query(
             data.item, history, user_id=data.user_id, n=data.n, faithful=data.faithful
         )
         return Texts(found)

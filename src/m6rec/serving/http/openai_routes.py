@@ -216,7 +216,7 @@ def _talk(model: LiveModel, data: ChatAsked, past: Sequence[Event]) -> Conversat
     past: items that the user chose before count as liked, those that they disliked as rejected;
     what is said counts for more, and neither is offered again.
     """
-    talk = model.face.chat()
+    talk = model.writer().chat()
     index, finder = talk.finder.index, talk.finder
     turns = []
     for message in data.messages[:-1]:
