@@ -84,7 +84,7 @@ def measure(rec: M6Rec, name: str, folder: Path, repeats: int, precision: str) -
     told = {"precision": precision, "calibration": 60, "requests": 20, "least": 0}
     export_bundle(source, bundle, EdgeSettings.parse(told, "bench_edge"))
     told = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
-    sizes = compressed(bundle)
+    sizes = compressed(bundle, quality=11)
     model = [n for n in sizes if n.endswith(".onnx") or n in ("weights.bin", "tokenizer.json")]
     return {
         "model": name,
