@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from litestar.testing import TestClient
 from typer.testing import CliRunner
 
 from m6rec.cli.app import build_app
+from m6rec.recommender import M6Rec
+from m6rec.serving.known import Known, newest_users
 from m6rec.serving.service import Service
 from serve_worlds import ids, served, until, write_world
 
@@ -112,6 +115,24 @@ def test_problems_name_the_field(shop: Served) -> None:
     assert fields == {"items.1.title", "items.1.price"}
     unknown = client.post("/v1/recommend", json={"user": "u1"}).json()
     assert unknown["errors"][0]["field"] == "user"
+
+
+def test_who_asks_first_does_not_wait_for_what_is_encoded_once(tmp_path: Path) -> None:
+    place = write_world(tmp_path)
+    rec = M6Rec.from_pretrained(str(place.model))
+    rec.fit("rank", place.data, split="temporal", train={"epochs": 1})
+    rec.save_pretrained(tmp_path / "tuned")
+    tuned = replace(place, adapters=(tmp_path / "tuned" / "tasks" / "rank",))
+    with served(tuned) as (client, service):
+        model = service.registry.current
+        texts = model.texts()
+        newest = newest_users(Known.read(service.journal).events, 1)[0]
+        answer = client.post("/v1/recommend", json={"user_id": newest, "k": 5}).json()
+        assert answer["by"] == "probability" and len(answer["items"]) == 5
+        assert model.texts() == texts
+        stranger = {"history": ["clicked: a thing that nobody had"], "k": 5}
+        assert client.post("/v1/recommend", json=stranger).status_code == 200
+        assert model.texts() > texts
 
 
 def test_what_writes_speaks_of_the_items_that_are_there_now(tmp_path: Path) -> None:

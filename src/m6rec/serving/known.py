@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -12,9 +13,11 @@ import polars as pl
 from m6rec.data.labels import SHOWN
 from m6rec.data.schema import TABLES
 from m6rec.data.tables import Dataset, sort_events
+from m6rec.records import Event
 from m6rec.stores.journal.base import Body, Journal
 from m6rec.stores.vectors.base import Filter
 
+SHOWN_ONLY = "impression"
 AT_ONCE = 10_000
 EVENT_COLUMNS = TABLES["events"].dtypes() | {"user_id": pl.String(), "item_id": pl.String()}
 
@@ -112,6 +115,11 @@ class Known:
         return table.filter(~pl.col("user_id").is_in(gone) | pl.col("user_id").is_null())
 
 
+def newest_users(events: Sequence[Body], most: int) -> list[str]:
+    """Who did something last, the last one first; so many at most."""
+    return list(islice(dict.fromkeys(body["user_id"] for body in reversed(events)), most))
+
+
 def is_choice(body: Mapping[str, Any]) -> bool:
     """Whether an event says that an item was chosen, and not only shown."""
     return body.get("item_id") is not None and body["event"] not in SHOWN
@@ -141,3 +149,9 @@ def _dtype(values: Sequence[Any]) -> pl.DataType:
 
 def _words(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def event_of(body: Mapping[str, Any]) -> Event:
+    """An event of the journal."""
+    names = ("item_id", "text", "query", "timestamp", "value")
+    return Event(body["event"], **{name: body.get(name) for name in names})

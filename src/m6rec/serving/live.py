@@ -23,10 +23,19 @@ import numpy as np
 from m6rec.data.tables import Dataset
 from m6rec.model.checkpoint import fingerprint
 from m6rec.recommender import NOTHING, M6Rec
+from m6rec.records import Request
 from m6rec.serving.batching import Batcher, BatchSettings
 from m6rec.serving.directions import directions_key, read_directions, write_directions
 from m6rec.serving.engine import EngineSettings
-from m6rec.serving.known import Known, Shown, frame_of, is_choice
+from m6rec.serving.known import (
+    SHOWN_ONLY,
+    Known,
+    Shown,
+    event_of,
+    frame_of,
+    is_choice,
+    newest_users,
+)
 from m6rec.serving.pipeline import Served, Wanted, answer
 from m6rec.serving.ranking import FastRanker
 from m6rec.serving.runtimes.choose import AUTO
@@ -44,6 +53,8 @@ from m6rec.text.verbalize import Verbalizer
 
 log = logging.getLogger(__name__)
 
+WARM_USERS, WARM = 8, 0.25
+"""Most users for whom a model ranks when it is opened; seconds of an answer that are quick."""
 ITEMS_AT_ONCE = 16
 """Items that are encoded between two batches of requests."""
 FIT_ON = 20_000
@@ -119,6 +130,18 @@ class LiveModel:
         self._batcher: Batcher[Wanted | Chunk | Space, Served | None] = Batcher(
             self._answer, source.batching
         )
+        self._warm(newest_users(known.events, WARM_USERS))
+
+    def _warm(self, user_ids: Sequence[str]) -> None:
+        """Ranks for some users, so that who asks first does not wait for what is done only once:
+        words of features that are encoded, kernels that are made. It ends when that is over."""
+        for user_id in user_ids if self.ranker is not None else ():
+            own = self.journal.history(user_id)
+            history = tuple(event_of(body) for body in own if body["event"] != SHOWN_ONLY)
+            started = time.monotonic()
+            self.submit(Wanted(Request(history, user_id, time.time()))).result()
+            if time.monotonic() - started < WARM:
+                break
 
     def submit(self, wanted: Wanted, client: str | None = None) -> Future[Served | None]:
         """The answer to come. Raises OverloadedError where too many wait."""

@@ -22,6 +22,7 @@ from m6rec.records import Event, M6Error, Request
 from m6rec.serving.batching import OverloadedError
 from m6rec.serving.keeper import Keeper
 from m6rec.serving.keys import KeyRing
+from m6rec.serving.known import SHOWN_ONLY, event_of
 from m6rec.serving.limits import RateLimit
 from m6rec.serving.live import LiveModel
 from m6rec.serving.metrics import Metrics
@@ -33,7 +34,6 @@ from m6rec.stores.vectors.base import Filter
 T = TypeVar("T")
 HISTORY = 200
 """Newest events of a user that are looked at: what is read, seen and bought is among them."""
-SHOWN_ONLY = "impression"
 BOUGHT = "purchase"
 JOURNAL_THREADS = 4
 
@@ -284,9 +284,3 @@ class Service:
 def _at_work(model: LiveModel, work: Callable[[LiveModel], T]) -> T:
     with model.working():
         return work(model)
-
-
-def event_of(body: Mapping[str, Any]) -> Event:
-    """An event of the journal."""
-    names = ("item_id", "text", "query", "timestamp", "value")
-    return Event(body["event"], **{name: body.get(name) for name in names})

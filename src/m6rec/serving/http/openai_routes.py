@@ -25,8 +25,8 @@ from m6rec.serving.http.gate import needs
 from m6rec.serving.http.problems import Refused, answers
 from m6rec.serving.http.schemas import MOST_TEXTS, ChatAsked, EmbeddingsAsked
 from m6rec.serving.http.shared import Connection, The, client_of
+from m6rec.serving.known import SHOWN_ONLY, event_of
 from m6rec.serving.live import LiveModel
-from m6rec.serving.service import SHOWN_ONLY, event_of
 from m6rec.tasks.dialogue import Conversation, Offer
 
 READS = [needs("read")]
