@@ -31,7 +31,7 @@ from m6rec.training.edge.distill import EdgeRun
 from m6rec.training.edge.distill import distill as train
 from m6rec.training.edge.recipe import EdgeSize
 from m6rec.training.loop import TrainingError
-from m6rec.training.pretrain import REPORT_STEPS, Pace
+from m6rec.training.pretrain import REPORT_STEPS, Pace, Pretrained
 from m6rec.training.runlock import run_lock
 
 Settings = Annotated[
@@ -100,18 +100,7 @@ def distill(
         with err.status(f"training; a line every {REPORT_STEPS} steps, saved every {SAVE} min"):
             pace = Pace(save=SAVE, check=15)
             done = train(told, corpus, run, minutes=minutes, pace=pace, device=device, console=err)
-    model, _ = load_backbone(done.checkpoint)
-    result: dict[str, Any] = {
-        "checkpoint": str(done.checkpoint),
-        "complete": done.complete,
-        "steps": done.progress.step,
-        "tokens": done.progress.tokens,
-        "seconds": done.progress.seconds,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "not_zero": nonzero(model),
-        "size": size,
-        "teacher": teacher,
-    }
+    result = {**_figures(done), "size": size, "teacher": teacher}
     state = "complete" if done.complete else "stopped and saved; the same command goes on"
     out.print(
         escape(
@@ -123,6 +112,19 @@ def distill(
     write_json(result, json)
     if not done.complete:
         raise typer.Exit(INTERRUPTED)
+
+
+def _figures(done: Pretrained) -> dict[str, Any]:
+    model, _ = load_backbone(done.checkpoint)
+    return {
+        "checkpoint": str(done.checkpoint),
+        "complete": done.complete,
+        "steps": done.progress.step,
+        "tokens": done.progress.tokens,
+        "seconds": done.progress.seconds,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "not_zero": nonzero(model),
+    }
 
 
 def settings_of(pairs: list[str]) -> dict[str, Any]:

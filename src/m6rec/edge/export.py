@@ -34,10 +34,10 @@ from m6rec.edge.graphs import Maker
 from m6rec.edge.parity import (
     Drawing,
     Texts,
+    compare,
     parity,
     run_by,
     run_over,
-    same_share,
     write_files,
 )
 from m6rec.edge.program import program
@@ -198,9 +198,9 @@ def agreement(source: Source, folder: Path, settings: EdgeSettings) -> Agreement
     shelf = texts_of(source, settings.event)
     texts = _tokenised(retriever.table.tokenizer, shelf, budgets_of(source), settings)
     drawing = Drawing(settings.requests, config.max_history, settings.seed)
-    theirs = run_by(open_runner(folder), texts)
+    theirs, count = run_by(open_runner(folder), texts), len(texts.events_SN)
     rounded, float32 = (
-        same_share(run_over(network, lower, texts), theirs, drawing)
+        compare(run_over(network, lower, texts).score, theirs.score, count, drawing)[0]
         for network in (in_precision(model, lower, texts, settings), model)
     )
     return Agreement(rounded, float32)

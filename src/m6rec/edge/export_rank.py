@@ -15,7 +15,7 @@ import torch
 from m6rec.edge.bundle import STATES, RankConfig, Shelf
 from m6rec.edge.graph import WEIGHTS, EdgeError, Weights
 from m6rec.edge.graphs import Maker
-from m6rec.edge.parity import ASKED, FIRST, Drawing, Texts, write_files
+from m6rec.edge.parity import Drawing, Texts, compare, write_files
 from m6rec.edge.parts import Encoder
 from m6rec.edge.rank import RankTower, check_ranking, rank_graph
 from m6rec.edge.runners import Graphs, encode_texts
@@ -101,16 +101,12 @@ def _parity(
     ours = [encode(torch.from_numpy(part)) for part in ids]
     theirs = [runner.run("rank_encode", {"ids": part}) for part in ids]
     theirs[1] = theirs[1].astype("<f2").astype(np.float32)  # as the bundle keeps them
-    draw, count, same, off = np.random.default_rng(drawing.seed + 1), len(ids[0]), 0, 0.0
-    for _ in range(drawing.requests):
-        history = draw.integers(0, count, draw.integers(1, drawing.most + 1))
-        asked = draw.permutation(count)[:ASKED]
-        wanted = tower(ours[0][history], ours[1][asked]).numpy()
-        given = {"history": theirs[0][history], "items": theirs[1][asked]}
-        found = runner.run("rank", given)
-        ours_ten, their_ten = (
-            np.argsort(-chances, kind="stable")[:FIRST] for chances in (wanted, found)
-        )
-        same += np.array_equal(ours_ten, their_ten)
-        off = max(off, float(np.abs(wanted - found).max()))
-    return same / drawing.requests, off
+
+    def by_network(history: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        found: np.ndarray = tower(ours[0][history], ours[1][asked]).numpy()
+        return found
+
+    def by_graph(history: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        return runner.run("rank", {"history": theirs[0][history], "items": theirs[1][asked]})
+
+    return compare(by_network, by_graph, len(ids[0]), drawing)

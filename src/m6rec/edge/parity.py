@@ -23,6 +23,8 @@ from m6rec.model.m6 import M6
 
 TEXTS_AT_ONCE = 64
 ASKED, FIRST = 50, 10
+Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Rows of a history and rows of candidates, both among the texts → scores of the candidates."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Seen:
     items_SK: np.ndarray
     events_SD: np.ndarray
     user: Callable[[np.ndarray], np.ndarray]
+
+    def score(self, history: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        """See Score."""
+        found: np.ndarray = self.items_SK[asked] @ self.user(self.events_SD[history])
+        return found
 
 
 @dataclass(frozen=True)
@@ -85,19 +92,18 @@ def run_by(runner: Runner, texts: Texts) -> Seen:
     )
 
 
-def same_share(ours: Seen, theirs: Seen, drawing: Drawing) -> float:
-    """Share of drawn requests for which both sides have the same first ten, in the same order."""
-    draw = np.random.default_rng(drawing.seed + 1)
-    count, same = len(ours.events_SD), 0
+def compare(ours: Score, theirs: Score, count: int, drawing: Drawing) -> tuple[float, float]:
+    """Share of drawn requests for which both sides have the same first ten, in the same order, and
+    the largest difference of a score. count: S."""
+    draw, same, off = np.random.default_rng(drawing.seed + 1), 0, 0.0
     for _ in range(drawing.requests):
         history = draw.integers(0, count, draw.integers(1, drawing.most + 1))
         asked = draw.permutation(count)[:ASKED]
-        tens = [
-            asked[np.argsort(-(s.items_SK[asked] @ s.user(s.events_SD[history])), kind="stable")]
-            for s in (ours, theirs)
-        ]
-        same += np.array_equal(tens[0][:FIRST], tens[1][:FIRST])
-    return same / drawing.requests
+        scores = [side(history, asked) for side in (ours, theirs)]
+        tens = [np.argsort(-one, kind="stable")[:FIRST] for one in scores]
+        same += np.array_equal(tens[0], tens[1])
+        off = max(off, float(np.abs(scores[0] - scores[1]).max()))
+    return same / drawing.requests, off
 
 
 def parity(
@@ -107,7 +113,8 @@ def parity(
     ours = run_over(model, lower, texts)
     with tempfile.TemporaryDirectory() as name:
         write_files(Path(name), files)
-        return same_share(ours, run_by(open_runner(Path(name)), texts), drawing)
+        theirs = run_by(open_runner(Path(name)), texts)
+        return compare(ours.score, theirs.score, len(texts.events_SN), drawing)[0]
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:

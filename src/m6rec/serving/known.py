@@ -18,6 +18,8 @@ from m6rec.stores.journal.base import Body, Journal
 from m6rec.stores.vectors.base import Filter
 
 SHOWN_ONLY = "impression"
+HISTORY = 200
+"""Newest events of a user that are looked at: what is read, seen and bought is among them."""
 AT_ONCE = 10_000
 EVENT_COLUMNS = TABLES["events"].dtypes() | {"user_id": pl.String(), "item_id": pl.String()}
 
@@ -113,6 +115,11 @@ class Known:
         users = table["user_id"].drop_nulls().unique().to_list()
         gone = [user for user in users if journal.masked(user) in self.erased]
         return table.filter(~pl.col("user_id").is_in(gone) | pl.col("user_id").is_null())
+
+
+def acts(own: Sequence[Body]) -> tuple[Event, ...]:
+    """What a user did, and not only saw, of bodies in the journal."""
+    return tuple(event_of(body) for body in own if body["event"] != SHOWN_ONLY)
 
 
 def newest_users(events: Sequence[Body], most: int) -> list[str]:

@@ -28,10 +28,10 @@ from m6rec.serving.batching import Batcher, BatchSettings
 from m6rec.serving.directions import directions_key, read_directions, write_directions
 from m6rec.serving.engine import EngineSettings
 from m6rec.serving.known import (
-    SHOWN_ONLY,
+    HISTORY,
     Known,
     Shown,
-    event_of,
+    acts,
     frame_of,
     is_choice,
     newest_users,
@@ -136,8 +136,7 @@ class LiveModel:
         """Ranks for some users, so that who asks first does not wait for what is done only once:
         words of features that are encoded, kernels that are made. It ends when that is over."""
         for user_id in user_ids if self.ranker is not None else ():
-            own = self.journal.history(user_id)
-            history = tuple(event_of(body) for body in own if body["event"] != SHOWN_ONLY)
+            history = acts(self.journal.history(user_id, HISTORY))
             started = time.monotonic()
             self.submit(Wanted(Request(history, user_id, time.time()))).result()
             if time.monotonic() - started < WARM:

@@ -22,7 +22,7 @@ from m6rec.records import Event, M6Error, Request
 from m6rec.serving.batching import OverloadedError
 from m6rec.serving.keeper import Keeper
 from m6rec.serving.keys import KeyRing
-from m6rec.serving.known import SHOWN_ONLY, event_of
+from m6rec.serving.known import HISTORY, acts
 from m6rec.serving.limits import RateLimit
 from m6rec.serving.live import LiveModel
 from m6rec.serving.metrics import Metrics
@@ -32,8 +32,6 @@ from m6rec.stores.journal.base import Appended, Body, Journal, Receipt, Told
 from m6rec.stores.vectors.base import Filter
 
 T = TypeVar("T")
-HISTORY = 200
-"""Newest events of a user that are looked at: what is read, seen and bought is among them."""
 BOUGHT = "purchase"
 JOURNAL_THREADS = 4
 
@@ -170,7 +168,7 @@ class Service:
         own = self.own_events(question.user_id) if question.user_id is not None else []
         history = question.history
         if history is None:
-            history = tuple(event_of(body) for body in own if body["event"] != SHOWN_ONLY)
+            history = acts(own)
         told = [event.item_id for event in history]
         seen = {i for i in told if i is not None and not question.seen_too}
         bought = {

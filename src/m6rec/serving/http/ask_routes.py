@@ -25,7 +25,7 @@ from m6rec.serving.http.schemas import (
     TitleFor,
 )
 from m6rec.serving.http.shared import Connection, The, client_of
-from m6rec.serving.known import SHOWN_ONLY, event_of
+from m6rec.serving.known import acts
 from m6rec.serving.live import LiveModel
 from m6rec.serving.reasons import Reason, reasons
 from m6rec.serving.service import Answered, Question
@@ -268,7 +268,7 @@ async def _history(service: The, person: Person) -> tuple[Event, ...]:
         return given or ()
     user_id = person.user_id
     own = await service.read(lambda: service.own_events(user_id))
-    return tuple(event_of(body) for body in own if body["event"] != SHOWN_ONLY)
+    return acts(own)
 
 
 def _title(model: LiveModel, item: str) -> str:

@@ -25,7 +25,7 @@ from m6rec.serving.http.gate import needs
 from m6rec.serving.http.problems import Refused, answers
 from m6rec.serving.http.schemas import MOST_TEXTS, ChatAsked, EmbeddingsAsked
 from m6rec.serving.http.shared import Connection, The, client_of
-from m6rec.serving.known import SHOWN_ONLY, event_of
+from m6rec.serving.known import acts
 from m6rec.serving.live import LiveModel
 from m6rec.tasks.dialogue import Conversation, Offer
 
@@ -206,7 +206,7 @@ async def _past(service: The, user_id: str | None) -> tuple[Event, ...]:
     if not user_id:
         return ()
     own = await service.read(lambda: service.own_events(user_id))
-    return tuple(event_of(body) for body in own)
+    return acts(own)
 
 
 def _talk(model: LiveModel, data: ChatAsked, past: Sequence[Event]) -> Conversation:
@@ -236,7 +236,7 @@ def _talk(model: LiveModel, data: ChatAsked, past: Sequence[Event]) -> Conversat
 def _remember(talk: Conversation, past: Sequence[Event]) -> None:
     """Puts items of a history before those that were spoken of."""
     place, state = talk.finder.place, talk.state
-    told = {e.item_id: e.event for e in past if e.item_id in place and e.event != SHOWN_ONLY}
+    told = {e.item_id: e.event for e in past if e.item_id in place}
     spoken = {*state.liked, *state.rejected, *state.mentioned}
     known = [(row, kind) for i, kind in told.items() if i and (row := place[i]) not in spoken]
     liked = [row for row, kind in known if kind not in SHOWN][-NEWEST_LIKED:]

@@ -7,13 +7,13 @@ written while they wait. Erased rows never get into it, so nothing has to be ove
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from m6rec.stores.disk import flush
 from m6rec.stores.journal.base import JournalBusy
 from m6rec.stores.journal.sql import GONE, Rows
 
@@ -137,12 +137,3 @@ class Copy:
 
     def _number(self, sql: str, values: Sequence[Any] = ()) -> int:
         return int(self._do(sql, values)[0][0])
-
-
-def flush(path: Path) -> None:
-    """A file or a folder is on the disk afterwards."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

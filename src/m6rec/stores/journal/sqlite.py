@@ -21,8 +21,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from m6rec.stores.disk import flush
 from m6rec.stores.journal.base import Compacted, JournalBusy, JournalError
-from m6rec.stores.journal.compacting import Copy, flush, waste
+from m6rec.stores.journal.compacting import Copy, waste
 from m6rec.stores.journal.sql import SCHEMA, Rows, SqlJournal
 from m6rec.stores.journal.writer import MOST_WAITING
 

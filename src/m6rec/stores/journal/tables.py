@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from m6rec.stores.disk import sha256_of, write_down
 from m6rec.stores.journal.base import Body, Journal, JournalError, Told, to_json
 
 FILES: dict[Told, str] = {"item": "items.jsonl", "user": "users.jsonl", "event": "events.jsonl"}
@@ -35,7 +36,7 @@ def export(journal: Journal, folder: Path) -> dict[str, Any]:
             file: _write(made / file, _bodies(journal, kind, last)) for kind, file in FILES.items()
         }
         manifest = {"format": THIS_FORMAT, "last": last, "tables": tables}
-        _keep(made / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        write_down(made / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         made.chmod(0o755)
         made.replace(folder)
     except OSError as error:
@@ -53,7 +54,7 @@ def restore(journal: Journal, folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
         tables = dict(manifest["tables"])
         for file in FILES.values():
-            if _sha256(folder / file) != tables[file]["sha256"]:
+            if sha256_of(folder / file) != tables[file]["sha256"]:
                 raise JournalError(f"{folder / file} is not the file that the manifest tells of")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise JournalError(f"{folder} is no export of a journal: {error}") from error
@@ -111,15 +112,3 @@ def _write(path: Path, bodies: Iterator[Body]) -> dict[str, Any]:
         out.flush()
         os.fsync(out.fileno())
     return {"rows": rows, "sha256": digest.hexdigest()}
-
-
-def _keep(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

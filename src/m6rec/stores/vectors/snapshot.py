@@ -7,9 +7,7 @@ old snapshot or the new one; a file that was torn does not pass.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+from m6rec.stores.disk import flush, sha256_of, write_down
 from m6rec.stores.vectors.base import VectorError
 
 CURRENT, MANIFEST, PREFIX, LOCK = "CURRENT", "manifest.json", "snapshot-", "writing.lock"
@@ -48,14 +47,16 @@ class SnapshotWriter:
         """Makes this the snapshot that counts, and removes others."""
         hashes = {}
         for file in sorted(self.path.iterdir()):
-            hashes[file.name] = _sha256(file)
-            _sync(file)
+            hashes[file.name] = sha256_of(file)
+            flush(file)
         manifest = {"format": THIS_FORMAT, "files": hashes, **about}
-        _put(self.path / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-        _sync(self.path)
-        _put(self.folder / f"{CURRENT}.new", f"{self.path.name} {_sha256(self.path / MANIFEST)}")
+        write_down(self.path / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        flush(self.path)
+        write_down(
+            self.folder / f"{CURRENT}.new", f"{self.path.name} {sha256_of(self.path / MANIFEST)}"
+        )
         (self.folder / f"{CURRENT}.new").replace(self.folder / CURRENT)
-        _sync(self.folder)
+        flush(self.folder)
         for other in _snapshots(self.folder):
             if other != self.path:
                 shutil.rmtree(other, ignore_errors=True)
@@ -74,7 +75,7 @@ class SnapshotReader:
         try:
             name, digest = (folder / CURRENT).read_text("utf-8").split()
             self.path = folder / name
-            if _sha256(self.path / MANIFEST) != digest:
+            if sha256_of(self.path / MANIFEST) != digest:
                 raise VectorError(f"{self.path / MANIFEST} is not whole; make the index anew")
             self.about: dict[str, Any] = json.loads((self.path / MANIFEST).read_text("utf-8"))
         except (OSError, ValueError) as error:
@@ -88,7 +89,7 @@ class SnapshotReader:
         """A file, after its hash was checked."""
         path = self.path / name
         try:
-            whole = _sha256(path) == self.about["files"].get(name)
+            whole = sha256_of(path) == self.about["files"].get(name)
         except OSError as error:
             raise VectorError(f"{path} can not be read ({error}); make the index anew") from error
         if not whole:
@@ -108,21 +109,3 @@ class SnapshotReader:
 
 def _snapshots(folder: Path) -> list[Path]:
     return [p for p in folder.glob(f"{PREFIX}*") if p.name[len(PREFIX) :].isdecimal()]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _put(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,0 +1,28 @@
+"""Files that are on the disk, and what they hold, when a call returns."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def flush(path: Path) -> None:
+    """A file or a folder is on the disk afterwards."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_down(path: Path, text: str) -> None:
+    """Writes a text file, and flushes it."""
+    path.write_text(text, encoding="utf-8")
+    flush(path)
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
