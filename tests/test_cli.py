@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -42,6 +44,18 @@ def test_every_verb_explains_itself(verb: str) -> None:
     result = run(verb, "--help")
     assert result.exit_code == 0
     assert "--json" in result.output
+
+
+@pytest.mark.parametrize("words", [["--help"], [], ["edge"], ["tume"]])
+def test_the_list_of_verbs_waits_for_no_library_of_the_network(words: list[str]) -> None:
+    said = "import sys; from m6rec.cli.app import main\ntry: main()\nfinally: "
+    said += "print('torch' in sys.modules, 'polars' in sys.modules)"
+    asked = [sys.executable, "-c", said, *words]
+    found = subprocess.run(asked, check=False, capture_output=True, text=True)
+    shown = found.stdout + found.stderr
+    assert found.stdout.endswith("False False\n")
+    assert "Did you mean 'tune'?" in shown if words == ["tume"] else "edge export" in shown
+    assert ("tune" in shown) == (words != ["edge"])
 
 
 def test_check_of_good_data_is_zero_and_of_bad_data_is_one(world: Path, tmp_path: Path) -> None:

@@ -5,37 +5,101 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NamedTuple
 
 import typer
 
+
+class Verb(NamedTuple):
+    """Where a verb lives in this package, and what the list of verbs says of it."""
+
+    module: str
+    function: str
+    says: str
+
+
 VERBS = {
-    "demo": ("demo", "demo"),
-    "check": ("check", "check"),
-    "import": ("importing", "import_"),
-    "pretrain": ("pretrain", "pretrain"),
-    "distill": ("distill", "distill"),
-    "tune": ("tune", "tune"),
-    "eval": ("evaluate", "evaluate"),
-    "recommend": ("recommend", "recommend"),
-    "score": ("score", "score"),
-    "explain": ("explain", "explain"),
-    "title": ("title", "title"),
-    "query": ("query", "query"),
-    "chat": ("chat", "chat"),
-    "convert-hf": ("convert", "convert_hf"),
-    "bench": ("bench", "bench"),
-    "bench latency": ("bench_latency", "bench_latency"),
-    "cache": ("cache", "cache"),
-    "serve": ("serve", "serve"),
-    "keys": ("keys", "keys"),
-    "edge export": ("edge", "edge_export"),
-    "edge check": ("edge", "edge_check"),
+    "demo": Verb(
+        "demo", "demo", "Show the whole way once: check, recommend, tune, compare, report."
+    ),
+    "check": Verb(
+        "check", "check", "Look at every row of a data set, and say what is wrong with it."
+    ),
+    "import": Verb(
+        "importing",
+        "import_",
+        "Import a log and a catalogue; what can not be used is kept in reject files.",
+    ),
+    "pretrain": Verb(
+        "pretrain",
+        "pretrain",
+        "Teach a model the language of your own items, reviews and histories.",
+    ),
+    "distill": Verb(
+        "distill",
+        "distill",
+        "Teach a small network (m6-edge-10m, m6-edge-2m) what a larger one knows.",
+    ),
+    "tune": Verb("tune", "tune", "Tune a task: about one per cent of the parameters."),
+    "eval": Verb("evaluate", "evaluate", "Measure a task, with intervals."),
+    "recommend": Verb(
+        "recommend", "recommend", "Recommend items, with no training or with a tuned task."
+    ),
+    "score": Verb(
+        "score", "score", "Score items by the likelihood of their words, with no training."
+    ),
+    "explain": Verb("explain", "explain", "Explain an item to a user."),
+    "title": Verb(
+        "title", "title", "Design products for a user or a group: a category and a title."
+    ),
+    "query": Verb("query", "query", "Write search queries for an item or for a user."),
+    "chat": Verb(
+        "chat", "chat", "Talk about what you are looking for; what is recommended exists."
+    ),
+    "convert-hf": Verb(
+        "convert", "convert_hf", "Convert BERT, MiniLM, Llama, Qwen3 or SmolLM weights."
+    ),
+    "bench": Verb(
+        "bench", "bench", "Compare with tuned baselines; results with intervals and a report."
+    ),
+    "bench latency": Verb(
+        "bench_latency",
+        "bench_latency",
+        "Milliseconds: one request, encoding, rivals, growth, the roofline.",
+    ),
+    "cache": Verb("cache", "cache", "Fill a cache of encoded texts, look at it, or empty it."),
+    "serve": Verb("serve", "serve", "Serve recommendations over HTTP, with a console at /."),
+    "keys": Verb("keys", "keys", "Make, list or revoke API keys of the server."),
+    "edge export": Verb(
+        "edge", "edge_export", "Write a bundle for browsers or phones; checked against PyTorch."
+    ),
+    "edge check": Verb(
+        "edge",
+        "edge_check",
+        "Check that a bundle is whole, and whether it ranks as its checkpoint.",
+    ),
 }
-"""Verb, of one word or two → module of this package, function in it."""
+"""Verbs of one word or two."""
 
 
-def build_app(verbs: Sequence[str] = tuple(VERBS)) -> typer.Typer:
-    """The app with the given verbs; only their modules are imported."""
+def build_app(verbs: Sequence[str]) -> typer.Typer:
+    """The app with these verbs; only their modules are imported."""
+    app = _empty()
+    for verb in verbs:
+        module = import_module(f"m6rec.cli.{VERBS[verb].module}")
+        app.command(verb)(getattr(module, VERBS[verb].function))
+    return app
+
+
+def overview(verbs: Sequence[str] = tuple(VERBS)) -> typer.Typer:
+    """An app that only lists verbs: help should not wait for the network's libraries."""
+    app = _empty()
+    for verb in verbs:
+        app.command(verb, help=VERBS[verb].says)(_root)
+    return app
+
+
+def _empty() -> typer.Typer:
     app = typer.Typer(
         name="m6rec",
         help="One pretrained language model that does every job of a recommender system.",
@@ -44,9 +108,6 @@ def build_app(verbs: Sequence[str] = tuple(VERBS)) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_root)
-    for verb in verbs:
-        module, function = VERBS[verb]
-        app.command(verb)(getattr(import_module(f"m6rec.cli.{module}"), function))
     return app
 
 
@@ -55,9 +116,15 @@ def _root() -> None:
 
 
 def main() -> None:
-    """Entry point of the console script: `check` should not wait for the network's libraries."""
+    """Entry point of the console script: a verb imports what it needs, and nothing else."""
     verb = as_one_word(sys.argv)
-    build_app([verb] if verb in VERBS else tuple(VERBS))()
+    group = [name for name in VERBS if name.startswith(f"{verb} ")]
+    if verb in VERBS:
+        build_app([verb])()
+    elif group:  # the first word of two: `m6rec edge`
+        overview(group)(["--help"])
+    else:
+        overview()()
 
 
 def as_one_word(arguments: list[str]) -> str:
