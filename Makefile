@@ -26,7 +26,7 @@ help:
 	@echo 'make lint     style and formatting; make format puts them right'
 	@echo 'make types    strict types'
 	@echo 'make docs     the documentation as a site, in site/'
-	@echo 'make bench    ours beside tuned baselines (make bench TASK=rank DATA=DIR), in out/'
+	@echo 'make bench    ours, tuned, beside tuned baselines (make bench TASK=rank DATA=DIR), in out/'
 	@echo 'make tree     the tree of files in README.md'
 	@echo 'make setup    the environment of all but bench, in .venv/'
 	@echo 'make clean    removes what was built; the environments stay (they are .venv*/)'
@@ -55,8 +55,9 @@ docs: setup-dev
 bench: setup-bench
 	@test -e '$(DATA)' || $(BENCH)/python -c \
 		'import sys; from m6rec.data.shop import generate_shop; generate_shop(sys.argv[1])' '$(DATA)'
-	$(BENCH)/m6rec bench $(TASK) --data '$(DATA)' --report out/bench-$(TASK).html \
-		--json out/bench-$(TASK).json
+	$(BENCH)/m6rec tune $(TASK) --data '$(DATA)' --out out/tuned-$(TASK)
+	$(BENCH)/m6rec bench $(TASK) --data '$(DATA)' --adapter out/tuned-$(TASK) \
+		--report out/bench-$(TASK).html --json out/bench-$(TASK).json
 
 # The README's tree, from the first lines of the files.
 tree: setup-core
