@@ -4,7 +4,8 @@
 
 makes a bundle of the tiny built-in shop for each model (of a shape: random weights, with as many
 zeros as it is pruned to), builds the browser app with it, and asks for 50 candidates of 16 tokens.
-Needs the extra `edge`, node, `npm ci --prefix edge-web`, Chromium and playwright.
+Needs the extra `edge`, node, `npm ci --prefix edge-web`, Chromium and playwright; and, for a row of
+ExecuTorch, that extra.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ from m6rec.data import tables
 from m6rec.data.shop import generate_shop
 from m6rec.edge.bundle import compressed
 from m6rec.edge.export import EdgeSettings, Source, export_bundle
-from m6rec.edge.runners import session
+from m6rec.edge.program import has_executorch
+from m6rec.edge.runners import open_runner, session
 from m6rec.model.exits import shallow
 from m6rec.model.hf import load_start
 from m6rec.model.m6 import M6
@@ -95,8 +98,45 @@ def measure(rec: M6Rec, name: str, folder: Path, repeats: int, precision: str) -
         "brotli_model": sum(sizes[n] for n in model),
         "brotli_all": sum(sizes.values()),
         "native_ms": {str(n): native(bundle, n, repeats) for n in (1, 2)},
+        "executorch_ms": in_executorch(source, folder / "program", repeats, precision),
         "browser_ms": in_browser(bundle, repeats),
     }
+
+
+def in_executorch(
+    source: Source, folder: Path, repeats: int, precision: str
+) -> dict[str, float] | None:
+    """Medians of one program: texts to scores, and from states alone. None where it is missing."""
+    if not has_executorch():
+        return None
+    shutil.rmtree(folder, ignore_errors=True)
+    told = {"runtime": "executorch", "precision": precision, "requests": 20, "least": 0}
+    export_bundle(source, folder, EdgeSettings.parse(told, "bench_edge"))
+    runner = open_runner(folder)
+    ids = np.random.default_rng(0).integers(2000, 20000, (HISTORY + CANDIDATES, TOKENS))
+
+    def scores(states: np.ndarray) -> np.ndarray:
+        user = runner.run("user", {"states": states[:HISTORY]})
+        return runner.run("item", {"states": states[HISTORY:]}) @ user
+
+    def encode() -> np.ndarray:
+        return runner.run("encode", {"ids": ids.astype(np.int32)})
+
+    states = encode()
+    return {
+        "all_tokens": median_ms(lambda: scores(encode()), repeats),
+        "item_states": median_ms(lambda: scores(states), repeats),
+    }
+
+
+def median_ms(call: Callable[[], object], repeats: int) -> float:
+    """Median milliseconds of a call, after two that do not count."""
+    spent = []
+    for _ in range(repeats + 2):
+        begun = time.perf_counter()
+        call()
+        spent.append((time.perf_counter() - begun) * 1e3)
+    return round(statistics.median(spent[2:]), 2)
 
 
 def native(bundle: Path, threads: int, repeats: int) -> float:
@@ -106,12 +146,8 @@ def native(bundle: Path, threads: int, repeats: int) -> float:
     history, candidates = (
         draw.integers(2000, 20000, (rows, TOKENS), dtype=np.int32) for rows in (HISTORY, CANDIDATES)
     )
-    spent = []
-    for _ in range(repeats + 2):
-        begun = time.perf_counter()
-        opened.run(None, {"history": history, "candidates": candidates})
-        spent.append((time.perf_counter() - begun) * 1e3)
-    return round(statistics.median(spent[2:]), 2)
+    given = {"history": history, "candidates": candidates}
+    return median_ms(lambda: opened.run(None, given), repeats)
 
 
 def in_browser(bundle: Path, repeats: int) -> list[dict[str, float]]:

@@ -19,9 +19,9 @@ from m6rec.edge.program import (
     has_executorch,
     lengths,
     program,
-    with_row_linears,
 )
 from m6rec.edge.runners import Program
+from m6rec.model.int8 import Int8Linear
 from model_worlds import close, edge_config, lively
 from test_edge_export import CASES, edge_rec, in_int8, some_ids, source_of
 
@@ -87,14 +87,14 @@ def test_the_program_runs_as_the_modules_do(precision: str, tmp_path: Path) -> N
 
 
 @RUNS
-def test_shared_layers_are_in_the_program_once_and_in_eight_bits() -> None:
-    sizes = []
-    for sets in (1, None):
-        model = lively(edge_config(layer_sets=sets, d_model=64, d_ff=512, head_dim=16))
-        rounded = with_row_linears(in_int8(model, 2, "rows"))
-        sizes.append(len(program(rounded, 2, MOST, 16)))
-    layer = 4 * 64 * 64 + 2 * 64 * 512
-    assert 1.8 * layer < sizes[1] - sizes[0] < 2.4 * layer
+@pytest.mark.parametrize("precision", ["int8", "w8a8"])
+def test_every_matrix_is_in_the_program_once_and_in_eight_bits(precision: str) -> None:
+    model = lively(edge_config(layer_sets=1))
+    rounded = in_int8(model, 2, "rows" if precision == "w8a8" else "plain")
+    written = program(rounded, 2, MOST, 16)
+    maps = [module for module in rounded.modules() if isinstance(module, Int8Linear)]
+    assert len(maps) > 6
+    assert [written.count(one.weight_OI.numpy().tobytes()) for one in maps] == [1] * len(maps)
 
 
 @RUNS

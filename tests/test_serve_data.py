@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -133,6 +134,16 @@ def test_who_asks_first_does_not_wait_for_what_is_encoded_once(tmp_path: Path) -
         stranger = {"history": ["clicked: a thing that nobody had"], "k": 5}
         assert client.post("/v1/recommend", json=stranger).status_code == 200
         assert model.texts() > texts
+    empty = tmp_path / "nothing happened"
+    empty.mkdir()
+    for table in place.data.glob("items.*"):
+        shutil.copy(table, empty)
+    with served(replace(tuned, data=empty)) as (client, service):
+        model = service.registry.current
+        texts, first = model.texts(), next(iter(model.shown))
+        asked = {"history": [{"event": "click", "item_id": first}], "k": 5}
+        answer = client.post("/v1/recommend", json=asked).json()
+        assert answer["by"] == "probability" and model.texts() == texts
 
 
 def test_what_writes_speaks_of_the_items_that_are_there_now(tmp_path: Path) -> None:

@@ -68,7 +68,12 @@ class EncodeMethod(nn.Module):
 
     def __init__(self, model: M6, lower: int, tokens: int) -> None:
         super().__init__()
-        self.model, self.lower = model, lower
+        self.tokens, self.embed_norm, self.pad = (
+            model.tokens,
+            model.embed_norm,
+            model.config.special.pad,
+        )
+        self.blocks = layers_of(model, range(lower))
         assert model.positions is not None
         self.register_buffer("position_ND", model.positions(torch.arange(tokens)).detach())
 
@@ -76,13 +81,13 @@ class EncodeMethod(nn.Module):
 
     def forward(self, ids_SN: Tensor) -> Tensor:
         """Layers 1…L' over each text alone, and the mean of its states."""
-        padding_SN = (ids_SN == self.model.config.special.pad).float()
-        x = self.model.tokens(ids_SN.long()) + self.position_ND
-        if self.model.embed_norm is not None:
-            x = self.model.embed_norm(x)
+        padding_SN = (ids_SN == self.pad).float()
+        x = self.tokens(ids_SN.long()) + self.position_ND
+        if self.embed_norm is not None:
+            x = self.embed_norm(x)
         bias = (padding_SN * UNSEEN)[:, None, None, :]
-        for index in range(self.lower):
-            x = through(self.model.blocks[index], x, x, bias)
+        for block in self.blocks:
+            x = through(block, x, x, bias)
         weight_SN1 = (1.0 - padding_SN)[..., None]
         states_SD: Tensor = (x * weight_SN1).sum(1) / weight_SN1.sum(1)
         return states_SD
@@ -93,7 +98,7 @@ class UserMethod(nn.Module):
 
     def __init__(self, model: M6, lower: int, most: int) -> None:
         super().__init__()
-        self.model, self.lower = model, lower
+        self.blocks, self.project = online_layers(model, lower), model.project_user
         prompts_PD, reads_2D = fixed_states(model, lower)
         slot_M = torch.tensor([plans.slot("event", age, model.config) for age in range(most)])
         slot_M = slot_M.flip(0)
@@ -101,6 +106,7 @@ class UserMethod(nn.Module):
         with torch.no_grad():
             self.register_buffer("slot_MD", model.segments(slot_M))
             self.register_buffer("weight_M", (age_M * model.recency.float()).exp())
+            self.register_buffer("gate", model.read_gate[0].detach().clone())
             own_D = read_state(model, reads_2D, plans.READ_SOURCE, plans.READ_SOURCE_SLOT)
             self.register_buffer("read_D", own_D)
             prompts = torch.zeros(0, model.config.d_model)
@@ -111,6 +117,7 @@ class UserMethod(nn.Module):
 
     slot_MD: Tensor
     weight_M: Tensor
+    gate: Tensor
     read_D: Tensor
     prompts_PD: Tensor
 
@@ -118,13 +125,13 @@ class UserMethod(nn.Module):
         """Layers L'+1…L and the projection."""
         weight_M1 = (self.weight_M * present_M)[:, None]
         mean_1D = (weight_M1 * h_MD).sum(0, keepdim=True) / weight_M1.sum()
-        asks = (mean_1D * self.model.read_gate[0] + self.read_D)[None]
+        asks = (mean_1D * self.gate + self.read_D)[None]
         rows = torch.cat([self.prompts_PD, h_MD + self.slot_MD])[None]
         always = torch.ones_like(self.prompts_PD[:, 0])
         seen = torch.cat([always, present_M, torch.ones_like(present_M[:1])])
         bias = ((1.0 - seen) * UNSEEN)[None, None, None, :]
-        asks = online(self.model, self.lower, torch.cat([rows, asks], 1), asks, bias)
-        return F.normalize(self.model.project_user(asks[0, 0]), dim=-1)
+        asks = online(self.blocks, torch.cat([rows, asks], 1), asks, bias)
+        return F.normalize(self.project(asks[0, 0]), dim=-1)
 
 
 class ItemMethod(nn.Module):
@@ -132,24 +139,26 @@ class ItemMethod(nn.Module):
 
     def __init__(self, model: M6, lower: int) -> None:
         super().__init__()
-        self.model, self.lower = model, lower
+        self.blocks, self.project = online_layers(model, lower), model.project_item
         reads_2D = fixed_states(model, lower)[1]
         with torch.no_grad():
             own_D = read_state(model, reads_2D, plans.READ_TARGET, plans.READ_TARGET_SLOT)
             self.register_buffer("read_D", own_D)
             self.register_buffer("slot_D", model.segments(torch.tensor(plans.SLOTS["item"])))
+            self.register_buffer("gate", model.read_gate[0].detach().clone())
         self.register_buffer("later", torch.tensor([[0.0, UNSEEN], [0.0, 0.0]])[None, None])
 
     read_D: Tensor
     slot_D: Tensor
+    gate: Tensor
     later: Tensor
 
     def forward(self, h_ID: Tensor) -> Tensor:
         """Layers L'+1…L over each item alone, and the projection."""
-        asks = (h_ID * self.model.read_gate[0] + self.read_D)[:, None]
+        asks = (h_ID * self.gate + self.read_D)[:, None]
         rows = torch.cat([(h_ID + self.slot_D)[:, None], asks], 1)
-        asks = online(self.model, self.lower, rows, asks, self.later)
-        return F.normalize(self.model.project_item(asks[:, 0]), dim=-1)
+        asks = online(self.blocks, rows, asks, self.later)
+        return F.normalize(self.project(asks[:, 0]), dim=-1)
 
 
 def read_state(model: M6, reads_2D: Tensor, which: int, slot: int) -> Tensor:
@@ -159,14 +168,25 @@ def read_state(model: M6, reads_2D: Tensor, which: int, slot: int) -> Tensor:
     return fixed_D
 
 
-def online(model: M6, lower: int, x_BTD: Tensor, asks_BQD: Tensor, bias: Tensor) -> Tensor:
-    """Rows through layers L'+1…L; the last row asks and sees what the last row of bias allows."""
-    layers = range(lower, model.config.layers)
-    for index in layers[:-1]:
-        x_BTD = through(model.blocks[index], x_BTD, x_BTD, bias)
+def layers_of(model: M6, which: range) -> nn.ModuleList:
+    """Some layers. A method holds no more of the network than it runs: ExecuTorch would store
+    buffers that nothing reads, a second copy of every weight among them."""
+    return nn.ModuleList(model.blocks[index] for index in which)
+
+
+def online_layers(model: M6, lower: int) -> nn.ModuleList:
+    """Layers L'+1…L."""
+    return layers_of(model, range(lower, model.config.layers))
+
+
+def online(blocks: nn.ModuleList, x_BTD: Tensor, asks_BQD: Tensor, bias: Tensor) -> Tensor:
+    """Rows through the layers; the last row asks and sees what the last row of bias allows."""
+    *earlier, last = [*blocks] or [None]
+    for block in earlier:
+        x_BTD = through(block, x_BTD, x_BTD, bias)
         asks_BQD = x_BTD[:, -1:]
-    if layers:
-        asks_BQD = through(model.blocks[layers[-1]], asks_BQD, x_BTD, bias[:, :, -1:])
+    if last is not None:
+        asks_BQD = through(last, asks_BQD, x_BTD, bias[:, :, -1:])
     return asks_BQD
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, final
 
@@ -23,7 +24,7 @@ import numpy as np
 from m6rec.data.tables import Dataset
 from m6rec.model.checkpoint import fingerprint
 from m6rec.recommender import NOTHING, M6Rec
-from m6rec.records import Request
+from m6rec.records import Event, Request
 from m6rec.serving.batching import Batcher, BatchSettings
 from m6rec.serving.directions import directions_key, read_directions, write_directions
 from m6rec.serving.engine import EngineSettings
@@ -54,7 +55,7 @@ from m6rec.text.verbalize import Verbalizer
 log = logging.getLogger(__name__)
 
 WARM_USERS, WARM = 8, 0.25
-"""Most users for whom a model ranks when it is opened; seconds of an answer that are quick."""
+"""Most requests that a model ranks for when it is opened; seconds of an answer that are quick."""
 ITEMS_AT_ONCE = 16
 """Items that are encoded between two batches of requests."""
 FIT_ON = 20_000
@@ -130,17 +131,25 @@ class LiveModel:
         self._batcher: Batcher[Wanted | Chunk | Space, Served | None] = Batcher(
             self._answer, source.batching
         )
-        self._warm(newest_users(known.events, WARM_USERS))
+        self._warm(known)
 
-    def _warm(self, user_ids: Sequence[str]) -> None:
-        """Ranks for some users, so that who asks first does not wait for what is done only once:
-        words of features that are encoded, kernels that are made. It ends when that is over."""
-        for user_id in user_ids if self.ranker is not None else ():
-            history = acts(self.journal.history(user_id, HISTORY))
+    def _warm(self, known: Known) -> None:
+        """Ranks a few times, so that who asks first does not wait for what is done only once: words
+        of features that are encoded, kernels that are made. It ends when that is over."""
+        for request in self._first_requests(known) if self.ranker is not None else ():
             started = time.monotonic()
-            self.submit(Wanted(Request(history, user_id, time.time()))).result()
+            self.submit(Wanted(request)).result()
             if time.monotonic() - started < WARM:
                 break
+
+    def _first_requests(self, known: Known) -> Iterator[Request]:
+        """Of the newest users; where nobody did anything yet, of somebody who clicked an item."""
+        now = time.time()
+        for user_id in newest_users(known.events, WARM_USERS):
+            yield Request(acts(self.journal.history(user_id, HISTORY)), user_id, now)
+        if not known.events:
+            for item_id in islice(self.shown, WARM_USERS):
+                yield Request((Event("click", item_id, timestamp=now),), None, now)
 
     def submit(self, wanted: Wanted, client: str | None = None) -> Future[Served | None]:
         """The answer to come. Raises OverloadedError where too many wait."""
