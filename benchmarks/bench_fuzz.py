@@ -83,6 +83,10 @@ async def fuzz(server: Server, fuzzer: Fuzzer, count: int) -> dict[str, Any]:
             done += 1
             if done % max(1, count // LOOKS) == 0:
                 memory.append((done, round(server.memory(), 1)))
+                spent = time.perf_counter() - begin
+                left = spent * (count / done - 1) / 60
+                said = f"{done:,} of {count:,} asked, {len(wrong)} wrong, {left:.0f} min left"
+                print(said, file=sys.stderr, flush=True)
             made = fuzzer.next()
             status = await ask(server.port, made)
             statuses[made.route if made.declared else "torn"][status] += 1
