@@ -112,6 +112,7 @@ def _words() -> argparse.Namespace:
     parser.add_argument("--catalogue", type=int, default=0, help="Or so many made-up items.")
     parser.add_argument("--model", default="m6-small")
     parser.add_argument("--adapter", action="append", default=[])
+    parser.add_argument("--threads", type=int, default=1, help="Of one computation.")
     parser.add_argument("--candidates", type=int, default=500)
     parser.add_argument("-k", type=int, default=20)
     parser.add_argument("--rate", type=float, default=50.0)
@@ -138,12 +139,17 @@ class Server:
         command = [sys.executable, "-c", "from m6rec.cli.app import main; main()", "serve"]
         command += ["--data", told.data, "--model", told.model, "--port", str(self.port)]
         command += ["--state", state, "--models", str(models)]
+        threads = str(getattr(told, "threads", 1))  # bench_fuzz.py has no say in it
+        command += ["--threads", threads]
         for adapter in told.adapter:
             command += ["--adapter", adapter]
         self.begin = time.perf_counter()
         self.log = (Path(state) / "log").open("w", encoding="utf-8")
         self.process = subprocess.Popen(
-            command, stderr=self.log, stdout=self.log, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            command,
+            stderr=self.log,
+            stdout=self.log,
+            env={**os.environ, "OMP_NUM_THREADS": threads},
         )
 
     def __enter__(self) -> Server:

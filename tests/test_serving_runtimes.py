@@ -123,6 +123,25 @@ def test_distance_is_the_worst_rows_error_over_the_size_of_the_rows() -> None:
     assert distance(found, reference) == pytest.approx(0.2)
 
 
+def test_ever_new_shapes_do_not_fill_the_memory() -> None:
+    pytest.importorskip("openvino", reason="needs the extra serve")
+    wide = {"d_model": 384, "d_ff": 1536, "head_dim": 192}
+    model = lively(CONFIGS["bert"](**wide))
+    runtime = make_runtime("openvino-fp32", Network(model, [model], 2, 3))
+
+    def ask(shapes: range) -> None:
+        for count in shapes:
+            runtime.encode(segments([[2, 3, 4]] * count))
+
+    def resident() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+    ask(range(90, 100))
+    begin = resident()
+    ask(range(100, 160))
+    assert resident() - begin < 120  # 60 with this bound, 240 with the library's
+
+
 def test_int8_keeps_a_scale_for_each_output() -> None:
     weight_OD = np.array([[1.0, -2.0], [0.01, 0.00497], [0.0, 0.0]], np.float32)
     int8_OD, scale_O1 = rounded(weight_OD)

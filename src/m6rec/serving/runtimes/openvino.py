@@ -21,6 +21,9 @@ from m6rec.model.plans import SegmentTokens
 from m6rec.serving.online import OnlineBatch
 from m6rec.serving.runtimes.base import Network, Runtime, RuntimeMissingError
 
+SHAPES_KEPT = 8
+"""Shapes that are kept prepared; each takes megabytes, and requests come in ever new shapes. The
+library's own bound is 5,000, which is gigabytes."""
 INT8_GROUP = 128
 """Activations that share a scale; the plugin takes divisors of the width."""
 TRACER = "openvino.frontend.pytorch.ts_decoder"
@@ -87,6 +90,7 @@ class OpenVinoRuntime(Runtime):
         settings = {
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
+            "CPU_RUNTIME_CACHE_CAPACITY": str(SHAPES_KEPT),
             "INFERENCE_PRECISION_HINT": "f32" if self.precision == "f32" else "bf16",
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(INT8_GROUP if self.precision == "int8" else 0),
         }
