@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--model", default="m6-small")
     parser.add_argument("--adapter", action="append", default=[])
+    parser.add_argument("--threads", type=int, default=1, help="Of one computation.")
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)

@@ -139,8 +139,7 @@ class Server:
         command = [sys.executable, "-c", "from m6rec.cli.app import main; main()", "serve"]
         command += ["--data", told.data, "--model", told.model, "--port", str(self.port)]
         command += ["--state", state, "--models", str(models)]
-        threads = str(getattr(told, "threads", 1))  # bench_fuzz.py has no say in it
-        command += ["--threads", threads]
+        command += ["--threads", str(told.threads)]
         for adapter in told.adapter:
             command += ["--adapter", adapter]
         self.begin = time.perf_counter()
@@ -149,7 +148,7 @@ class Server:
             command,
             stderr=self.log,
             stdout=self.log,
-            env={**os.environ, "OMP_NUM_THREADS": threads},
+            env={**os.environ, "OMP_NUM_THREADS": str(told.threads)},
         )
 
     def __enter__(self) -> Server:

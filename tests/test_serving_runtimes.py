@@ -150,8 +150,6 @@ print(resident(range(100, 160)) - begin)
 
 
 def test_ever_new_shapes_do_not_fill_the_memory() -> None:
-    pytest.importorskip("openvino", reason="needs the extra serve")
-
     def growth(kept: int) -> float:  # in a process of its own: freed memory would be used again
         asked = [sys.executable, "-c", GROWTH, str(kept)]
         where = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}

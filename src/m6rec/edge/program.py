@@ -68,11 +68,8 @@ class EncodeMethod(nn.Module):
 
     def __init__(self, model: M6, lower: int, tokens: int) -> None:
         super().__init__()
-        self.tokens, self.embed_norm, self.pad = (
-            model.tokens,
-            model.embed_norm,
-            model.config.special.pad,
-        )
+        self.tokens, self.embed_norm = model.tokens, model.embed_norm
+        self.pad = model.config.special.pad
         self.blocks = layers_of(model, range(lower))
         assert model.positions is not None
         self.register_buffer("position_ND", model.positions(torch.arange(tokens)).detach())
@@ -181,12 +178,11 @@ def online_layers(model: M6, lower: int) -> nn.ModuleList:
 
 def online(blocks: nn.ModuleList, x_BTD: Tensor, asks_BQD: Tensor, bias: Tensor) -> Tensor:
     """Rows through the layers; the last row asks and sees what the last row of bias allows."""
-    *earlier, last = [*blocks] or [None]
-    for block in earlier:
+    for block in blocks[:-1]:
         x_BTD = through(block, x_BTD, x_BTD, bias)
         asks_BQD = x_BTD[:, -1:]
-    if last is not None:
-        asks_BQD = through(last, asks_BQD, x_BTD, bias[:, :, -1:])
+    if len(blocks):
+        asks_BQD = through(blocks[-1], asks_BQD, x_BTD, bias[:, :, -1:])
     return asks_BQD
 
 
