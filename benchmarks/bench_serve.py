@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ import httpx
 import numpy as np
 
 CONNECTIONS = 64
+EVENTS = 10
+"""Of a history."""
 SWAP_EVERY = 0.1
 NOISE = 0.3
 """Of the standard deviation of a matrix, by which the second model of the swaps differs."""
@@ -190,7 +192,6 @@ async def _measure(server: Server, told: argparse.Namespace) -> dict[str, Any]:
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
     async with httpx.AsyncClient(base_url=server.url, limits=limits, timeout=60) as client:
         asks = await _asks(client, told)
-        await asyncio.gather(*(asks() for _ in range(32)))  # what is prepared once is there
         found: dict[str, Any] = {
             "machine": f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start",
             "ready_s": round(server.ready, 1),
@@ -236,20 +237,23 @@ def _means(
 async def _asks(
     client: httpx.AsyncClient, told: argparse.Namespace
 ) -> Callable[[], Awaitable[int]]:
-    """A request for a random history of the catalogue's items; its status."""
+    """A request for a random history of some of the catalogue's items; its status. Each of these
+    items was in a history once before."""
     page = (await client.get("/v1/items?limit=1000")).raise_for_status().json()
     items = [item["item_id"] for item in page["items"]]
     draw = random.Random(0)
 
-    async def ask() -> int:
-        history = [{"event": "click", "item_id": item} for item in draw.sample(items, 10)]
-        body = {"history": history, "k": told.k, "candidates": told.candidates}
+    async def one(history: Sequence[str]) -> int:
+        events = [{"event": "click", "item_id": item} for item in history]
+        body = {"history": events, "k": told.k, "candidates": told.candidates}
         try:
             return (await client.post("/v1/recommend", json=body)).status_code
         except httpx.HTTPError:
             return 0
 
-    return ask
+    for start in range(0, len(items), EVENTS):  # what is prepared once for each text is there
+        await one(items[start : start + EVENTS])
+    return lambda: one(draw.sample(items, EVENTS))
 
 
 async def _load(ask: Callable[[], Awaitable[int]], rate: float, seconds: float) -> dict[str, Any]:

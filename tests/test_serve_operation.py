@@ -156,6 +156,35 @@ def test_memory_of_texts_is_bounded_and_answers_stay_the_same(
     assert [told(number) for number in range(20)] == first
 
 
+def test_memory_of_texts_is_bounded_where_something_is_always_under_way(
+    shop: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, service = shop
+    model = service.registry.current
+    monkeypatch.setattr(live, "MOST_TEXTS", 30)
+    monkeypatch.setattr(live, "FAR_TOO_MANY", 60)
+    ended, sizes = threading.Event(), set[int]()
+
+    def work() -> None:
+        while not ended.is_set():
+            with model.working():
+                ended.wait(0.01)
+
+    def told(number: int) -> int:
+        body = {"history": [f"clicked: shoe number {number}"], "k": 5}
+        sizes.add(model.texts())
+        return int(client.post("/v1/recommend", json=body).status_code)
+
+    with ThreadPoolExecutor(4) as busy, ThreadPoolExecutor(4) as clients:
+        for _ in range(4):  # hardly ever all of them at once between two pieces of work
+            busy.submit(work)
+        try:
+            assert set(clients.map(told, range(200))) == {200}
+        finally:
+            ended.set()
+    assert 30 < max(sizes) <= 60 + 4 * 2 < 200
+
+
 def test_metrics_tell_times_sizes_and_what_waits(shop: Served) -> None:
     client, service = shop
     client.post("/v1/recommend", json={**ASKED, "explain": True})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 
 import pytest
@@ -23,13 +23,13 @@ class Doubling:
         self.gate, self.began = threading.Event(), threading.Semaphore(0)
         self.batches: list[list[int]] = []
 
-    def __call__(self, asks: Sequence[int]) -> list[int]:
+    def __call__(self, asks: Sequence[int]) -> Callable[[], list[int]]:
         self.batches.append(list(asks))
         self.began.release()
         assert self.gate.wait(LONG)
         if any(ask < 0 for ask in asks):
             raise ValueError(f"negative among {list(asks)}")
-        return [2 * ask for ask in asks]
+        return lambda: [2 * ask for ask in asks]
 
 
 def held(most: int = 4, wait_ms: float = 0) -> tuple[Doubling, Batcher[int, int]]:
@@ -150,7 +150,60 @@ def test_answers_are_awaited_from_asyncio() -> None:
 
 def test_a_wrong_number_of_answers_is_an_error_and_no_mix_up() -> None:
     with (
-        Batcher(lambda asks: [], BatchSettings(wait_ms=0)) as batcher,
+        Batcher(lambda asks: lambda: [], BatchSettings(wait_ms=0)) as batcher,
         pytest.raises(RuntimeError, match="0 answers to 1 requests"),
     ):
         batcher.submit(1).result(LONG)
+
+
+def test_the_next_batch_begins_while_the_last_one_ends() -> None:
+    begun: list[int] = []
+    second = threading.Event()
+
+    def begin(asks: Sequence[int]) -> Callable[[], list[int]]:
+        begun.extend(asks)
+        if 2 in asks:
+            second.set()
+
+        def end() -> list[int]:
+            assert second.wait(LONG)  # the first ends only when the second has begun
+            return [2 * ask for ask in asks]
+
+        return end
+
+    with Batcher(begin, BatchSettings(wait_ms=0, most=1)) as batcher:
+        futures = [batcher.submit(n) for n in (1, 2)]
+        assert [future.result(LONG) for future in futures] == [2, 4]
+    assert begun == [1, 2]
+
+
+def test_no_two_threads_begin_at_once() -> None:
+    inside, most_inside, lock = 0, 0, threading.Lock()
+
+    def begin(asks: Sequence[int]) -> Callable[[], list[int]]:
+        nonlocal inside, most_inside
+        with lock:
+            inside += 1
+            most_inside = max(most_inside, inside)
+        time.sleep(0.002)
+        with lock:
+            inside -= 1
+        if 7 in asks:
+            raise ValueError("no sevens")
+
+        def end() -> list[int]:
+            time.sleep(0.002)
+            if 5 in asks:
+                raise ValueError("no fives")  # which begins the others again
+            return list(asks)
+
+        return end
+
+    with Batcher(begin, BatchSettings(wait_ms=0, most=3, workers=4)) as batcher:
+        futures = [batcher.submit(n) for n in range(40)]
+        failed = [n for n, future in enumerate(futures) if future.exception(LONG)]
+        assert [f.result() for n, f in enumerate(futures) if n not in failed] == [
+            n for n in range(40) if n not in failed
+        ]
+    assert failed == [5, 7]
+    assert most_inside == 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -101,6 +103,19 @@ def test_a_runtime_answers_as_eager_float32_does(
     assert distance(found, wanted) <= TOLERANCE[name]
 
 
+@pytest.mark.parametrize("name", [REFERENCE, "openvino-fp32"])
+def test_threads_get_their_own_answers_side_by_side(name: str) -> None:
+    engine = Engine(two_tasks("bert"), LOWER, EngineSettings(runtime=name, at_once=2))
+    reference = engine_of("bert", REFERENCE)
+    with torch.no_grad():
+        wanted = [answers(reference, 1, ahead=True, seed=seed) for seed in range(16)]
+    ask = partial(answers, engine, 1, True)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(ask, range(16)))
+    for one, other in zip(found, wanted, strict=True):
+        assert distance(one, other) <= TOLERANCE[name]
+
+
 @pytest.mark.parametrize(("name", "family"), PAIRS)
 def test_a_runtime_encodes_as_eager_float32_does(name: str, family: str) -> None:
     engine, reference = engine_of(family, name), engine_of(family, REFERENCE)
@@ -128,6 +143,8 @@ def test_distance_is_the_worst_rows_error_over_the_size_of_the_rows() -> None:
 
 GROWTH = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from m6rec.serving.runtimes import openvino
 from m6rec.serving.runtimes.base import Network

@@ -1,8 +1,9 @@
 """Micro-batching: requests that arrive together are answered together, within a latency budget.
 
-One worker thread takes what waits, at most `most` requests, after at most `wait_ms` since the
-oldest came. Clients take turns, so nobody's flood delays the others by more than one batch of
-theirs. A cancelled request is never computed; an error reaches the request it belongs to alone.
+A worker thread takes what waits, at most `most` requests, after at most `wait_ms` since the oldest
+came. While it ends a batch, another begins the next. Clients take turns, so nobody's flood delays
+the others by more than one batch of theirs. A cancelled request is never computed; an error reaches
+the request it belongs to alone.
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ class ClosedError(M6Error):
 
 
 class BatchSettings(Settings):
-    """wait_ms: how long a request may wait for company. most: requests in a batch. waiting: how
-    many may wait before new ones are refused."""
+    """wait_ms: how long a request may wait for company. most: requests in a batch; on
+    a CPU more gain little and wait for each other. waiting: how many may wait before new ones are
+    refused. workers: batches that are under way at once."""
 
     wait_ms: float = Field(default=2.0, ge=0)
-    most: int = Field(default=16, ge=1)
+    most: int = Field(default=4, ge=1)
     waiting: int = Field(default=1024, ge=1)
+    workers: int = Field(default=2, ge=1)
 
 
 @dataclass(eq=False)
@@ -48,22 +51,33 @@ class _Job(Generic[A, R]):
     came: float = field(default_factory=time.monotonic)
 
 
-class Batcher(Generic[A, R]):
-    """Calls `answer` with batches of asks, in a thread of its own.
+_Begun = tuple[list[_Job[A, R]], Callable[[], Sequence[R]]]
+"""Jobs, and what ends them."""
 
-    answer: asks → answers in the same order; it is never called by two threads. With asyncio:
-    `await asyncio.wrap_future(batcher.submit(ask))`.
+
+class Batcher(Generic[A, R]):
+    """Calls `begin` with batches of asks, and what it returns, in threads of its own.
+
+    begin: asks → what ends them: a function without arguments that gives answers in the same order.
+    `begin` is never called by two threads at once, what it returns runs beside all else. With
+    asyncio: `await asyncio.wrap_future(batcher.submit(ask))`.
     """
 
     def __init__(
-        self, answer: Callable[[Sequence[A]], Sequence[R]], settings: BatchSettings | None = None
+        self,
+        begin: Callable[[Sequence[A]], Callable[[], Sequence[R]]],
+        settings: BatchSettings | None = None,
     ) -> None:
-        self._answer, self.settings = answer, settings or BatchSettings()
+        self._begin, self.settings = begin, settings or BatchSettings()
         self._queues: dict[Hashable, deque[_Job[A, R]]] = {}
         self._count, self._closed = 0, False
-        self._changed = threading.Condition()
-        self._worker = threading.Thread(target=self._work, name="m6rec-batcher", daemon=True)
-        self._worker.start()
+        self._changed, self._turn = threading.Condition(), threading.Lock()
+        self._workers = [
+            threading.Thread(target=self._work, name=f"m6rec-batcher-{n}", daemon=True)
+            for n in range(self.settings.workers)
+        ]
+        for worker in self._workers:
+            worker.start()
 
     def submit(self, ask: A, client: Hashable = None) -> Future[R]:
         """The answer to come. client: whose turn it takes.
@@ -101,18 +115,19 @@ class Batcher(Generic[A, R]):
                 del self._queues[client]
 
     def close(self) -> None:
-        """Answers nothing more: what waits fails with ClosedError. Waits for the worker to end."""
+        """Answers nothing more: what waits fails with ClosedError. Waits for the workers to end."""
         with self._changed:
             self._closed = True
             left = [job for queue in self._queues.values() for job in queue]
             self._queues.clear()
             self._count = 0
-            self._changed.notify()
+            self._changed.notify_all()
         for job in left:
             if job.future.set_running_or_notify_cancel():
                 job.future.set_exception(ClosedError("the batcher was closed"))
-        if threading.current_thread() is not self._worker:
-            self._worker.join()
+        for worker in self._workers:
+            if worker is not threading.current_thread():
+                worker.join()
 
     def __enter__(self) -> Batcher[A, R]:
         return self
@@ -121,10 +136,15 @@ class Batcher(Generic[A, R]):
         self.close()
 
     def _work(self) -> None:
-        while (jobs := self._take()) is not None:
-            running = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if running:
-                self._answer_all(running)
+        while True:
+            with self._turn:
+                jobs = self._take()
+                if jobs is None:
+                    return
+                running = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+                begun = self._begin_all(running) if running else []
+            for some, end in begun:
+                self._end(some, end)
 
     def _take(self) -> list[_Job[A, R]] | None:
         """The next batch; None after `close`."""
@@ -152,10 +172,20 @@ class Batcher(Generic[A, R]):
         self._count -= len(jobs)
         return jobs
 
-    def _answer_all(self, jobs: list[_Job[A, R]]) -> None:
+    def _begin_all(self, jobs: list[_Job[A, R]]) -> list[_Begun[A, R]]:
         """Together; where that fails one by one, so that an error stays with its request."""
         try:
-            answers = self._answer([job.ask for job in jobs])
+            return [(jobs, self._begin([job.ask for job in jobs]))]
+        except Exception as error:
+            if len(jobs) == 1:
+                jobs[0].future.set_exception(error)
+                return []
+            return [begun for job in jobs for begun in self._begin_all([job])]
+
+    def _end(self, jobs: list[_Job[A, R]], end: Callable[[], Sequence[R]]) -> None:
+        """Together; where that fails they are begun again, one by one."""
+        try:
+            answers = end()
             if len(answers) != len(jobs):
                 raise RuntimeError(f"{len(answers)} answers to {len(jobs)} requests")
         except Exception as error:
@@ -163,7 +193,10 @@ class Batcher(Generic[A, R]):
                 jobs[0].future.set_exception(error)
                 return
             for job in jobs:
-                self._answer_all([job])
+                with self._turn:
+                    begun = self._begin_all([job])
+                for some, again in begun:
+                    self._end(some, again)
             return
         for job, answer in zip(jobs, answers, strict=True):
             job.future.set_result(answer)

@@ -45,12 +45,14 @@ class EngineSettings(Settings):
 
     runtime: a name of serving/runtimes/choose.py, or "auto": the fastest by a short measurement.
     exit_layer: the last layer that runs (early exit); None: all. rows_at_once: rows of candidates
-    in one call of the runtime; more are cut into several.
+    in one call of the runtime; more are cut into several. at_once: threads that may ask at the same
+    time without waiting for each other.
     """
 
     runtime: str = AUTO
     exit_layer: int | None = None
     rows_at_once: int = 2048
+    at_once: int = 1
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Engine:
         if not lower <= last <= layers:
             raise ConfigError(f"exit_layer is {last}; right is {lower} to {layers}")
         self.online_layers = range(lower, last)
-        network = Network(models[0], models, lower, last)
+        network = Network(models[0], models, lower, last, self.settings.at_once)
         self.runtime: Runtime = make_runtime(self.settings.runtime, network)
         with torch.no_grad():
             self._prompts = {name: prompt_states(m, lower) for name, m in self.models.items()}

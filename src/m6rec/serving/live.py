@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ from m6rec.serving.known import (
     is_choice,
     newest_users,
 )
-from m6rec.serving.pipeline import Served, Wanted, answer
+from m6rec.serving.pipeline import Served, Wanted, begin
 from m6rec.serving.ranking import FastRanker
 from m6rec.serving.runtimes.choose import AUTO
 from m6rec.serving.runtimes.remembered import remember, remembered
@@ -69,7 +69,9 @@ POPULAR_FOR = 1.0
 """Seconds that the order by popularity is kept."""
 MOST_TEXTS = 200_000
 """Texts whose states a model keeps in memory, some 300 MB with one state of each; at more it lets
-go of all of them between two answers."""
+go of all of them as soon as nothing is under way."""
+FAR_TOO_MANY = MOST_TEXTS * 5 // 4
+"""At more, what comes waits until then."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class LiveModel:
 
     def __init__(self, name: str, source: Source, journal: Journal) -> None:
         self.name, self.source, self.journal = name, source, journal
+        self.batching = source.batching or BatchSettings()
         self.face = M6Rec.from_pretrained(source.model, cache=source.cache)
         for folder in source.adapters:
             self.face.load_adapter(folder)
@@ -123,13 +126,13 @@ class LiveModel:
         self._popular: tuple[float, list[tuple[str, int]]] = (-POPULAR_FOR, [])
         self._following = threading.Lock()
         self._using, self._used = 0, threading.Condition()
-        self._working, self._texts = 0, threading.Lock()
+        self._working, self._texts = 0, threading.Condition()
         self.retriever = self._open_retriever()
         self.ranker = self._open_ranker()
         self.fitted_on = 0
         self.index = self._open_index(known)
         self._batcher: Batcher[Wanted | Chunk | Space, Served | None] = Batcher(
-            self._answer, source.batching
+            self._begin, self.batching
         )
         self._warm(known)
 
@@ -257,16 +260,25 @@ class LiveModel:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Around all that reads texts. After the last of them, too many texts are let go of."""
-        with self._texts:
-            self._working += 1
+        """Around all that reads texts: nobody lets go of them meanwhile."""
+        self._start_work()
         try:
             yield
         finally:
-            with self._texts:
-                self._working -= 1
-                if not self._working and self.texts() > MOST_TEXTS:
-                    self._forget_texts()
+            self._end_work()
+
+    def _start_work(self) -> None:
+        with self._texts:
+            self._texts.wait_for(lambda: not self._working or self.texts() <= FAR_TOO_MANY)
+            self._working += 1
+
+    def _end_work(self) -> None:
+        """After the last of those who work, too many texts are let go of."""
+        with self._texts:
+            self._working -= 1
+            if not self._working and self.texts() > MOST_TEXTS:
+                self._forget_texts()
+            self._texts.notify_all()
 
     def texts(self) -> int:
         """Texts that are kept in memory with their states."""
@@ -289,18 +301,26 @@ class LiveModel:
         with self._used:
             return self._used.wait_for(lambda: not self._using, seconds)
 
-    def _answer(self, asks: Sequence[Wanted | Chunk | Space]) -> list[Served | None]:
-        wanted = [ask for ask in asks if isinstance(ask, Wanted)]
-        with self.working():
-            served = iter(answer(self, wanted))
-        out: list[Served | None] = []
+    def _begin(self, asks: Sequence[Wanted | Chunk | Space]) -> Callable[[], list[Served | None]]:
+        """All but what the network does of answers; catalogues are taken in on the way."""
         for ask in asks:
-            if isinstance(ask, Wanted):
-                out.append(next(served))
-            else:
+            if not isinstance(ask, Wanted):
                 self._take(ask)
-                out.append(None)
-        return out
+        self._start_work()
+        try:
+            network = begin(self, [ask for ask in asks if isinstance(ask, Wanted)])
+        except BaseException:
+            self._end_work()
+            raise
+
+        def end() -> list[Served | None]:
+            try:
+                served = iter(network())
+            finally:
+                self._end_work()
+            return [next(served) if isinstance(ask, Wanted) else None for ask in asks]
+
+        return end
 
     def _take(self, what: Chunk | Space) -> None:
         if isinstance(what, Space):
@@ -313,7 +333,7 @@ class LiveModel:
         with self.working():
             retriever = self._untrained(self.retriever.packer.verbalizer)
             self._start_projections(retriever)
-            index = self._whole_index(retriever)
+        index = self._whole_index(retriever)
         self._batcher.submit(Space(retriever, index), CATALOGUE).result()
 
     def _apply(self, batch: Iterable[Entry]) -> None:
@@ -394,7 +414,7 @@ class LiveModel:
         opener: Opener = self.face.opener()
         assert data is not None
         folder = self._model_folder()
-        settings = EngineSettings(runtime=remembered(folder))
+        settings = EngineSettings(runtime=remembered(folder), at_once=self.batching.workers)
         ranker = FastRanker(opener.ranker(task, data), settings)
         if settings.runtime == AUTO:
             remember(folder, ranker.engine.runtime.name)

@@ -6,7 +6,7 @@ Legend: B requests, N candidates, K projection width.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -97,34 +97,51 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
 
 
-def answer(shop: Shop, wanted: Sequence[Wanted]) -> list[Served]:
-    """Answers in the order of the requests."""
+def begin(shop: Shop, wanted: Sequence[Wanted]) -> Callable[[], list[Served]]:
+    """What is left once texts are read: the network, and the order. One thread at a time may begin;
+    what is returned gives the answers in the order of the requests, and may run beside."""
     if not wanted:
-        return []
+        return list
     clock = Clock()
     found = retrieve(shop, wanted, clock)
     ranks = [w.rank and shop.ranker is not None for w in wanted]
-    chances = rank(shop, wanted, found, ranks, clock)
-    served = []
-    for one, (by, candidates), chance_N in zip(wanted, found, chances, strict=True):
-        likeness = dict(candidates) if by == "similarity" else {}
-        steps = {"retrieve": candidates}
-        if chance_N is not None:
-            order = np.argsort(-chance_N, kind="stable").tolist()
-            ids = [candidates[n][0] for n in order]
-            candidates = list(zip(ids, chance_N[order].tolist(), strict=True))
-            by, steps = "probability", {**steps, "rank": candidates}
-        chance = dict(candidates) if by == "probability" else {}
-        if one.diversity > 0 and len(candidates) > 1:
-            with clock.step("diversify"):
-                candidates = diversify(shop, candidates[: POOL * one.k], one.k, one.diversity)
-            steps["diversify"] = candidates
-        placed = [
-            Placed(item_id, score, likeness.get(item_id), chance.get(item_id))
-            for item_id, score in candidates[: one.k]
+    chances = begin_rank(shop, wanted, found, ranks, clock)
+
+    def end() -> list[Served]:
+        return [
+            order(shop, one, by, candidates, chance_N, clock)
+            for one, (by, candidates), chance_N in zip(wanted, found, chances(), strict=True)
         ]
-        served.append(Served(placed, by, steps, clock.seconds))
-    return served
+
+    return end
+
+
+def order(
+    shop: Shop,
+    one: Wanted,
+    by: str,
+    candidates: list[tuple[str, float]],
+    chance_N: np.ndarray | None,
+    clock: Clock,
+) -> Served:
+    """The answer to one request from its candidates, and their probabilities where it is ranked."""
+    likeness = dict(candidates) if by == "similarity" else {}
+    steps = {"retrieve": candidates}
+    if chance_N is not None:
+        best_first = np.argsort(-chance_N, kind="stable").tolist()
+        ids = [candidates[n][0] for n in best_first]
+        candidates = list(zip(ids, chance_N[best_first].tolist(), strict=True))
+        by, steps = "probability", {**steps, "rank": candidates}
+    chance = dict(candidates) if by == "probability" else {}
+    if one.diversity > 0 and len(candidates) > 1:
+        with clock.step("diversify"):
+            candidates = diversify(shop, candidates[: POOL * one.k], one.k, one.diversity)
+        steps["diversify"] = candidates
+    placed = [
+        Placed(item_id, score, likeness.get(item_id), chance.get(item_id))
+        for item_id, score in candidates[: one.k]
+    ]
+    return Served(placed, by, steps, clock.seconds)
 
 
 def retrieve(
@@ -161,18 +178,19 @@ def _of_given(shop: Shop, given: Sequence[str], vector_K: np.ndarray) -> list[tu
     return [(there[n], float(scores[n])) for n in order]
 
 
-def rank(
+def begin_rank(
     shop: Shop,
     wanted: Sequence[Wanted],
     found: Sequence[tuple[str, list[tuple[str, float]]]],
     ranks: Sequence[bool],
     clock: Clock,
-) -> list[np.ndarray | None]:
-    """Probability of a yes for each candidate, float32 [N]; None where nothing is ranked."""
+) -> Callable[[], list[np.ndarray | None]]:
+    """What gives the probability of a yes for each candidate, float32 [N]; None where nothing is
+    ranked."""
     asked = [n for n, (yes, (_, some)) in enumerate(zip(ranks, found, strict=True)) if yes and some]
     out: list[np.ndarray | None] = [None] * len(wanted)
     if not asked or shop.ranker is None:
-        return out
+        return lambda: out
     requests = [
         Request(
             history=wanted[n].request.history,
@@ -183,11 +201,17 @@ def rank(
         for n in asked
     ]
     with clock.step("rank"):
-        chances = shop.ranker.predict(Requests.of(requests))
-    ends = np.cumsum([len(request.candidates) for request in requests])
-    for n, part in zip(asked, np.split(chances, ends[:-1]), strict=True):
-        out[n] = part
-    return out
+        network = shop.ranker.begin(Requests.of(requests))
+
+    def end() -> list[np.ndarray | None]:
+        with clock.step("rank"):
+            chances = network()
+        ends = np.cumsum([len(request.candidates) for request in requests])
+        for n, part in zip(asked, np.split(chances, ends[:-1]), strict=True):
+            out[n] = part
+        return out
+
+    return end
 
 
 def diversify(

@@ -5,11 +5,15 @@ Legend: R requests, N candidates of all requests in order, D width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 
 from m6rec.config import ConfigError
 from m6rec.data.requests import Requests
+from m6rec.model.plans import SegmentStates
 from m6rec.serving.engine import Ask, Engine, EngineSettings
 from m6rec.tasks.packing import pack
 from m6rec.tasks.ranking import Parts, Ranker
@@ -40,17 +44,29 @@ class FastRanker:
     @torch.no_grad()
     def predict(self, requests: Requests) -> np.ndarray:
         """Probability of a yes for each candidate of every request in order: float32 [N]."""
+        return self.begin(requests)()
+
+    @torch.no_grad()
+    def begin(self, requests: Requests) -> Callable[[], np.ndarray]:
+        """What is left of `predict` once texts are encoded and features counted: the online layers.
+
+        One thread at a time may begin; what is returned may run beside it and others.
+        """
         parts = self.ranker.parts(requests)
         if not len(parts.candidates):
-            return np.zeros(0, dtype=np.float32)
-        answers = self.engine.answer(self._asks(parts))
+            return lambda: np.zeros(0, dtype=np.float32)
+        return partial(self._end, parts, self.ranker.table.states())
+
+    @torch.no_grad()
+    def _end(self, parts: Parts, states: SegmentStates) -> np.ndarray:
+        answers = self.engine.answer(self._asks(parts, states))
         states_ND = torch.cat([answer.candidates_ND for answer in answers])
         logits_NC = self.ranker.judge(states_ND, parts.evidence_BE)
         return logits_NC.float().softmax(-1)[:, 1].cpu().numpy()
 
-    def _asks(self, parts: Parts) -> list[Ask]:
+    def _asks(self, parts: Parts, states: SegmentStates) -> list[Ask]:
         """One for each request that has candidates."""
-        states, device = self.ranker.table.states(), self.ranker.table.device
+        device = self.ranker.table.device
         asking, counts = np.unique(parts.of_request_B, return_counts=True)
         packed = pack([parts.source.repeat(asking)]).to(device)
         users = self.engine.sources(self.task, states, packed, self.ranker.residual)

@@ -6,7 +6,7 @@ Legend: S segments, N tokens of a segment, K states kept, D width, B requests, G
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -183,10 +183,12 @@ class SegmentTable:
         fresh = list(rows) if cache is None else recall(cache, ids, rows, place)
         order = sorted(fresh, key=lambda row: len(ids[row]))
         batches = list(_batches(order, [len(ids[row]) for row in order])) if order else []
-        console = Console(stderr=True, quiet=len(order) < SHOW_PROGRESS_FROM)
-        text = f"encoding {len(order)} segments"
+        shown: Iterable[list[int]] = batches
+        if len(order) >= SHOW_PROGRESS_FROM:  # even a silent bar costs milliseconds
+            text = f"encoding {len(order)} segments"
+            shown = track(batches, text, console=Console(stderr=True), transient=True)
         with torch.no_grad(), autocast(device.type):
-            for batch in track(batches, text, console=console, transient=True):
+            for batch in shown:
                 part = self.live(np.array(batch))
                 place(batch, part if cache is None else keep(cache, ids, batch, part))
         return SegmentStates(h_SKD, valid_SK)

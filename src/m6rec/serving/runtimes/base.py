@@ -36,12 +36,16 @@ class Encoder(nn.Module):
 
 @dataclass(frozen=True)
 class Network:
-    """What a runtime is made from: a backbone and the tasks that share its layers, float32."""
+    """What a runtime is made from: a backbone and the tasks that share its layers, float32.
+
+    at_once: threads that may run the online layers side by side.
+    """
 
     backbone: M6
     tasks: Sequence[M6]
     lower: int
     exit_layer: int | None = None
+    at_once: int = 1
 
     def encoder(self) -> Encoder:
         """Layers 1…L' of the backbone."""
@@ -53,7 +57,8 @@ class Network:
 
 
 class Runtime(ABC):
-    """Runs one network. Takes and returns float32; what it computes in is its own affair."""
+    """Runs one network. Takes and returns float32; what it computes in is its own affair. Threads
+    may call it at the same time; more than the network's `at_once` may wait for each other."""
 
     name: str
 
