@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import tiny
 from m6rec.model.checkpoint import save_backbone
-from m6rec.serving import live
+from m6rec.serving import working
 from m6rec.serving.service import Service
 from m6rec.serving.starting import Place
 from m6rec.serving.traces import Traces
@@ -140,7 +140,7 @@ def test_memory_of_texts_is_bounded_and_answers_stay_the_same(
 ) -> None:
     client, service = shop
     model = service.registry.current
-    monkeypatch.setattr(live, "MOST_TEXTS", 30)
+    monkeypatch.setattr(working, "MOST_TEXTS", 30)
 
     def told(number: int) -> list[str]:
         body = {"history": [f"clicked: shoe number {number}", "clicked: red shoe"], "k": 5}
@@ -161,8 +161,8 @@ def test_memory_of_texts_is_bounded_where_something_is_always_under_way(
 ) -> None:
     client, service = shop
     model = service.registry.current
-    monkeypatch.setattr(live, "MOST_TEXTS", 30)
-    monkeypatch.setattr(live, "FAR_TOO_MANY", 60)
+    monkeypatch.setattr(working, "MOST_TEXTS", 30)
+    monkeypatch.setattr(working, "FAR_TOO_MANY", 60)
     ended, sizes = threading.Event(), set[int]()
 
     def work() -> None:

@@ -8,7 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -245,3 +245,38 @@ def test_the_choice_is_kept_for_the_machine_it_was_measured_on(
     for broken in ("{", "[]", '{"runtime": "torch-fp32"}'):
         (tmp_path / "made" / FILE).write_text(broken)
         assert remembered(tmp_path / "made") == AUTO
+
+
+def test_a_converted_graph_is_kept_and_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(tasks: dict[str, M6]) -> torch.Tensor:
+        engine = Engine(tasks, LOWER, EngineSettings(runtime="openvino-fp32", kept=tmp_path))
+        with torch.no_grad():
+            return answers(engine, 1, ahead=True, seed=3)
+
+    made = list[str]()
+    convert = with_openvino.OpenVinoRuntime._converted
+
+    def counted(*given: Any) -> Any:
+        made.append("graph")
+        return convert(*given)
+
+    monkeypatch.setattr(with_openvino.OpenVinoRuntime, "_converted", counted)
+    tasks = two_tasks("bert")
+    wanted = asked(tasks)
+    assert len(made) == 1
+    assert torch.equal(asked(tasks), wanted)
+    assert len(made) == 1
+
+    (kept,) = tmp_path.iterdir()
+    weights = kept / "graph.bin"
+    weights.write_bytes(bytes(len(weights.read_bytes())))  # damaged: all zeros
+    assert torch.equal(asked(tasks), wanted)
+    assert len(made) == 2
+
+    with torch.no_grad():
+        next(tasks["one"].blocks[-1].parameters()).mul_(1.5)  # other weights, another graph
+    assert distance(asked(tasks), wanted) > 0.01
+    assert len(made) == 3
+    assert len(list(tmp_path.iterdir())) == 2

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -46,13 +47,15 @@ class EngineSettings(Settings):
     runtime: a name of serving/runtimes/choose.py, or "auto": the fastest by a short measurement.
     exit_layer: the last layer that runs (early exit); None: all. rows_at_once: rows of candidates
     in one call of the runtime; more are cut into several. at_once: threads that may ask at the same
-    time without waiting for each other.
+    time without waiting for each other. kept: folder for graphs that the next start can use; None:
+    they are made anew.
     """
 
     runtime: str = AUTO
     exit_layer: int | None = None
     rows_at_once: int = 2048
     at_once: int = 1
+    kept: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,8 @@ class Engine:
         if not lower <= last <= layers:
             raise ConfigError(f"exit_layer is {last}; right is {lower} to {layers}")
         self.online_layers = range(lower, last)
-        network = Network(models[0], models, lower, last, self.settings.at_once)
+        running = self.settings
+        network = Network(models[0], models, lower, last, running.at_once, running.kept)
         self.runtime: Runtime = make_runtime(self.settings.runtime, network)
         with torch.no_grad():
             self._prompts = {name: prompt_states(m, lower) for name, m in self.models.items()}

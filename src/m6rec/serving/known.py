@@ -70,19 +70,19 @@ class Known:
         """All that a journal holds."""
         known = cls()
         while batch := journal.entries(known.number, AT_ONCE):
-            for entry in batch:
-                if entry.kind == "item":
-                    known.items[entry.key] = entry.body
-                elif entry.kind == "user":
-                    known.users[entry.key] = entry.body
-                elif entry.kind == "erase_item":
-                    known.items.pop(entry.key, None)
-                elif entry.kind == "erase_user":
-                    known.erased.add(entry.key)
+            for _, kind, key, body, at in batch:
+                if kind == "event":
+                    known.events.append({"timestamp": at, **body})
+                    if is_choice(body):
+                        known.chosen[body["item_id"]] += 1
+                elif kind == "item":
+                    known.items[key] = body
+                elif kind == "user":
+                    known.users[key] = body
+                elif kind == "erase_item":
+                    known.items.pop(key, None)
                 else:
-                    known.events.append({"timestamp": entry.at, **entry.body})
-                    if is_choice(entry.body):
-                        known.chosen[entry.body["item_id"]] += 1
+                    known.erased.add(key)
             known.number = batch[-1].number
         return known
 

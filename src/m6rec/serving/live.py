@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -41,6 +40,7 @@ from m6rec.serving.pipeline import Served, Wanted, begin
 from m6rec.serving.ranking import FastRanker
 from m6rec.serving.runtimes.choose import AUTO
 from m6rec.serving.runtimes.remembered import remember, remembered
+from m6rec.serving.working import Working
 from m6rec.stores.journal.base import Entry, Journal
 from m6rec.stores.states.cache import StateCache
 from m6rec.stores.vectors.base import Filter, VectorError, VectorIndex
@@ -63,15 +63,12 @@ FIT_ON = 20_000
 GROWN = 2
 """Untrained projections are started anew when there are so many times the items, up to FIT_ON."""
 ENTRIES_AT_ONCE = 2000
+GRAPHS = "graphs"
+"""Folder beside a model's vectors for what the engine made of the network."""
 CATALOGUE = "catalogue"
 """Whose turn it is in the batcher when items are taken in."""
 POPULAR_FOR = 1.0
 """Seconds that the order by popularity is kept."""
-MOST_TEXTS = 200_000
-"""Texts whose states a model keeps in memory, some 300 MB with one state of each; at more it lets
-go of all of them as soon as nothing is under way."""
-FAR_TOO_MANY = MOST_TEXTS * 5 // 4
-"""At more, what comes waits until then."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,7 @@ class LiveModel:
         self._popular: tuple[float, list[tuple[str, int]]] = (-POPULAR_FOR, [])
         self._following = threading.Lock()
         self._using, self._used = 0, threading.Condition()
-        self._working, self._texts = 0, threading.Condition()
+        self.working = Working(self.texts, self._forget_texts)
         self.retriever = self._open_retriever()
         self.ranker = self._open_ranker()
         self.fitted_on = 0
@@ -258,28 +255,6 @@ class LiveModel:
             self._using -= 1
             self._used.notify_all()
 
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        """Around all that reads texts: nobody lets go of them meanwhile."""
-        self._start_work()
-        try:
-            yield
-        finally:
-            self._end_work()
-
-    def _start_work(self) -> None:
-        with self._texts:
-            self._texts.wait_for(lambda: not self._working or self.texts() <= FAR_TOO_MANY)
-            self._working += 1
-
-    def _end_work(self) -> None:
-        """After the last of those who work, too many texts are let go of."""
-        with self._texts:
-            self._working -= 1
-            if not self._working and self.texts() > MOST_TEXTS:
-                self._forget_texts()
-            self._texts.notify_all()
-
     def texts(self) -> int:
         """Texts that are kept in memory with their states."""
         tables = {id(table.memory): len(table) for table in self._tables()}
@@ -306,18 +281,18 @@ class LiveModel:
         for ask in asks:
             if not isinstance(ask, Wanted):
                 self._take(ask)
-        self._start_work()
+        self.working.begin()
         try:
             network = begin(self, [ask for ask in asks if isinstance(ask, Wanted)])
         except BaseException:
-            self._end_work()
+            self.working.end()
             raise
 
         def end() -> list[Served | None]:
             try:
                 served = iter(network())
             finally:
-                self._end_work()
+                self.working.end()
             return [next(served) if isinstance(ask, Wanted) else None for ask in asks]
 
         return end
@@ -414,7 +389,11 @@ class LiveModel:
         opener: Opener = self.face.opener()
         assert data is not None
         folder = self._model_folder()
-        settings = EngineSettings(runtime=remembered(folder), at_once=self.batching.workers)
+        settings = EngineSettings(
+            runtime=remembered(folder),
+            at_once=self.batching.workers,
+            kept=None if folder is None else folder / GRAPHS,
+        )
         ranker = FastRanker(opener.ranker(task, data), settings)
         if settings.runtime == AUTO:
             remember(folder, ranker.engine.runtime.name)

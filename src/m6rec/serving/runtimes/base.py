@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,8 @@ class Encoder(nn.Module):
 class Network:
     """What a runtime is made from: a backbone and the tasks that share its layers, float32.
 
-    at_once: threads that may run the online layers side by side.
+    at_once: threads that may run the online layers side by side. kept: folder for what a runtime
+    makes of the network and can use at the next start (None: nothing is kept).
     """
 
     backbone: M6
@@ -46,6 +48,7 @@ class Network:
     lower: int
     exit_layer: int | None = None
     at_once: int = 1
+    kept: Path | None = None
 
     def encoder(self) -> Encoder:
         """Layers 1…L' of the backbone."""

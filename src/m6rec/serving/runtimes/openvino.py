@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import warnings
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from m6rec.model.plans import SegmentTokens
 from m6rec.serving.online import OnlineBatch
 from m6rec.serving.runtimes.base import Network, Runtime, RuntimeMissingError
+from m6rec.serving.runtimes.kept_graphs import find, keep, key_of
 
 SHAPES_KEPT = 8
 """Shapes that are kept prepared; each takes megabytes, and requests come in ever new shapes. The
@@ -55,7 +57,7 @@ class OpenVinoRuntime(Runtime):
         self.name, self.precision = name, precision
         self._core = openvino().Core()
         self._encoder_module, self._online_module = network.encoder(), network.online()
-        self._streams = network.at_once
+        self._streams, self._kept = network.at_once, network.kept
         self._graphs: dict[tuple[str, ...], Any] = {}
         self._compiling, self._own = threading.Lock(), threading.local()
 
@@ -84,6 +86,29 @@ class OpenVinoRuntime(Runtime):
         return requests[key]
 
     def _compile(self, module: nn.Module, named: dict[str, Tensor]) -> Any:
+        settings = {
+            "NUM_STREAMS": str(self._streams),
+            "INFERENCE_NUM_THREADS": torch.get_num_threads() * self._streams,
+            "PERFORMANCE_HINT": "LATENCY",
+            "CPU_RUNTIME_CACHE_CAPACITY": str(SHAPES_KEPT),
+            "INFERENCE_PRECISION_HINT": "f32" if self.precision == "f32" else "bf16",
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(INT8_GROUP if self.precision == "int8" else 0),
+        }
+        return self._core.compile_model(self._graph(module, named), "CPU", settings)
+
+    def _graph(self, module: nn.Module, named: dict[str, Tensor]) -> Any:
+        """Converted, or as an earlier start kept it."""
+        folder = self._kept
+        key = None if folder is None else key_of(module, named, self.precision, version("openvino"))
+        if folder is None or key is None:
+            return self._converted(module, named)
+        found = find(self._core, folder, key)
+        if found is None:
+            found = self._converted(module, named)
+            keep(openvino().save_model, found, folder, key)
+        return found
+
+    def _converted(self, module: nn.Module, named: dict[str, Tensor]) -> Any:
         """Traced on the first batch of its kind; every axis may change afterwards."""
         ov = openvino()
         with torch.no_grad(), warnings.catch_warnings():
@@ -98,15 +123,7 @@ class OpenVinoRuntime(Runtime):
         graph.reshape(free)
         if self.precision == "int8":
             weights_to_int8(graph)
-        settings = {
-            "NUM_STREAMS": str(self._streams),
-            "INFERENCE_NUM_THREADS": torch.get_num_threads() * self._streams,
-            "PERFORMANCE_HINT": "LATENCY",
-            "CPU_RUNTIME_CACHE_CAPACITY": str(SHAPES_KEPT),
-            "INFERENCE_PRECISION_HINT": "f32" if self.precision == "f32" else "bf16",
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(INT8_GROUP if self.precision == "int8" else 0),
-        }
-        return self._core.compile_model(graph, "CPU", settings)
+        return graph
 
 
 def weights_to_int8(graph: Any) -> int:

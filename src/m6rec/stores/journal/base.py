@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, NamedTuple, Self, cast
 
 from m6rec.records import M6Error
 
@@ -45,8 +45,7 @@ class JournalConflict(JournalError):  # noqa: N818
     """An idempotency key that has already been used for something else."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One line of the journal. at: when it came, in seconds since 1970.
 
     key: item_id or user_id; of `erase_user` what `Journal.masked` makes of the user's id.
