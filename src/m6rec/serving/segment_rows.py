@@ -48,12 +48,34 @@ class _States:
     away_NC: Tensor
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What is kept by place, as long as somebody reads it: [S, K, W] and [S, K]."""
+
+    rows_SKW: Tensor
+    valid_SK: Tensor
+
+    def states(self, place_NG: Tensor, slot_NG: Tensor, away_NG: Tensor) -> _States:
+        """Kept states of some segments, beside each other."""
+        (N, G), (_, K, W) = place_NG.shape, self.rows_SKW.shape
+        at = place_NG.flatten()
+        valid_SK = self.valid_SK.index_select(0, at)
+        within_SK = (valid_SK.long().cumsum(1) - 1).clamp(min=0)
+        return _States(
+            self.rows_SKW.index_select(0, at).view(N, G * K, W),
+            valid_SK.view(N, G * K),
+            slot_NG.repeat_interleave(K, 1),
+            (away_NG.flatten()[:, None] - within_SK).view(N, G * K),
+        )
+
+
 @final
 class SegmentRows:
     """Segments as the online layer `layer` of `model` reads them, by row, slot and residual code.
 
     The rows are those of one segment table, whose states never change. residual: what is added to
-    the states of known items. Threads that ask at once wait for each other.
+    the states of known items. Threads may ask at once: what is kept at a place never changes, and
+    whoever reads goes on with the tensors that held when its places were looked up.
     """
 
     def __init__(
@@ -97,9 +119,10 @@ class SegmentRows:
         which_NG = which.reshape(key_NG.shape)
         firsts = [part[:, :-1].ravel()[first_S] for part in (index_NG, slot_NG, code_NG)]
         slot_S = torch.from_numpy(firsts[1])
-        with self._turn:  # places hold as long as nobody else asks
+        with self._turn:
             place_S = self._places(states, key_S, *firsts)
-            return self._read(key_S, place_S, slot_S, which_NG, reads)
+            kept = _Kept(self._kept_SKW, self._valid_SK)
+        return self._read(kept, key_S, place_S, slot_S, which_NG, reads)
 
     def _reads(
         self,
@@ -221,24 +244,25 @@ class SegmentRows:
 
     def _read(
         self,
+        kept: _Kept,
         key_S: np.ndarray,
         place_S: np.ndarray,
         slot_S: Tensor,
         which_NG: np.ndarray,
         reads: tuple[Tensor, np.ndarray],
     ) -> Candidates:
-        device = self._kept_SKW.device
+        device = kept.rows_SKW.device
         places_S, slot_S = torch.from_numpy(place_S).to(device), slot_S.to(device)
-        away_NG, away_N = self._distances(places_S, which_NG)
+        away_NG, away_N = self._distances(kept.valid_SK[places_S], which_NG)
         own_G = _own_columns(which_NG, len(key_S))
         at_NC = torch.from_numpy(which_NG[:, own_G]).to(device)
         own_away = torch.from_numpy(away_NG[:, own_G]).to(device)
-        own = self._states_of(places_S[at_NC], slot_S[at_NC], own_away)
+        own = kept.states(places_S[at_NC], slot_S[at_NC], own_away)
         chosen_U, away_U, times_NU = _shared(which_NG[:, ~own_G], away_NG[:, ~own_G], key_S)
         at_U = torch.from_numpy(chosen_U).to(device)
         many_away = torch.from_numpy(away_U).to(device)[None]
-        many = self._states_of(places_S[at_U][None], slot_S[at_U][None], many_away)
-        times = torch.from_numpy(times_NU).to(device).repeat_interleave(self._kept_SKW.shape[1], 1)
+        many = kept.states(places_S[at_U][None], slot_S[at_U][None], many_away)
+        times = torch.from_numpy(times_NU).to(device).repeat_interleave(kept.rows_SKW.shape[1], 1)
         times = times * many.valid_NC
         read_ND, q_NHE, k_NI, v_NI = self._averaged(own, many, times, reads)
         part = self._attended(own, many, times, q_NHE, (k_NI, v_NI))
@@ -249,19 +273,6 @@ class SegmentRows:
         first = First(*(value[:, None].contiguous() for value in parts))
         there_N1 = torch.ones(len(read_ND), 1, dtype=torch.bool, device=device)
         return Candidates(read_ND[:, None].contiguous(), there_N1, first)
-
-    def _states_of(self, place_NG: Tensor, slot_NG: Tensor, away_NG: Tensor) -> _States:
-        """Kept states of some segments, beside each other."""
-        (N, G), (_, K, W) = place_NG.shape, self._kept_SKW.shape
-        at = place_NG.flatten()
-        valid_SK = self._valid_SK.index_select(0, at)
-        within_SK = (valid_SK.long().cumsum(1) - 1).clamp(min=0)
-        return _States(
-            self._kept_SKW.index_select(0, at).view(N, G * K, W),
-            valid_SK.view(N, G * K),
-            slot_NG.repeat_interleave(K, 1),
-            (away_NG.flatten()[:, None] - within_SK).view(N, G * K),
-        )
 
     def _averaged(
         self, own: _States, many: _States, times_NU: Tensor, reads: tuple[Tensor, np.ndarray]
@@ -316,11 +327,11 @@ class SegmentRows:
         other = _over_shared(q_NHE, k_UVE, v_UVE, times_NU)
         return Part(join(other, part), torch.logaddexp(part.lse_BMH, other.lse_BMH))
 
-    def _distances(self, places_S: Tensor, which_NG: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _distances(self, valid_SK: Tensor, which_NG: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How many rows before the read row a segment begins, and its own position; rotary only."""
         if self.block.attention.theta is None:
             return np.zeros_like(which_NG), np.zeros(len(which_NG), dtype=np.int64)
-        length_NG = self._valid_SK[places_S].sum(1).cpu().numpy()[which_NG]
+        length_NG = valid_SK.sum(1).cpu().numpy()[which_NG]
         return np.cumsum(length_NG[:, ::-1], 1)[:, ::-1], length_NG.sum(1)
 
 

@@ -15,7 +15,8 @@ import polars as pl
 
 from m6rec.text.language import parts
 
-FEW = 1000
+FEW = 10_000
+"""So many names are looked up one by one; more are joined with the whole table."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Codes:
 
     def of(self, names: Sequence[str | None] | pl.Series) -> np.ndarray:
         """int64 [len(names)]."""
-        if len(names) < FEW:  # a join reads the whole table
+        if len(names) < FEW:
             get = self._code.get
             asked_for = names.to_list() if isinstance(names, pl.Series) else names
             return np.array([get(name, -1) for name in asked_for], dtype=np.int64)
