@@ -66,6 +66,12 @@ def like_people(results: Sequence[Result]) -> float:
     return faithful["rouge1"] + faithful["rouge2"] + faithful["bleu-4"]
 
 
+def like_people_in_own_words(results: Sequence[Result]) -> float:
+    """Explanations: the same, as long as hardly two are one; else how far they are from that."""
+    own = ours(results, "faithful")["usr"]
+    return like_people(results) if own >= OWN_WORDS else own - 1
+
+
 def likeness(results: Sequence[Result]) -> float:
     """Titles."""
     return ours(results)["bleu-2"]
@@ -78,8 +84,16 @@ def varied_talk(results: Sequence[Result]) -> float:
 
 
 VARIED = 0.45
+OWN_WORDS = 0.98
+"""Of 100 texts; of more, fewer are like no other."""
 REPEATS: Ways = {"as it comes": {}, "words may repeat": {"repetition_penalty": 1.0}}
 BEAMS: Ways = {"greedy": {}, "beams": {"method": "beam", "beams": 4}}
+DRAWN: Ways = {
+    **BEAMS,
+    "cool": {"method": "sample", "temperature": 0.5},
+    "drawn": {"method": "sample", "temperature": 0.7, "top_p": 0.9},
+    "warm": {"method": "sample", "top_p": 0.9},
+}
 HEAT: Ways = {
     "as it comes": {},
     "cool": {"temperature": 0.5},
@@ -103,9 +117,8 @@ ROWS = {
         "xrec",
         "explain",
         {"train": {"epochs": 1}, "max_history": 4},
-        BEAMS,
-        like_people,
-        40,
+        DRAWN,
+        like_people_in_own_words,
         judged_on=400,
     ),
     "home_depot-title": Row(

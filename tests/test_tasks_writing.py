@@ -313,17 +313,21 @@ def test_a_text_does_not_depend_on_what_else_is_in_the_batch(method: Any, faithf
     assert together == [author.write([passage])[0] for passage in asked]
 
 
-def test_queries_that_find_the_item_come_first_and_each_is_searched_once() -> None:
+def test_queries_that_find_the_item_best_come_first_and_each_is_searched_once() -> None:
     asked: list[list[str]] = []
+    results = {"a lamp": ["i2", "i3"], "red lamp": ["i2", "i1"], "red one": ["i1"], "one": []}
 
     def search(queries: Any) -> list[list[str]]:
         asked.append(list(queries))
-        return [["i1"] if "red" in query else ["i2", "i3"] for query in queries]
+        return [results[query] for query in queries]
 
-    written = [["a lamp", "red lamp", "red one"], ["a lamp", "a lamp", "red lamp"]]
+    written = [
+        ["one", "a lamp", "red lamp", "red one"],
+        ["red one", "a lamp", "a lamp", "red lamp"],
+    ]
     found = found_first(written, ["i1", "i3"], search)
-    assert found == [["red lamp", "red one", "a lamp"], ["a lamp", "red lamp"]]
-    assert asked == [["a lamp", "red lamp", "red one"]]
+    assert found == [["red one", "red lamp", "one", "a lamp"], ["a lamp", "red one", "red lamp"]]
+    assert asked == [["one", "a lamp", "red lamp", "red one"]]
 
 
 def test_more_online_layers_than_there_are_is_an_error() -> None:

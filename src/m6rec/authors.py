@@ -153,9 +153,9 @@ class Authors(ABC):
         """n searches: those that an item should be found by, or what a user types next.
 
         Which of the two is settled when the task is tuned (query_from). faithful: only words of the
-        item, or of the user and the history. checked: writes more of such ones, and those whose
-        search over the data set in use finds the item come first. Raises M6Error where what that
-        needs is not given: a task for items, and an item of the data set.
+        item, or of the user and the history. checked: writes more of such ones, and those come
+        first whose search over the data set in use has the item highest. Raises M6Error where what
+        that needs is not given: a task for items, and an item of the data set.
         """
         author = self._author("query")
         wants_item = getattr(author.settings, "query_from", "item") == "item"

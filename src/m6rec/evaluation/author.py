@@ -21,7 +21,7 @@ OURS = "round-trip"
 
 def judge_author(author: Author, judge: WritingJudge) -> list[Result]:
     """One result; for explanations and for queries for items a second one, held to the facts; for
-    such queries a third one, where the first of 16 counts whose search finds the item.
+    such queries a third one, where the one of 16 counts whose search finds the item best.
 
     ppl: perplexity per token of what people wrote, over the whole vocabulary. category: share of
     titles whose category is that of what was chosen.

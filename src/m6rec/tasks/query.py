@@ -5,6 +5,7 @@ Paper section 2: "The user now searches '…'".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from m6rec.data.passages import Passage
@@ -59,10 +60,14 @@ Search = Callable[[Sequence[str]], list[list[str]]]
 def found_first(
     written: Sequence[Sequence[str]], item_ids: Sequence[str | None], search: Search
 ) -> list[list[str]]:
-    """Each item's queries, those whose search finds the item before the others."""
+    """Each item's queries, in the order of where their search has the item; last, the others."""
     flat = list(dict.fromkeys(query for queries in written for query in queries))
     found = dict(zip(flat, search(flat), strict=True)) if flat else {}
+
+    def place(query: str, item: str | None) -> float:
+        return found[query].index(item) if item in found[query] else math.inf
+
     return [
-        sorted(dict.fromkeys(queries), key=lambda query: item not in found[query])
+        sorted(dict.fromkeys(queries), key=lambda query: place(query, item))
         for queries, item in zip(written, item_ids, strict=True)
     ]
