@@ -21,11 +21,13 @@ from m6rec.model import plans
 from m6rec.model.m6 import M6
 from m6rec.model.tuning import Tuning, branch
 from m6rec.serving.engine import Ask, Engine, EngineSettings
+from m6rec.serving.online import OnlineBatch
 from m6rec.serving.prepare import split
 from m6rec.serving.runtimes import choose as choosing
 from m6rec.serving.runtimes import openvino as with_openvino
 from m6rec.serving.runtimes.base import TOLERANCE, Network, RuntimeMissingError, distance
 from m6rec.serving.runtimes.choose import AUTO, REFERENCE, choose, make_runtime
+from m6rec.serving.runtimes.kept_graphs import key_of
 from m6rec.serving.runtimes.openvino import rounded
 from m6rec.serving.runtimes.remembered import FILE, remember, remembered
 from model_worlds import CONFIGS, Request, lively, pack, random_texts, segments
@@ -247,6 +249,14 @@ def test_the_choice_is_kept_for_the_machine_it_was_measured_on(
         assert remembered(tmp_path / "made") == AUTO
 
 
+def shaped(rows: int) -> dict[str, torch.Tensor]:
+    """One request with so many source rows, and as many candidates."""
+    some = torch.ones(1, rows, 64)
+    there = torch.ones(1, rows, 2, dtype=torch.bool)
+    batch = OnlineBatch(some, None, torch.ones(1, rows, 2, 64), there, torch.zeros(1).long(), None)
+    return batch.named()
+
+
 def test_a_converted_graph_is_kept_and_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +278,9 @@ def test_a_converted_graph_is_kept_and_found_again(
     assert len(made) == 1
     assert torch.equal(asked(tasks), wanted)
     assert len(made) == 1
+    module = Network(tasks["one"], list(tasks.values()), LOWER).online()
+    keys = {key_of(module, shaped(rows)) for rows in (3, 8)}
+    assert len(keys) == 1  # of whatever length the request is that comes first
 
     (kept,) = tmp_path.iterdir()
     weights = kept / "graph.bin"

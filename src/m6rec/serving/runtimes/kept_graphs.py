@@ -26,8 +26,9 @@ log = logging.getLogger(__name__)
 GRAPH, WEIGHTS, DIGESTS = "graph.xml", "graph.bin", "sha256"
 MOST = 8
 """Graphs that a folder keeps; the one written first goes first."""
-COUNTED = re.compile(r"___torch_mangle_\d+")
-"""What tracing adds to names that it has met before in the process."""
+PASSING = re.compile(r"___torch_mangle_\d+\.|(?<=[a-z])\([\d, ]+strides=[^()]*\)")
+"""What tracing adds to names that it has met before in the process, and the shapes of the example:
+every axis of a graph is free."""
 INSIDE = "<Tensor>"
 """A tensor that is neither input nor weight: the operations do not tell what is in it."""
 
@@ -39,7 +40,7 @@ def key_of(module: nn.Module, named: dict[str, Tensor], *told: str) -> str | Non
         example = {name: tensor.clone() for name, tensor in named.items()}
         trace: Any = torch.jit.trace
         traced = trace(module, example_kwarg_inputs=example, check_trace=False, strict=False)
-    operations = COUNTED.sub("", str(traced.inlined_graph))
+    operations = PASSING.sub("", str(traced.inlined_graph))
     if INSIDE in operations:
         return None
     made_of = [operations, fingerprint(module.state_dict()), *told]
