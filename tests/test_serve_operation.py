@@ -135,6 +135,11 @@ def test_an_experiment_keeps_each_user_on_one_variant_and_says_which(shop: Serve
     assert client.post("/v1/recommend", json={**ASKED, "variant": "nobody"}).status_code == 404
 
 
+def about_shoe(number: int) -> dict[str, Any]:
+    """A request that brings a text of its own."""
+    return {"history": [f"clicked: shoe number {number}", "clicked: red shoe"], "k": 5}
+
+
 def test_memory_of_texts_is_bounded_and_answers_stay_the_same(
     shop: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,8 +148,7 @@ def test_memory_of_texts_is_bounded_and_answers_stay_the_same(
     monkeypatch.setattr(working, "MOST_TEXTS", 30)
 
     def told(number: int) -> list[str]:
-        body = {"history": [f"clicked: shoe number {number}", "clicked: red shoe"], "k": 5}
-        return ids(client.post("/v1/recommend", json=body))
+        return ids(client.post("/v1/recommend", json=about_shoe(number)))
 
     first = [told(number) for number in range(20)]
     sizes = set()
@@ -171,9 +175,8 @@ def test_memory_of_texts_is_bounded_where_something_is_always_under_way(
                 ended.wait(0.01)
 
     def told(number: int) -> int:
-        body = {"history": [f"clicked: shoe number {number}"], "k": 5}
         sizes.add(model.texts())
-        return int(client.post("/v1/recommend", json=body).status_code)
+        return client.post("/v1/recommend", json=about_shoe(number)).status_code
 
     with ThreadPoolExecutor(4) as busy, ThreadPoolExecutor(4) as clients:
         for _ in range(4):  # hardly ever all of them at once between two pieces of work

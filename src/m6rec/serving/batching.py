@@ -34,9 +34,9 @@ class ClosedError(M6Error):
 
 
 class BatchSettings(Settings):
-    """wait_ms: how long a request may wait for company. most: requests in a batch; on
-    a CPU more gain little and wait for each other. waiting: how many may wait before new ones are
-    refused. workers: batches that are under way at once."""
+    """wait_ms: how long a request may wait for company. most: requests in a batch; on a CPU more
+    gain little and wait for each other. waiting: how many may wait before new ones are refused.
+    workers: batches that are under way at once."""
 
     wait_ms: float = Field(default=2.0, ge=0)
     most: int = Field(default=4, ge=1)

@@ -104,9 +104,9 @@ class Engine:
         if not lower <= last <= layers:
             raise ConfigError(f"exit_layer is {last}; right is {lower} to {layers}")
         self.online_layers = range(lower, last)
-        running = self.settings
-        network = Network(models[0], models, lower, last, running.at_once, running.kept)
-        self.runtime: Runtime = make_runtime(self.settings.runtime, network)
+        how = self.settings
+        network = Network(models[0], models, lower, last, how.at_once, how.kept)
+        self.runtime: Runtime = make_runtime(how.runtime, network)
         with torch.no_grad():
             self._prompts = {name: prompt_states(m, lower) for name, m in self.models.items()}
 

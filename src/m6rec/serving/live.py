@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -110,7 +111,7 @@ class LiveModel:
 
     def __init__(self, name: str, source: Source, journal: Journal) -> None:
         self.name, self.source, self.journal = name, source, journal
-        self.batching = source.batching or BatchSettings()
+        batching = source.batching or BatchSettings()
         self.face = M6Rec.from_pretrained(source.model, cache=source.cache)
         for folder in source.adapters:
             self.face.load_adapter(folder)
@@ -125,11 +126,11 @@ class LiveModel:
         self._using, self._used = 0, threading.Condition()
         self.working = Working(self.texts, self._forget_texts)
         self.retriever = self._open_retriever()
-        self.ranker = self._open_ranker()
+        self.ranker = self._open_ranker(batching.workers)
         self.fitted_on = 0
         self.index = self._open_index(known)
         self._batcher: Batcher[Wanted | Chunk | Space, Served | None] = Batcher(
-            self._begin, self.batching
+            self._begin, batching
         )
         self._warm(known)
 
@@ -281,18 +282,14 @@ class LiveModel:
         for ask in asks:
             if not isinstance(ask, Wanted):
                 self._take(ask)
-        self.working.begin()
-        try:
+        with ExitStack() as work:
+            work.enter_context(self.working())
             network = begin(self, [ask for ask in asks if isinstance(ask, Wanted)])
-        except BaseException:
-            self.working.end()
-            raise
+            until_the_end = work.pop_all()
 
         def end() -> list[Served | None]:
-            try:
+            with until_the_end:
                 served = iter(network())
-            finally:
-                self.working.end()
             return [next(served) if isinstance(ask, Wanted) else None for ask in asks]
 
         return end
@@ -382,7 +379,7 @@ class LiveModel:
         retriever.model.eval()
         return retriever
 
-    def _open_ranker(self) -> FastRanker | None:
+    def _open_ranker(self, at_once: int) -> FastRanker | None:
         task, data = self.face.tasks.get("rank"), self.face.dataset
         if task is None:
             return None
@@ -391,7 +388,7 @@ class LiveModel:
         folder = self._model_folder()
         settings = EngineSettings(
             runtime=remembered(folder),
-            at_once=self.batching.workers,
+            at_once=at_once,
             kept=None if folder is None else folder / GRAPHS,
         )
         ranker = FastRanker(opener.ranker(task, data), settings)

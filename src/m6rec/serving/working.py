@@ -16,33 +16,26 @@ FAR_TOO_MANY = MOST_TEXTS * 5 // 4
 class Working:
     """Counts what is under way, so that nobody's texts are let go of meanwhile.
 
-    texts: how many are kept now; forget: lets go of them. Nobody may begin twice without an end in
-    between: the second would wait for the first.
+    texts: how many are kept now; forget: lets go of them. A thread may not enter again before it
+    has left: it would wait for itself.
     """
 
     def __init__(self, texts: Callable[[], int], forget: Callable[[], None]) -> None:
         self._texts, self._forget = texts, forget
         self._changed, self._count = threading.Condition(), 0
 
-    def begin(self) -> None:
-        """Before texts are read. Waits where there are far too many of them."""
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Around all that reads texts. It waits where there are far too many; the last one to leave
+        lets go of too many."""
         with self._changed:
             self._changed.wait_for(lambda: not self._count or self._texts() <= FAR_TOO_MANY)
             self._count += 1
-
-    def end(self) -> None:
-        """Afterwards. The last one lets go of too many texts."""
-        with self._changed:
-            self._count -= 1
-            if not self._count and self._texts() > MOST_TEXTS:
-                self._forget()
-            self._changed.notify_all()
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Around all that reads texts."""
-        self.begin()
         try:
             yield
         finally:
-            self.end()
+            with self._changed:
+                self._count -= 1
+                if not self._count and self._texts() > MOST_TEXTS:
+                    self._forget()
+                self._changed.notify_all()
