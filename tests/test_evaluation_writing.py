@@ -12,12 +12,12 @@ import pytest
 from m6rec.data.passages import Passage, WritingSplit
 from m6rec.data.writing import writing_split
 from m6rec.evaluation.baselines import writing as baselines
-from m6rec.evaluation.baselines.text_index import TextIndex
 from m6rec.evaluation.result import EvaluationError, compare
 from m6rec.evaluation.writing import WritingJudge
 from m6rec.records import Event
 from m6rec.tasks.grounds import Grounds
 from m6rec.text.aspects import facts
+from m6rec.text.text_index import TextIndex
 from writing_worlds import dataset
 
 

@@ -70,6 +70,15 @@ def test_the_same_seed_writes_the_same_and_settings_are_checked(rec: M6Rec) -> N
         rec.title(user_id="u1", max_token=3)
 
 
+def test_woven_titles_are_of_the_catalogue_and_written_where_nothing_is_known(rec: M6Rec) -> None:
+    found = rec.title(user_id="u1", n=3, woven=True)
+    assert 0 < len(found) <= 3 and len({one.title for one in found}) == len(found)
+    assert all(len(one.title.split()) >= 2 and one.category and one.log_p < 0 for one in found)
+    assert rec.title(user_id="u1", n=3, woven=True) == found
+    assert rec.title(woven=True, **SHORT) == rec.title(**SHORT)
+    assert rec.tasks["title"].known
+
+
 def test_a_group_is_read_as_one_history_in_the_order_of_time(rec: M6Rec) -> None:
     events = rec._of_group(["u0", "u1"])
     times = [event.timestamp or 0 for event in events]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,15 @@ from writing_worlds import dataset
 WORDS = Templates.load()
 
 
-def author_of(split: WritingSplit, layers: int = 3, seed: int = 0, **reading: Any) -> Author:
+def author_of(
+    split: WritingSplit, layers: int = 3, seed: int = 0, known: Sequence[str] = (), **reading: Any
+) -> Author:
     model, words = backbone(layers, seed)
     layout = {"rank": 4, "prompts": 0, **reading.pop("tuning", {})}
     spec, _ = writing_recipe(split.task, tuning=layout, online_layers=2, **reading)
     shared = Backbone(model, words)
-    made = build_author(shared, WORDS, split.items, split.users, spec, aspects_for(split))
+    aspects = aspects_for(split)
+    made = build_author(shared, WORDS, split.items, split.users, spec, aspects, known)
     made.model.eval()
     return made
 
@@ -99,7 +103,28 @@ def test_no_source_holds_the_text_that_is_to_be_written(task: str) -> None:
         told = [s.text for s in form.source(passage)]
         if task != "query":  # a query may well be the item's words
             assert not any(passage.references[0] in text for text in told)
-        assert form.source(passage) == form.source(replace(passage, references=("x",)))
+        if task != "title":  # what is to be written is no example, so an example takes its place
+            assert form.source(passage) == form.source(replace(passage, references=("x",)))
+
+
+def test_examples_read_like_what_was_done_and_are_of_known_items() -> None:
+    split = split_of("title")
+    known = ["red-shoe", "red-tent", "blue-lamp", "green-lamp"]
+    passage = Passage("u0", None, (), (Event("search", query="red tent"),))
+
+    def found(passage: Passage, known: list[str], **reading: Any) -> list[str]:
+        form = author_of(split, known=known, **reading).form
+        return [s.text for s in form.source(passage) if s.kind == "item"]
+
+    assert found(passage, known, examples=2)[1:] == ["Red Tent"]  # the nearest last
+    assert found(passage, known, examples=0) == []
+    chosen = replace(passage, history=(*passage.history, Event("purchase", "red-tent")))
+    assert "Red Tent" not in found(chosen, known)  # of the history
+    assert "Red Tent" not in found(replace(passage, references=("Red Tent",)), known)
+    assert found(Passage(), known) == []  # of whom nothing is known
+    assert len(found(passage, ["of another catalogue"])) == 8  # of nine items
+    lamps = found(replace(passage, about="Lamp"), known, category="given")
+    assert sorted(lamps) == ["Blue Lamp", "Green Lamp"]
 
 
 def test_a_title_is_written_after_its_category_and_read_back() -> None:

@@ -13,7 +13,6 @@ from m6rec.data.passages import Passage, WritingTask
 from m6rec.data.tables import Dataset
 from m6rec.data.writing import known_reviews, writing_split
 from m6rec.evaluation.author import OURS, judge_author
-from m6rec.evaluation.baselines.text_index import TextIndex
 from m6rec.evaluation.baselines.writing import people, writing_baselines
 from m6rec.evaluation.result import Result
 from m6rec.evaluation.writing import FOUND_WITHIN, WritingJudge
@@ -28,8 +27,10 @@ from m6rec.tasks.folder import TaskFolder
 from m6rec.tasks.opening import Opener
 from m6rec.tasks.query import CHECKED, Search, found_first
 from m6rec.tasks.title import TitleForm
+from m6rec.tasks.weaving import Weaver
 from m6rec.tasks.writing import Author
 from m6rec.text.aspects import facts, unsupported
+from m6rec.text.text_index import TextIndex
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -60,7 +61,10 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """A product that would suit a user or a group. category: "" where none is written."""
+    """A product that would suit a user or a group.
+
+    category: "" where none is written. log_p: likelihood of the text, in nats.
+    """
 
     category: str
     title: str
@@ -122,12 +126,16 @@ class Authors(ABC):
         profile: str | None = None,
         category: str | None = None,
         n: int = 1,
+        woven: bool = False,
         **decoding: Any,
     ) -> list[Design]:
         """n products that a user or a group would choose: category and title.
 
         group: user ids of the data set in use, whose histories are read as one. category: what it
-        has to be, where the task was tuned with category = "given". The rest as in `explain`.
+        has to be, where the task was tuned with category = "given". woven: put together from the
+        titles of the catalogue that read most like them (tasks/weaving.py), fewer than n where it
+        gives no more; written all the same where nothing is known of them. The rest as in
+        `explain`; of the decoding, only the seed counts for what is woven.
         """
         author = self._author("title")
         passage = self._passage(history, user_id, category, profile)
@@ -136,6 +144,10 @@ class Authors(ABC):
         form = author.form
         assert isinstance(form, TitleForm)
         how = _several(_changed(author.decoding, decoding), n, decoding)
+        if woven and (texts := self._weaver(form).weave([passage], n, how.seed)[0]):
+            log_p_N = author.log_likelihoods(passage, texts)
+            pairs = zip(texts, log_p_N.tolist(), strict=True)
+            return [Design(*form.parts(text), log_p) for text, log_p in pairs]
         found = author.write_all([passage], how)[0]
         return [Design(*form.parts(one.text), one.log_p) for one in found]
 
@@ -245,6 +257,13 @@ class Authors(ABC):
             options = {"query_from": "item"}
             self._opened["search"] = (None, self._searches(dataset, "query", options)[OURS])
         found: Search = self._opened["search"][1]
+        return found
+
+    def _weaver(self, form: TitleForm) -> Weaver:
+        """The weaver of the titles of the data set in use."""
+        if "weaver" not in self._opened:
+            self._opened["weaver"] = (None, Weaver(form))
+        found: Weaver = self._opened["weaver"][1]
         return found
 
     def _searches(

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from rich.console import Console
-from torch.nn import functional as F
 
 from m6rec.authors import Authors, NotTunedError, check_own_split, is_writing
 from m6rec.data import tables
@@ -40,7 +38,6 @@ from m6rec.tasks.folder import TaskFolder, trained
 from m6rec.tasks.opening import Opener
 from m6rec.tasks.ranking import Ranker
 from m6rec.tasks.retrieval import Catalogue, Retriever
-from m6rec.tasks.segments import SegmentTable
 from m6rec.tasks.warm import Warmed, warm_task
 from m6rec.tasks.zero_shot import ZeroShot, ZeroShotSettings
 from m6rec.text.features import CrossFeatures
@@ -54,8 +51,6 @@ from m6rec.training.writing import fit_author
 
 TASKS = "tasks"
 NOTHING = Dataset(name="no data")
-EMBED_BUDGET = 128
-"""Tokens of a text that `embed` reads."""
 History = Sequence[str | Event | Mapping[str, object]]
 Data = str | Path | Dataset
 
@@ -260,12 +255,7 @@ class M6Rec(Authors):
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Text vectors of the backbone: float32 [N, D], unit length, cosine is similarity."""
-        layers = self.backbone.config.layers
-        memory = self._shared.memory(layers, 1)
-        table = SegmentTable(self.backbone, self.tokenizer, layers, 1, memory)
-        rows = torch.from_numpy(table.add(texts, EMBED_BUDGET))
-        h_ND = table.states().h_SKD[rows.to(self.backbone.read_token.device), 0].float()
-        return F.normalize(h_ND, dim=1).cpu().numpy()
+        return self._shared.embed(texts)
 
     def warm(self, task: TaskName = "retrieve", console: Console | None = None) -> Warmed:
         """Encodes items and past events of the data set in use into the cache, for a task.

@@ -27,6 +27,9 @@ def title(
         typer.Option("--category", help="What it has to be (tuned with category=given)."),
     ] = None,
     n: Annotated[int, typer.Option("-n", help="How many products.", min=1)] = 1,
+    woven: Annotated[
+        bool, typer.Option("--woven", help="Put together from titles of the data.")
+    ] = False,
     settings: How = None,
     model: Model = DEFAULT_MODEL,
     json: Json = None,
@@ -40,6 +43,7 @@ def title(
         profile=profile,
         category=category,
         n=n,
+        woven=woven,
         **decoding_of(settings),
     )
     for one in found:

@@ -13,6 +13,7 @@ from m6rec.evaluation.writing import FOUND_WITHIN, WritingJudge
 from m6rec.metrics.bootstrap import Estimate
 from m6rec.tasks.query import CHECKED, Search, found_first
 from m6rec.tasks.title import TitleForm
+from m6rec.tasks.weaving import Weaver
 from m6rec.tasks.writing import Author
 
 OURS = "round-trip"
@@ -21,7 +22,8 @@ OURS = "round-trip"
 
 def judge_author(author: Author, judge: WritingJudge) -> list[Result]:
     """One result; for explanations and for queries for items a second one, held to the facts; for
-    such queries a third one, where the one of 16 counts whose search finds the item best.
+    such queries a third one, where the one of 16 counts whose search finds the item best; for
+    titles a second one, woven of those that read most like the user.
 
     ppl: perplexity per token of what people wrote, over the whole vocabulary. category: share of
     titles whose category is that of what was chosen.
@@ -31,9 +33,11 @@ def judge_author(author: Author, judge: WritingJudge) -> list[Result]:
     seconds = time.perf_counter() - started
     free = judge.judge(author.name, [author.form.read(text) for text in raw], seconds)
     more = {"ppl": _perplexity(author, judge)}
-    if isinstance(author.form, TitleForm) and author.form.settings.category == "written":
-        more["category"] = judge.mean(_right_category(author.form, raw, judge))
+    if isinstance(author.form, TitleForm):
+        more |= _category(author.form, raw, judge)
     found = [replace(free, metrics={**free.metrics, **more})]
+    if isinstance(author.form, TitleForm):
+        found.append(_woven(author.name, author.form, raw, judge))
     if judge.split.task == "explain" or judge.searches:
         found.append(_faithful(author, judge))
     if OURS in judge.searches:
@@ -48,12 +52,25 @@ def _perplexity(author: Author, judge: WritingJudge) -> Estimate:
     return judge.perplexity(np.bincount(owner, nats, count), np.bincount(owner, tokens, count))
 
 
-def _right_category(form: TitleForm, raw: list[str], judge: WritingJudge) -> np.ndarray:
+def _category(form: TitleForm, raw: Sequence[str], judge: WritingJudge) -> dict[str, Estimate]:
+    """Share of texts in the right category, where one is written."""
+    if form.settings.category != "written":
+        return {}
     right = [
         form.parts(text)[0] == form.category(passage)
         for text, passage in zip(raw, judge.passages, strict=True)
     ]
-    return np.array(right)
+    return {"category": judge.mean(np.array(right))}
+
+
+def _woven(name: str, form: TitleForm, raw: Sequence[str], judge: WritingJudge) -> Result:
+    """raw: what was written, for those of whom nothing is known."""
+    started = time.perf_counter()
+    found = Weaver(form).weave(judge.questions)
+    texts = [of[0] if of else text for of, text in zip(found, raw, strict=True)]
+    seconds = time.perf_counter() - started
+    result = judge.judge(f"{name}, woven", [form.read(text) for text in texts], seconds)
+    return replace(result, metrics={**result.metrics, **_category(form, texts, judge)})
 
 
 def _faithful(author: Author, judge: WritingJudge) -> Result:

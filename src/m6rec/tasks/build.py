@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from pydantic import model_validator
+from torch.nn import functional as F
 
 from m6rec.config import ConfigError, Settings
 from m6rec.model.m6 import M6
@@ -29,6 +31,8 @@ from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
 
 TaskName = Literal["retrieve", "rank", "explain", "title", "query", "chat"]
+EMBED_BUDGET = 128
+"""Tokens of a text that `embed` reads."""
 READS: dict[str, str] = {
     "retrieve": "retrieval",
     "rank": "ranking",
@@ -104,6 +108,14 @@ class Backbone:
         self.model, self.tokenizer, self.cache = model, tokenizer, cache
         self._fingerprints: dict[int, str] = {}
         self._memories: dict[tuple[int, int | str], SegmentMemory] = {}
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Text vectors of the network: float32 [N, D], unit length, cosine is similarity."""
+        layers = self.model.config.layers
+        table = SegmentTable(self.model, self.tokenizer, layers, 1, self.memory(layers, 1))
+        rows = torch.from_numpy(table.add(texts, EMBED_BUDGET))
+        h_ND = table.states().h_SKD[rows.to(self.model.read_token.device), 0].float()
+        return F.normalize(h_ND, dim=1).cpu().numpy()
 
     def memory(self, lower: int, segment_states: int | Literal["all"]) -> SegmentMemory:
         """The one memory for tasks that read `segment_states` of each segment after layer L'."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from m6rec.config import ConfigError
@@ -10,6 +12,7 @@ from m6rec.model.generation.uncopied import Uncopied
 from m6rec.model.tuning import RETRIEVAL_HEAD
 from m6rec.tasks.build import Backbone, TaskSpec, segment_table
 from m6rec.tasks.dialogue import DialogueForm
+from m6rec.tasks.examples import Examples
 from m6rec.tasks.explanation import ExplanationForm
 from m6rec.tasks.grounds import Grounds
 from m6rec.tasks.query import QueryForm
@@ -37,12 +40,14 @@ def build_author(
     users: pl.DataFrame | None,
     spec: TaskSpec,
     aspects: Aspects,
+    known: Sequence[str] = (),
 ) -> Author:
     """An author on a branch of the backbone.
 
-    aspects: what explanations may be about; other tasks have none. The projections of retrieval
-    have no part in writing and are not trained. Raises ConfigError where the network has fewer
-    layers than are to be online.
+    aspects: what explanations may be about; other tasks have none. known: ids of the items that
+    training knew: their titles are examples; where the catalogue has none of them, all are. The
+    projections of retrieval have no part in writing and are not trained. Raises ConfigError where
+    the network has fewer layers than are to be online.
     """
     reading = spec.writing
     if reading.online_layers > backbone.model.config.layers:
@@ -51,7 +56,9 @@ def build_author(
             f"{backbone.model.config.layers} layers, right is that many or fewer"
         )
     items = items if items.height else NO_ITEMS
-    form = _form(Verbalizer(words, items, users), Grounds(items, users), spec, aspects)
+    grounds = Grounds(items, users)
+    examples = Examples(grounds, grounds.those_of(known), backbone.embed)
+    form = _form(Verbalizer(words, items, users), grounds, spec, aspects, examples)
     table = segment_table(backbone, spec)
     for name, parameter in table.model.named_parameters():
         if name.startswith(RETRIEVAL_HEAD):
@@ -65,11 +72,17 @@ def build_author(
     return author
 
 
-def _form(verbalizer: Verbalizer, grounds: Grounds, spec: TaskSpec, aspects: Aspects) -> Form:
+def _form(
+    verbalizer: Verbalizer,
+    grounds: Grounds,
+    spec: TaskSpec,
+    aspects: Aspects,
+    examples: Examples,
+) -> Form:
     if spec.explanation is not None:
         return ExplanationForm(verbalizer, grounds, aspects, spec.explanation)
     if spec.title is not None:
-        return TitleForm(verbalizer, grounds, spec.title)
+        return TitleForm(verbalizer, grounds, spec.title, examples)
     if spec.dialogue is not None:
         return DialogueForm(spec.dialogue)
     assert spec.query is not None

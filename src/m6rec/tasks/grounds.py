@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import polars as pl
@@ -28,9 +28,17 @@ class Grounds:
             lambda user: facts(() if self._users is None else self._users.texts(user))
         )
 
+    def those_of(self, ids: Sequence[str]) -> list[str]:
+        """The ids that the catalogue has; where it has none of them, all of its items."""
+        return [item for item in ids if item in self._items] or self._items.ids
+
     def title(self, item_id: str | None) -> str:
         """An item's title, "" where no row has it."""
         return self._items.cell(item_id, "title")
+
+    def titles(self) -> list[str]:
+        """Of every item that has one, in order."""
+        return [title for item in self._items.ids if (title := self.title(item))]
 
     def category(self, item_id: str | None) -> str:
         """The innermost part of an item's category, "" where it has none."""
@@ -75,6 +83,14 @@ class _Rows:
         self._place = {name: row for row, name in enumerate(frame[key].to_list())}
         self._names = [n for n in frame.columns if n not in NO_WORDS]
         self._columns = {name: frame[name].to_list() for name in self._names}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._place
+
+    @property
+    def ids(self) -> list[str]:
+        """Every row's that has one, in order."""
+        return [key for key in self._place if key]
 
     def cell(self, key: str | None, column: str) -> str:
         place = None if key is None else self._place.get(key)

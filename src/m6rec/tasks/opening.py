@@ -70,7 +70,8 @@ class Opener:
         items = NO_ITEMS if dataset is None else dataset.items
         users = None if dataset is None else dataset.users
         aspects = Aspects(task.aspects)
-        author = build_author(self.backbone, _templates(task), items, users, task.spec, aspects)
+        words = _templates(task)
+        author = build_author(self.backbone, words, items, users, task.spec, aspects, task.known)
         self._fill(task, author)
         return author
 

@@ -1,7 +1,8 @@
 """Personalised product design: the category and the title of what a user, or a group, would choose.
 
-Read: who they are and what they did. Written: "CATEGORY: TITLE", or the title alone where items
-have no category, or where it is given (paper section 2: "a product of category '…' named '…'").
+Read: who they are and what they did, and titles of the catalogue that read most like it. Written:
+"CATEGORY: TITLE", or the title alone where items have no category, or where it is given (paper
+section 2: "a product of category '…' named '…'"; the examples are an addition to the paper).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pydantic import Field
 
 from m6rec.data.passages import Passage
 from m6rec.records import Segment
+from m6rec.tasks.examples import Examples
 from m6rec.tasks.grounds import Grounds
 from m6rec.tasks.writing import WritingSettings, history_segments
 from m6rec.text.prompts import TITLE
@@ -24,32 +26,51 @@ class TitleSettings(WritingSettings):
     """category: whether it is written before the title, given to the writer, or left out.
 
     longest_copy: most words in a row that stand in one title of the catalogue (0: any number).
+    examples: titles of the catalogue that are read beside the history.
     """
 
     category: Literal["written", "given", "none"] = "written"
     longest_copy: int = Field(default=8, ge=0)
+    examples: int = Field(default=8, ge=0)
     budget: int = 64
 
 
 class TitleForm:
     """What a title is written from, and how."""
 
-    def __init__(self, verbalizer: Verbalizer, grounds: Grounds, settings: TitleSettings) -> None:
+    def __init__(
+        self,
+        verbalizer: Verbalizer,
+        grounds: Grounds,
+        settings: TitleSettings,
+        examples: Examples,
+    ) -> None:
         self.verbalizer, self.grounds, self.settings = verbalizer, grounds, settings
+        self.examples = examples
 
     def source(self, passage: Passage) -> list[Segment]:
-        """The prompt, the user or group, the history; the category where it is given."""
-        category = self.category(passage) if self.settings.category == "given" else ""
+        """The prompt, examples, the user or group, the history; the category where it is given."""
+        category = self.given(passage)
+        near = self.examples.nearest(passage, self.settings.examples, category)
         return [
             Segment(TITLE, "context"),
+            *(Segment(self.grounds.title(item), "item") for item, _ in reversed(near)),
             *history_segments(self.verbalizer, passage, self.settings),
             *([Segment(category, "query")] if category else []),
         ]
 
     def target(self, passage: Passage, reference: str) -> str:
         """The title, after its category."""
-        category = self.category(passage) if self.settings.category == "written" else ""
-        return f"{category}{BETWEEN}{reference}" if category else reference
+        return self.text(self.category(passage), reference)
+
+    def text(self, category: str, title: str) -> str:
+        """What is written: the title, after its category where that is written."""
+        told = category.replace(BETWEEN, " ") if self.settings.category == "written" else ""
+        return f"{told}{BETWEEN}{title}" if told else title
+
+    def given(self, passage: Passage) -> str:
+        """The category that the writer is told, "" where it is told none."""
+        return self.category(passage) if self.settings.category == "given" else ""
 
     def category(self, passage: Passage) -> str:
         """Of the item, or the one that was asked for (`about`)."""

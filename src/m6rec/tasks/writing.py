@@ -179,6 +179,12 @@ class Author:
             sums[chosen] = -np.bincount(owner, logs_N, len(some))
         return sums, lengths
 
+    def log_likelihoods(self, passage: Passage, texts: Sequence[str]) -> np.ndarray:
+        """log p of texts in the form in which they are written, in nats: float64 [len]."""
+        source, budget = self.sources([passage])[0], self.settings.budget
+        targets = [tuple(self.tokenizer.write(text, budget)) for text in texts]
+        return -self.nats([Lesson(source, target) for target in targets])[0]
+
     def write(self, passages: Sequence[Passage]) -> list[str]:
         """The best text for each passage, by `decoding`, as the form reads it."""
         return [self.form.read(text) for text in self.write_raw(passages)]

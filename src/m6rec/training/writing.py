@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,11 +87,14 @@ def writing_recipe(
     task: TaskName,
     method: Method = "option-adapter",
     plan: Literal["late", "full"] = "late",
-    examples: int = 10_000,
+    passages: int = 10_000,
     tuning: Mapping[str, Any] | None = None,
     **reading: Any,
 ) -> tuple[TaskSpec, TrainSettings]:
-    """Settings that worked (docs/writing.md); arguments as in training/tune.py."""
+    """Settings that worked (docs/writing.md); arguments as in training/tune.py.
+
+    passages: of train, by which batches and epochs are chosen.
+    """
     layout: dict[str, Any] = {"method": method, "rank": RANK, **(tuning or {})}
     prompted = method in ("prompt", "option", "option-adapter") and plan == "late"
     layout.setdefault("prompts", PROMPTS if prompted else 0)
@@ -101,8 +104,8 @@ def writing_recipe(
         **{READS[task]: _settings(task, {"plan": plan, **reading})},
     )
     rate = 3e-4 if method == "full" else 2e-3
-    batch = 32 if examples >= 1000 else max(4, examples // 30)
-    epochs = max(6, round(FEWEST_STEPS * batch / max(examples, 1)))
+    batch = 32 if passages >= 1000 else max(4, passages // 30)
+    epochs = max(6, round(FEWEST_STEPS * batch / max(passages, 1)))
     return spec, TrainSettings(rate=rate, epochs=epochs, batch=batch, patience=2)
 
 
@@ -119,14 +122,16 @@ def tune_author(
     spec: TaskSpec,
     train: TrainSettings,
     aspects: Aspects,
+    known: Sequence[str] = (),
     folder: Path | None = None,
     console: Console | None = None,
 ) -> Tuned[Author]:
     """Trains on the split's train part; the best epoch by likelihood on valid.
 
-    folder: where the run keeps its state, so that it can be killed and resumed.
+    known: items whose titles may be examples. folder: where the run keeps its state, so that it can
+    be killed and resumed.
     """
-    author = build_author(backbone, words, split.items, split.users, spec, aspects)
+    author = build_author(backbone, words, split.items, split.users, spec, aspects, known)
     author.model.eval()
     outcome = fit(WritingTrainee(author, split, train.seed), train, folder, console)
     return Tuned(author, spec, train, outcome, tuned_share(author.model))
@@ -153,15 +158,28 @@ def fit_author(
         cutting["query_from"] = asked.query_from
     words, state, console = run
     split = writing_split(dataset, task, max_history=asked.max_history, **cutting)
-    spec, settings = writing_recipe(task, **layout, examples=len(split.train), **told)
+    spec, settings = writing_recipe(task, **layout, passages=len(split.train), **told)
     train = TrainSettings.parse({**settings.model_dump(), **(options["train"] or {})}, "train")
     aspects = aspects_for(split)
-    tuned = tune_author(opener.backbone, words, split, spec, train, aspects, state, console)
+    known = _known_items(dataset, task, asked.max_history, cutting)
+    tuned = tune_author(opener.backbone, words, split, spec, train, aspects, known, state, console)
     return TaskFolder(
         spec=spec,
         backbone=opener.fingerprint,
         templates=words.to_dict(),
         tensors={name: p.detach().cpu() for name, p in trained(tuned.task).items()},
+        known=known,
         aspects=aspects.names,
         trained_on={"card": split.card.to_dict(), **tuned.summary()},
     )
+
+
+def _known_items(
+    dataset: Dataset, task: WritingTask, max_history: int, cutting: Mapping[str, Any]
+) -> list[str]:
+    """Items of the whole train part, each once, in order, for titles; nothing else has examples."""
+    if task != "title":
+        return []
+    whole = {name: value for name, value in cutting.items() if name != "max_train"}
+    train = writing_split(dataset, task, max_history=max_history, **whole).train
+    return list(dict.fromkeys(p.item_id for p in train if p.item_id is not None))

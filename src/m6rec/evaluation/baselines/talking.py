@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from m6rec.data.talks import Ask, TalkSplit, slotted
-from m6rec.evaluation.baselines.text_index import TextIndex
 from m6rec.evaluation.talking import Talker
+from m6rec.text.text_index import TextIndex
 
 LAST_TURNS = 6
 Scorer = Callable[[Ask], np.ndarray]

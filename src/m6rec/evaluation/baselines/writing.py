@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from m6rec.data.passages import Passage, WritingSplit
-from m6rec.evaluation.baselines.text_index import TextIndex
 from m6rec.evaluation.writing import WritingModel
 from m6rec.metrics.text import rouge, words
+from m6rec.tasks.examples import told_of
 from m6rec.tasks.explanation import aspects_for, choose_features
 from m6rec.tasks.grounds import Grounds
 from m6rec.text.aspects import Aspects
+from m6rec.text.text_index import TextIndex
 
 TEMPLATES_TRIED, JUDGED_ON = 200, 200
 SEED = 0
@@ -137,17 +138,11 @@ def nearest_title(split: WritingSplit, grounds: Grounds) -> Function:
 
     def one(passage: Passage) -> str:
         seen = {place.get(e.item_id, -1) for e in passage.history}
-        told = _told(passage, grounds)
+        told = told_of(passage, grounds)
         found = [n for n in index.best(told, len(seen) + 1) if n not in seen]
         return grounds.title(ids[found[0]]) if found else common.write([passage])[0]
 
     return Function("retrieval, title copied", one)
-
-
-def _told(passage: Passage, grounds: Grounds) -> str:
-    said = [text for e in passage.history for text in (e.query, e.text) if text]
-    titles = [grounds.item_text(e.item_id) for e in passage.history[-3:]]
-    return " ".join((*said[-3:], *titles, passage.profile or ""))
 
 
 def last_title(split: WritingSplit, grounds: Grounds) -> Function:

@@ -1,0 +1,66 @@
+"""Titles woven from those that read most like a user: the beginning of one, the end of another.
+
+What is woven is grammatical where they are, and new: no more words in a row than allowed stand in
+one title of the catalogue. Which one is taken is drawn, those that agree most with all the near
+ones far more often, so that users who are told alike are not all told the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from m6rec.data.passages import Passage
+from m6rec.tasks.title import TitleForm
+from m6rec.text.weaving import Runs, agreement, woven
+
+NEAR = 20
+"""Titles that are woven from."""
+SHARPNESS = 10
+"""Power of how near a title is, beside the nearest, that makes its weight."""
+TEMPERATURE = 0.02
+"""Of the draw, in units of agreement."""
+ANY = 1000
+"""Words in a row, where any number may be taken over: more than a title has."""
+
+
+class Weaver:
+    """Weaves titles of a form's examples."""
+
+    def __init__(self, form: TitleForm) -> None:
+        self.form = form
+        self.runs = Runs(form.grounds.titles(), form.settings.longest_copy or ANY)
+
+    def weave(self, passages: Sequence[Passage], n: int = 1, seed: int = 0) -> list[list[str]]:
+        """At most n texts for each passage, as the form writes them; none where nothing is known
+        of the user, or nothing can be woven."""
+        return [self._texts(passage, n, seed) for passage in passages]
+
+    def _texts(self, passage: Passage, n: int, seed: int) -> list[str]:
+        near = self.form.examples.nearest(passage, NEAR, self.form.given(passage))
+        titles = [self.form.grounds.title(item) for item, _ in near]
+        found = woven(titles, self.runs)
+        if not found:
+            return []
+        closest = max(near[0][1], 1e-9)
+        weights = [(max(value, 0.0) / closest) ** SHARPNESS for _, value in near]
+        noise = np.random.default_rng([seed, _number(titles)]).gumbel(size=len(found))
+        order = np.argsort(-(agreement(found, titles, weights) / TEMPERATURE + noise))
+        category = self._category(near, weights)
+        return [self.form.text(category, found[place]) for place in order[:n]]
+
+    def _category(self, near: Sequence[tuple[str, float]], weights: Sequence[float]) -> str:
+        """The one that most of the weight has."""
+        votes = Counter[str]()
+        for (item, _), weight in zip(near, weights, strict=True):
+            votes[self.form.grounds.category(item)] += weight  # type: ignore[assignment]
+        return max(votes, key=lambda name: votes[name])
+
+
+def _number(texts: Sequence[str]) -> int:
+    """A number for some texts, the same on every machine."""
+    digest = hashlib.blake2b("\n".join(texts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
