@@ -72,11 +72,6 @@ def like_people_in_own_words(results: Sequence[Result]) -> float:
     return like_people(results) if own >= OWN_WORDS else own - 1
 
 
-def likeness(results: Sequence[Result]) -> float:
-    """Titles."""
-    return ours(results)["bleu-2"]
-
-
 def varied_talk(results: Sequence[Result]) -> float:
     """Replies: likeness, as long as they are varied."""
     found = ours(results)
@@ -122,20 +117,10 @@ ROWS = {
         judged_on=400,
     ),
     "home_depot-title": Row(
-        "home_depot",
-        "title",
-        {"train": {"epochs": 1}, "max_train": 8_000},
-        BEAMS,
-        likeness,
-        judged_on=500,
+        "home_depot", "title", {"train": {"epochs": 1}, "max_train": 8_000}, judged_on=500
     ),
     "catalogs-title": Row(
-        "catalogs",
-        "title",
-        {"train": {"epochs": 1}, "max_train": 8_000},
-        BEAMS,
-        likeness,
-        judged_on=500,
+        "catalogs", "title", {"train": {"epochs": 1}, "max_train": 8_000}, judged_on=500
     ),
     "sgd-chat": Row(
         "sgd",
@@ -146,9 +131,7 @@ ROWS = {
         judged_on=500,
     ),
     "shop-explain": Row(SHOP, "explain", {}, BEAMS, like_people, judged_on=200),
-    "shop-title": Row(
-        SHOP, "title", {"train": {"epochs": 1}, "max_train": 4_000}, BEAMS, likeness, judged_on=500
-    ),
+    "shop-title": Row(SHOP, "title", {"train": {"epochs": 1}, "max_train": 4_000}, judged_on=500),
     "shop-query": Row(SHOP, "query", {}, REPEATS, found_again, judged_on=200),
     "shop-chat": Row(SHOP, "chat", {}, HEAT, varied_talk, judged_on=500),
 }

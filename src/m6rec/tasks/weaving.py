@@ -1,8 +1,11 @@
 """Titles woven from those that read most like a user: the beginning of one, the end of another.
 
-What is woven is grammatical where they are, and new: no more words in a row than allowed stand in
-one title of the catalogue. Which one is taken is drawn, those that agree most with all the near
-ones far more often, so that users who are told alike are not all told the same.
+What is woven reads as they do, and is new: no more words in a row than allowed stand in one title
+of the catalogue. Those that agree most with all the near ones are judged by the network, too; which
+one is taken is drawn, the better ones far more often, so that users who are told alike are not all
+told the same.
+
+Legend: C texts of a passage.
 """
 
 from __future__ import annotations
@@ -15,49 +18,75 @@ import numpy as np
 
 from m6rec.data.passages import Passage
 from m6rec.tasks.title import TitleForm
+from m6rec.tasks.writing import Author, Lesson
 from m6rec.text.weaving import Runs, agreement, woven
 
 NEAR = 20
 """Titles that are woven from."""
-SHARPNESS = 10
+SHARPNESS = 7
 """Power of how near a title is, beside the nearest, that makes its weight."""
-TEMPERATURE = 0.02
+JUDGED = 12
+"""Texts that the network judges: those that agree most."""
+LIKELIHOOD = 0.05
+"""Agreement that a nat per token is worth."""
+TEMPERATURE = 0.01
 """Of the draw, in units of agreement."""
 ANY = 1000
 """Words in a row, where any number may be taken over: more than a title has."""
 
 
 class Weaver:
-    """Weaves titles of a form's examples."""
+    """Weaves titles of an author's examples. form: of the author."""
 
-    def __init__(self, form: TitleForm) -> None:
-        self.form = form
+    def __init__(self, author: Author, form: TitleForm) -> None:
+        self.author, self.form = author, form
         self.runs = Runs(form.grounds.titles(), form.settings.longest_copy or ANY)
 
     def weave(self, passages: Sequence[Passage], n: int = 1, seed: int = 0) -> list[list[str]]:
         """At most n texts for each passage, as the form writes them; none where nothing is known
         of the user, or nothing can be woven."""
-        return [self._texts(passage, n, seed) for passage in passages]
+        found = [self._texts(passage, max(JUDGED, n)) for passage in passages]
+        likely = self._per_token(passages, [texts for texts, _ in found])
+        chosen = []
+        for (texts, agreed_C), likely_C in zip(found, likely, strict=True):
+            noise_C = np.random.default_rng([seed, _number(texts)]).gumbel(size=len(texts))
+            score_C = (agreed_C + LIKELIHOOD * likely_C) / TEMPERATURE + noise_C
+            chosen.append([texts[place] for place in np.argsort(-score_C)[:n]])
+        return chosen
 
-    def _texts(self, passage: Passage, n: int, seed: int) -> list[str]:
+    def _texts(self, passage: Passage, most: int) -> tuple[list[str], np.ndarray]:
+        """What agrees most, and how much: float64 [C]."""
         near = self.form.examples.nearest(passage, NEAR, self.form.given(passage))
         titles = [self.form.grounds.title(item) for item, _ in near]
         found = woven(titles, self.runs)
         if not found:
-            return []
+            return [], np.zeros(0)
         closest = max(near[0][1], 1e-9)
         weights = [(max(value, 0.0) / closest) ** SHARPNESS for _, value in near]
-        noise = np.random.default_rng([seed, _number(titles)]).gumbel(size=len(found))
-        order = np.argsort(-(agreement(found, titles, weights) / TEMPERATURE + noise))
-        category = self._category(near, weights)
-        return [self.form.text(category, found[place]) for place in order[:n]]
+        agreed_C = agreement(found, titles, weights)
+        best = np.argsort(-agreed_C, kind="stable")[:most]
+        category = self._category([item for item, _ in near], weights)
+        return [self.form.text(category, found[place]) for place in best], agreed_C[best]
 
-    def _category(self, near: Sequence[tuple[str, float]], weights: Sequence[float]) -> str:
+    def _category(self, items: Sequence[str], weights: Sequence[float]) -> str:
         """The one that most of the weight has."""
         votes = Counter[str]()
-        for (item, _), weight in zip(near, weights, strict=True):
+        for item, weight in zip(items, weights, strict=True):
             votes[self.form.grounds.category(item)] += weight  # type: ignore[assignment]
         return max(votes, key=lambda name: votes[name])
+
+    def _per_token(
+        self, passages: Sequence[Passage], texts: Sequence[Sequence[str]]
+    ) -> list[np.ndarray]:
+        """log p of each text, in nats per token: float64 [C] for each passage."""
+        author, budget = self.author, self.author.settings.budget
+        lessons = [
+            Lesson(source, tuple(author.tokenizer.write(text, budget)))
+            for source, some in zip(author.sources(passages), texts, strict=True)
+            for text in some
+        ]
+        nats_N, tokens_N = author.nats(lessons)
+        return np.split(-nats_N / tokens_N, np.cumsum([len(some) for some in texts]))[:-1]
 
 
 def _number(texts: Sequence[str]) -> int:
