@@ -94,7 +94,8 @@ HEAT: Ways = {
     "cool": {"temperature": 0.5},
     "cold": {"temperature": 0.3},
 }
-SGD_TRAIN = 4_000
+SHORT: Mapping[str, Any] = {"train": {"epochs": 1}, "max_train": 4_000}
+"""What two cores can tune in some minutes."""
 ROWS = {
     "home_depot-query": Row(
         "home_depot",
@@ -125,15 +126,15 @@ ROWS = {
     "sgd-chat": Row(
         "sgd",
         "chat",
-        {"train": {"epochs": 1}, "max_train": SGD_TRAIN},
+        SHORT,
         HEAT,
         varied_talk,
         judged_on=500,
     ),
-    "shop-explain": Row(SHOP, "explain", {}, BEAMS, like_people, judged_on=200),
+    "shop-explain": Row(SHOP, "explain", SHORT, BEAMS, like_people, judged_on=200),
     "shop-title": Row(SHOP, "title", {"train": {"epochs": 1}, "max_train": 4_000}, judged_on=500),
     "shop-query": Row(SHOP, "query", {}, REPEATS, found_again, judged_on=200),
-    "shop-chat": Row(SHOP, "chat", {}, HEAT, varied_talk, judged_on=500),
+    "shop-chat": Row(SHOP, "chat", SHORT, HEAT, varied_talk, judged_on=500),
 }
 
 

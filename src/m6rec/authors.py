@@ -144,7 +144,7 @@ class Authors(ABC):
         form = author.form
         assert isinstance(form, TitleForm)
         how = _several(_changed(author.decoding, decoding), n, decoding)
-        if woven and (texts := self._weaver(author, form).weave([passage], n, how.seed)[0]):
+        if woven and (texts := self._weaver(form).weave([passage], n, how.seed)[0]):
             log_p_N = author.log_likelihoods(passage, texts)
             pairs = zip(texts, log_p_N.tolist(), strict=True)
             return [Design(*form.parts(text), log_p) for text, log_p in pairs]
@@ -259,10 +259,10 @@ class Authors(ABC):
         found: Search = self._opened["search"][1]
         return found
 
-    def _weaver(self, author: Author, form: TitleForm) -> Weaver:
+    def _weaver(self, form: TitleForm) -> Weaver:
         """The weaver of the titles of the data set in use."""
         if "weaver" not in self._opened:
-            self._opened["weaver"] = (None, Weaver(author, form))
+            self._opened["weaver"] = (None, Weaver(form))
         found: Weaver = self._opened["weaver"][1]
         return found
 

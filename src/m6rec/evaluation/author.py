@@ -37,7 +37,7 @@ def judge_author(author: Author, judge: WritingJudge) -> list[Result]:
         more |= _category(author.form, raw, judge)
     found = [replace(free, metrics={**free.metrics, **more})]
     if isinstance(author.form, TitleForm):
-        found.append(_woven(author, author.form, raw, judge))
+        found.append(_woven(author.name, author.form, raw, judge))
     if judge.split.task == "explain" or judge.searches:
         found.append(_faithful(author, judge))
     if OURS in judge.searches:
@@ -63,13 +63,13 @@ def _category(form: TitleForm, raw: Sequence[str], judge: WritingJudge) -> dict[
     return {"category": judge.mean(np.array(right))}
 
 
-def _woven(author: Author, form: TitleForm, raw: Sequence[str], judge: WritingJudge) -> Result:
+def _woven(name: str, form: TitleForm, raw: Sequence[str], judge: WritingJudge) -> Result:
     """raw: what was written, for those of whom nothing is known."""
     started = time.perf_counter()
-    found = Weaver(author, form).weave(judge.questions)
+    found = Weaver(form).weave(judge.questions)
     texts = [of[0] if of else text for of, text in zip(found, raw, strict=True)]
     seconds = time.perf_counter() - started
-    result = judge.judge(f"{author.name}, woven", [form.read(text) for text in texts], seconds)
+    result = judge.judge(f"{name}, woven", [form.read(text) for text in texts], seconds)
     return replace(result, metrics={**result.metrics, **_category(form, texts, judge)})
 
 

@@ -1,9 +1,8 @@
 """Titles woven from those that read most like a user: the beginning of one, the end of another.
 
 What is woven reads as they do, and is new: no more words in a row than allowed stand in one title
-of the catalogue. Those that agree most with all the near ones are judged by the network, too; which
-one is taken is drawn, the better ones far more often, so that users who are told alike are not all
-told the same.
+of the catalogue. One is drawn of those that agree most with all the near ones, the better ones far
+more often, so that users who are told alike are not all told the same.
 
 Legend: C texts of a passage.
 """
@@ -18,40 +17,37 @@ import numpy as np
 
 from m6rec.data.passages import Passage
 from m6rec.tasks.title import TitleForm
-from m6rec.tasks.writing import Author, Lesson
 from m6rec.text.weaving import Runs, agreement, woven
 
 NEAR = 20
 """Titles that are woven from."""
 SHARPNESS = 7
 """Power of how near a title is, beside the nearest, that makes its weight."""
-JUDGED = 12
-"""Texts that the network judges: those that agree most."""
-LIKELIHOOD = 0.05
-"""Agreement that a nat per token is worth."""
-TEMPERATURE = 0.01
+DRAWN_FROM = 12
+"""Texts of which one is drawn: those that agree most."""
+TEMPERATURE = 0.02
 """Of the draw, in units of agreement."""
 ANY = 1000
 """Words in a row, where any number may be taken over: more than a title has."""
 
 
 class Weaver:
-    """Weaves titles of an author's examples. form: of the author."""
+    """Weaves titles of a form's examples."""
 
-    def __init__(self, author: Author, form: TitleForm) -> None:
-        self.author, self.form = author, form
+    def __init__(self, form: TitleForm) -> None:
+        self.form = form
         self.runs = Runs(form.grounds.titles(), form.settings.longest_copy or ANY)
 
     def weave(self, passages: Sequence[Passage], n: int = 1, seed: int = 0) -> list[list[str]]:
         """At most n texts for each passage, as the form writes them; none where nothing is known
-        of the user, or nothing can be woven."""
-        found = [self._texts(passage, max(JUDGED, n)) for passage in passages]
-        likely = self._per_token(passages, [texts for texts, _ in found])
-        chosen = []
-        for (texts, agreed_C), likely_C in zip(found, likely, strict=True):
-            noise_C = np.random.default_rng([seed, _number(texts)]).gumbel(size=len(texts))
-            score_C = (agreed_C + LIKELIHOOD * likely_C) / TEMPERATURE + noise_C
-            chosen.append([texts[place] for place in np.argsort(-score_C)[:n]])
+        of the user, or nothing can be woven. Passages that are alike are drawn for one by one."""
+        chosen, asked = [], Counter[int]()
+        for texts, agreed_C in (self._texts(passage, max(DRAWN_FROM, n)) for passage in passages):
+            number = _number(texts)
+            drawn = np.random.default_rng([seed, number, asked[number]])
+            asked[number] += 1
+            noisy_C = agreed_C / TEMPERATURE + drawn.gumbel(size=len(texts))
+            chosen.append([texts[place] for place in np.argsort(-noisy_C)[:n]])
         return chosen
 
     def _texts(self, passage: Passage, most: int) -> tuple[list[str], np.ndarray]:
@@ -74,19 +70,6 @@ class Weaver:
         for item, weight in zip(items, weights, strict=True):
             votes[self.form.grounds.category(item)] += weight  # type: ignore[assignment]
         return max(votes, key=lambda name: votes[name])
-
-    def _per_token(
-        self, passages: Sequence[Passage], texts: Sequence[Sequence[str]]
-    ) -> list[np.ndarray]:
-        """log p of each text, in nats per token: float64 [C] for each passage."""
-        author, budget = self.author, self.author.settings.budget
-        lessons = [
-            Lesson(source, tuple(author.tokenizer.write(text, budget)))
-            for source, some in zip(author.sources(passages), texts, strict=True)
-            for text in some
-        ]
-        nats_N, tokens_N = author.nats(lessons)
-        return np.split(-nats_N / tokens_N, np.cumsum([len(some) for some in texts]))[:-1]
 
 
 def _number(texts: Sequence[str]) -> int:
