@@ -35,7 +35,8 @@ def test_what_would_copy_is_cut_or_left_out() -> None:
 def test_nothing_ends_in_the_middle() -> None:
     found = woven(["Hat in Red (Wool, Thick)", "Hat in Blue"], Runs([], 4))
     assert "Hat in Red (Wool," not in found and "Hat in" not in found
-    assert woven(["Box of (2", "Box of"], Runs([], 8)) == []
+    assert woven(["Box of (2", "Box of", "", " "], Runs([], 8)) == []
+    assert woven(["20-Volt Drill"], Runs([], 1)) == []  # its first part is two words
 
 
 def test_agreement_by_hand() -> None:

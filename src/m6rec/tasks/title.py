@@ -70,12 +70,14 @@ class TitleForm:
 
     def given(self, passage: Passage) -> str:
         """The category that the writer is told, "" where it is told none."""
-        return self.category(passage) if self.settings.category == "given" else ""
+        return self._category(passage) if self.settings.category == "given" else ""
 
     def category(self, passage: Passage) -> str:
-        """Of the item, or the one that was asked for (`about`)."""
-        found = passage.about or self.grounds.category(passage.item_id)
-        return found.replace(BETWEEN, " ")
+        """Of the item, or the one that was asked for (`about`), as it is written."""
+        return self._category(passage).replace(BETWEEN, " ")
+
+    def _category(self, passage: Passage) -> str:
+        return passage.about or self.grounds.category(passage.item_id)
 
     def facts(self, passage: Passage) -> list[str]:
         """What is known of the user and the history: a title may say more."""

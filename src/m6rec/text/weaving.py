@@ -93,8 +93,9 @@ def _plain(word: str) -> str:
 
 
 def _whole(text: str) -> bool:
-    last = text.split()[-1].casefold() if text.strip() else ""
-    return last not in OPEN and last[-1:] not in (",", "(") and text.count("(") == text.count(")")
+    last = text.split()[-1].casefold() if text else ""
+    ends = bool(last) and last not in OPEN and last[-1] not in (",", "(")
+    return ends and text.count("(") == text.count(")")
 
 
 def _counts(text: str) -> tuple[Counter[Gram], Counter[Gram]]:
