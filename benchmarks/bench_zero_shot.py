@@ -35,6 +35,7 @@ from m6rec.metrics.bootstrap import (
 )
 from m6rec.metrics.ranking import grouped_auc, weighted_auc
 from m6rec.model.hf import load_start
+from m6rec.records import Request
 from m6rec.tasks.zero_shot import ZeroShot, ZeroShotSettings
 from m6rec.text.templates import Templates
 from m6rec.text.verbalize import Verbalizer
@@ -45,6 +46,8 @@ PARTS = ("valid", "test")
 FORMS: tuple[Literal["item", "event", "title"], ...] = ("item", "event", "title")
 NORMALISE: tuple[Literal["mean", "sum"], ...] = ("mean", "sum")
 WEIGHTS = (0.0, 0.5, 1.0)
+OTHERS = (0, 4)
+"""Histories of train under which a candidate's own likelihood is taken, beside none."""
 LIKE, DISLIKE = "like", "dislike"
 
 
@@ -136,10 +139,12 @@ class Bench:
         """The first rows of a part, as many as were asked for."""
         return requests.take(slice(0, self.rows[part] or None))
 
-    def scorer(self, words: Verbalizer, **reading: Any) -> ZeroShot:
-        """A scorer with some settings changed."""
+    def scorer(
+        self, words: Verbalizer, histories: Sequence[Request] = (), **reading: Any
+    ) -> ZeroShot:
+        """A scorer with some settings changed; histories: what other users did."""
         settings = ZeroShotSettings.parse({**self.reading, **reading}, "bench")
-        return ZeroShot(self.backbone, self.tokenizer, words, settings)
+        return ZeroShot(self.backbone, self.tokenizer, words, settings, others=histories)
 
     def also_clicks(self) -> dict[str, Any]:
         """amazon_industrial, published requests."""
@@ -148,13 +153,16 @@ class Bench:
         words = Verbalizer(Templates.load(data.templates), split.items)
         ids = split.items["item_id"].to_list()
         body: dict[str, Any] = {}
-        for part, form in product(PARTS, FORMS):
+        others = drawn(split.train, max(OTHERS))
+        for part, form, count in product(PARTS, FORMS, OTHERS):
             began = time.monotonic()
             asked = against_random(self.some(getattr(split, part), part), ids)
-            evidence = self.scorer(words, form=form).evidence(asked)
+            evidence = self.scorer(words, others, form=form, others=count).evidence(asked)
             took = time.monotonic() - began
             for normalise, weight in product(NORMALISE, WEIGHTS):
-                way = f"{form}, {normalise}, calibration {weight:g}"
+                if count and not weight:
+                    continue  # nothing is taken off
+                way = f"{form}, {normalise}, calibration {weight:g}, others {count}"
                 found = {"accuracy": preferred(evidence.score(weight, normalise))}
                 _note(body, "also clicks", way, part, found, took)
         return _best(body, "accuracy")
@@ -185,6 +193,12 @@ class Bench:
                 found = grouped_auc_beyond_likes(score(requests), requests)
                 _note(body, "beyond likes", way, part, found, time.monotonic() - began)
         return _best(body, "auc")
+
+
+def drawn(requests: Requests, count: int, seed: int = 0) -> list[Request]:
+    """Some requests, by seed."""
+    chosen = np.random.default_rng(seed).choice(len(requests), count, replace=False)
+    return list(requests.take(np.sort(chosen)))
 
 
 def only(requests: Requests, kind: str) -> Requests:

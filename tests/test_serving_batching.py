@@ -177,6 +177,21 @@ def test_the_next_batch_begins_while_the_last_one_ends() -> None:
     assert begun == [1, 2]
 
 
+def test_a_batch_that_fails_is_begun_again_when_nothing_else_comes() -> None:
+    def begin(asks: Sequence[int]) -> Callable[[], list[int]]:
+        def end() -> list[int]:
+            time.sleep(0.05)  # the other worker waits for requests by then
+            if len(asks) > 1:
+                raise ValueError("not together")
+            return list(asks)
+
+        return end
+
+    with Batcher(begin, BatchSettings(wait_ms=50, most=3, workers=2)) as batcher:
+        futures = [batcher.submit(n) for n in range(3)]
+        assert [future.result(LONG) for future in futures] == [0, 1, 2]
+
+
 def test_no_two_threads_begin_at_once() -> None:
     inside, most_inside, lock = 0, 0, threading.Lock()
 

@@ -402,6 +402,30 @@ def test_own_likelihoods_are_remembered_between_requests() -> None:
     assert len(scorer._alone) == known
 
 
+def test_what_is_taken_off_is_the_mean_likelihood_under_none_and_others() -> None:
+    others = [asked(history, []) for history in (["red-shoe"], ["green-hat", "blue-tent"], [])]
+    scorer = zero(**LIVE)
+    alone = scorer.evidence(ASKED)
+    scorer = ZeroShot(
+        scorer.model, scorer.tokenizer, scorer.verbalizer, scorer.settings, others=others[:2]
+    )
+    found = scorer.evidence(ASKED)
+    under = [
+        zero(**LIVE).evidence(
+            Requests.of([replace(r, history=other.history) for r in ASKED]), alone=False
+        )
+        for other in others
+    ]
+    # The verb of an empty history is another, so likelihoods without one are those of `alone`.
+    mean = np.mean([np.exp(alone.alone_N), *(np.exp(e.after_N) for e in under[:2])], axis=0)
+    same = np.array([r.history != () for r in ASKED for _ in r.candidates])
+    np.testing.assert_allclose(found.alone_N[same], np.log(mean)[same], atol=1e-4)
+    np.testing.assert_allclose(found.after_N, alone.after_N, atol=1e-5)
+    none = zero(**LIVE, others=0)
+    none = ZeroShot(none.model, none.tokenizer, none.verbalizer, none.settings, others=others)
+    np.testing.assert_allclose(none.evidence(ASKED).alone_N, alone.alone_N, atol=1e-6)
+
+
 def test_the_verb_scores_titles_ids_and_files(tmp_path: Path) -> None:
     tiny.write_shop(tmp_path / "data")
     model = str(tiny.write_backbone(tmp_path / "model"))

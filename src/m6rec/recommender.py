@@ -16,7 +16,7 @@ from rich.console import Console
 from m6rec.authors import Authors, NotTunedError, check_own_split, is_writing
 from m6rec.data import tables
 from m6rec.data.catalogue import Items, as_items
-from m6rec.data.known import own_events, popularity
+from m6rec.data.known import own_events, popularity, some_histories
 from m6rec.data.labels import LabelRule, default_rule
 from m6rec.data.options import Task
 from m6rec.data.requests import Requests
@@ -229,8 +229,9 @@ class M6Rec(Authors):
         """All of the given items, best first, by how likely their words are after the history.
 
         With no training (paper section 2). score: log-likelihood in nats, the mean over the
-        tokens of the item's words. calibrated: takes off the same without a history (a number:
-        that share of it), so that common words do not win. liked: the score is the probability
+        tokens of the item's words. calibrated: takes off the same without a history, and
+        under those of some users of the data set in use (a number: that share of it), so that
+        common words and what suits everybody do not win. liked: the score is the probability
         that the user likes the item rather than dislikes it. reading: changes to ZeroShotSettings
         (plan, form, normalise, …). Raises ConfigError for a setting that is none.
         """
@@ -248,10 +249,12 @@ class M6Rec(Authors):
             items = as_items(["an unknown item"]) if data is None else data.items
             own, users = (None, None) if data is None else (data.templates, data.users)
             words = Verbalizer(Templates.load(own), items, users)
-            kept = (settings, ZeroShot(self.backbone, self.tokenizer, words, settings))
+            others = [] if data is None else some_histories(data, settings.others)
+            scorer = ZeroShot(self.backbone, self.tokenizer, words, settings, others=others)
+            kept = (settings, scorer)
             self._opened["score"] = kept
-        scorer: ZeroShot = kept[1]
-        return scorer
+        found: ZeroShot = kept[1]
+        return found
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Text vectors of the backbone: float32 [N, D], unit length, cosine is similarity."""

@@ -8,7 +8,7 @@ import polars as pl
 from m6rec.data.labels import SHOWN
 from m6rec.data.requests import POOL_SCHEMA
 from m6rec.data.tables import Dataset
-from m6rec.records import Event
+from m6rec.records import Event, Request
 
 
 def own_events(dataset: Dataset, user_id: str) -> tuple[Event, ...]:
@@ -30,3 +30,13 @@ def popularity(dataset: Dataset) -> np.ndarray | None:
         counts, on="item_id", how="left", maintain_order="left"
     )
     return found["len"].fill_null(0).to_numpy().astype(np.float32)
+
+
+def some_histories(dataset: Dataset, count: int, seed: int = 0) -> list[Request]:
+    """What some users did, drawn by seed: users of at least two events, where there are any."""
+    if dataset.events is None or not count:
+        return []
+    told = dataset.events.filter(~pl.col("event").is_in(list(SHOWN)))
+    users = told.group_by("user_id").len().filter(pl.col("len") > 1)["user_id"].drop_nulls().sort()
+    chosen = users.sample(min(count, len(users)), shuffle=True, seed=seed)
+    return [Request(own_events(dataset, user), user) for user in chosen]

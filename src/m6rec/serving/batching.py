@@ -136,29 +136,36 @@ class Batcher(Generic[A, R]):
         self.close()
 
     def _work(self) -> None:
-        while True:
+        while self._wait():
             with self._turn:
                 jobs = self._take()
-                if jobs is None:
-                    return
                 running = [job for job in jobs if job.future.set_running_or_notify_cancel()]
                 begun = self._begin_all(running) if running else []
             for some, end in begun:
                 self._end(some, end)
 
-    def _take(self) -> list[_Job[A, R]] | None:
-        """The next batch; None after `close`."""
+    def _wait(self) -> bool:
+        """Until a request waits; False after `close`. Nobody's turn: a batch that failed needs it
+        to begin again, also when nothing else comes."""
         with self._changed:
             self._changed.wait_for(lambda: self._count or self._closed)
-            if self._closed:
-                return None
+            return not self._closed
+
+    def _take(self) -> list[_Job[A, R]]:
+        """The next batch; nothing where another worker was first, or after `close`."""
+        with self._changed:
+            if not self._count:
+                return []
             oldest = min(queue[0].came for queue in self._queues.values())
             until = oldest + self.settings.wait_ms / 1000
             while self._count < self.settings.most and not self._closed:
                 left = until - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     break
-            return None if self._closed else self._in_turns()
+            jobs = [] if self._closed else self._in_turns()
+            if self._count:
+                self._changed.notify()
+            return jobs
 
     def _in_turns(self) -> list[_Job[A, R]]:
         """One job of each client after the other; who was served last goes to the end."""

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from m6rec.data.passages import Passage
+from m6rec.tasks.splices import Runs, agreement, woven
 from m6rec.tasks.title import TitleForm
-from m6rec.text.weaving import Runs, agreement, woven
 
 NEAR = 20
 """Titles that are woven from."""

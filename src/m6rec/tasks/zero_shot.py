@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from math import log
 from typing import Literal
 
 import numpy as np
@@ -43,11 +44,12 @@ class ZeroShotSettings(Settings):
     words of the "item" after the verb ("bought: " is told), the whole "event", or the bare "title".
     event: how the candidate's event is told (None: like the newest choice of the history, else as
     a click). normalise: per judged token, or the sum. calibration: weight of the candidate's own
-    log-likelihood under an empty history, which is taken off (0: nothing). budget: tokens of a
-    target. yes, no: the two events of a judgement; asked: whether the item is "written" after the
-    verb, or "read" before it; prior: weight of the judgement under an empty history, taken off.
-    bf16: whether all is computed in bfloat16, which is faster and less exact (about 0.01 nats).
-    rows_at_once: states held at once, of sources and of targets with their sources.
+    log-likelihood, which is taken off (0: nothing): under an empty history, and in the mean under
+    those of so many `others`. budget: tokens of a target. yes, no: the two events of a judgement;
+    asked: whether the item is "written" after the verb, or "read" before it; prior: weight of the
+    judgement under an empty history, taken off. bf16: whether all is computed in bfloat16, which is
+    faster and less exact (about 0.01 nats). rows_at_once: states held at once, of sources and of
+    targets with their sources.
     """
 
     plan: Plan = "late"
@@ -60,6 +62,7 @@ class ZeroShotSettings(Settings):
     event: str | None = None
     normalise: Literal["mean", "sum"] = "mean"
     calibration: float = Field(default=1.0, ge=0)
+    others: int = Field(default=4, ge=0)
     budget: int = Field(default=64, ge=1)
     yes: str = "like"
     no: str = "dislike"
@@ -74,8 +77,8 @@ DEFAULT = ZeroShotSettings()
 
 @dataclass(frozen=True)
 class Evidence:
-    """Sums of log p over a candidate's judged tokens, after its history and alone, and how many
-    tokens those are: [N] each."""
+    """Sums of log p over a candidate's judged tokens, after its history and alone (the log of the
+    mean likelihood, where other histories count), and how many tokens those are: [N] each."""
 
     after_N: np.ndarray
     alone_N: np.ndarray
@@ -93,7 +96,10 @@ class Evidence:
 
 
 class ZeroShot:
-    """Scores candidates by likelihood, and says whether a user will like them."""
+    """Scores candidates by likelihood, and says whether a user will like them.
+
+    others: what other users did, of which the first `settings.others` stand for anybody's history.
+    """
 
     def __init__(
         self,
@@ -102,9 +108,11 @@ class ZeroShot:
         verbalizer: Verbalizer,
         settings: ZeroShotSettings = DEFAULT,
         name: str = "M6-Rec, zero-shot",
+        others: Sequence[Request] = (),
     ) -> None:
         self.model, self.tokenizer, self.verbalizer = model, tokenizer, verbalizer
         self.settings, self.name = settings, name
+        self.others = tuple(others[: settings.others])
         self.lower = model.config.layers - settings.online_layers
         if self.lower < 0:
             raise ConfigError(
@@ -133,9 +141,11 @@ class ZeroShot:
                     targets.append(self.target(candidate, kind))
                     after.append(questions.add(source, targets[-1]))
             fresh = dict.fromkeys(t for t in targets if t not in self._alone) if alone else {}
-            numbers = {target: questions.add((), target) for target in fresh}
+            anybody = [(), *map(self.source, self.others)]
+            numbers = {t: [questions.add(source, t) for source in anybody] for t in fresh}
             sums_P = self.log_likelihoods(questions)
-            self._alone |= {target: float(sums_P[n]) for target, n in numbers.items()}
+            for target, under in numbers.items():
+                self._alone[target] = float(np.logaddexp.reduce(sums_P[under])) - log(len(anybody))
             own = [self._alone[target] if alone else 0.0 for target in targets]
             judged = [target.judged for target in targets]
             parts.append(Evidence(sums_P[after], np.array(own), np.array(judged, dtype=np.int64)))
