@@ -196,8 +196,9 @@ class Bench:
 
 
 def drawn(requests: Requests, count: int, seed: int = 0) -> list[Request]:
-    """Some requests, by seed."""
-    chosen = np.random.default_rng(seed).choice(len(requests), count, replace=False)
+    """Some requests, by seed; all where there are no more."""
+    most = min(count, len(requests))
+    chosen = np.random.default_rng(seed).permutation(len(requests))[:most]
     return list(requests.take(np.sort(chosen)))
 
 

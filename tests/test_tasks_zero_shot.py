@@ -426,6 +426,16 @@ def test_what_is_taken_off_is_the_mean_likelihood_under_none_and_others() -> Non
     np.testing.assert_allclose(none.evidence(ASKED).alone_N, alone.alone_N, atol=1e-6)
 
 
+def test_scores_are_told_what_other_users_of_the_data_did() -> None:
+    rec = M6Rec(*tiny.backbone(layers=3)).use(tiny.shop())
+    scorer = rec.zero_shot(ZeroShotSettings(others=2))
+    assert len(scorer.others) == 2 and all(len(r.history) > 1 for r in scorer.others)
+    again = M6Rec(*tiny.backbone(layers=3)).use(tiny.shop())
+    assert again.zero_shot(ZeroShotSettings(others=2)).others == scorer.others
+    assert rec.zero_shot(ZeroShotSettings(others=0)).others == ()
+    assert M6Rec(*tiny.backbone(layers=3)).zero_shot(ZeroShotSettings()).others == ()
+
+
 def test_the_verb_scores_titles_ids_and_files(tmp_path: Path) -> None:
     tiny.write_shop(tmp_path / "data")
     model = str(tiny.write_backbone(tmp_path / "model"))
