@@ -132,7 +132,7 @@ ROWS = {
         judged_on=500,
     ),
     "shop-explain": Row(SHOP, "explain", SHORT, BEAMS, like_people, judged_on=200),
-    "shop-title": Row(SHOP, "title", {"train": {"epochs": 1}, "max_train": 4_000}, judged_on=500),
+    "shop-title": Row(SHOP, "title", SHORT, judged_on=500),
     "shop-query": Row(SHOP, "query", {}, REPEATS, found_again, judged_on=200),
     "shop-chat": Row(SHOP, "chat", SHORT, HEAT, varied_talk, judged_on=500),
 }

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m6rec.metrics.text import words
-from m6rec.metrics.text_variety import copied
-from m6rec.tasks.splices import LONGER, Runs, agreement, woven
+from m6rec.metrics.text_variety import Runs, copied
+from m6rec.tasks.splices import LONGER, agreement, woven
 
 WORDS = st.sampled_from(["red", "Red", "wool", "hat,", "in", "(2", "pack)", "5", "tent"])
 TEXTS = st.lists(st.lists(WORDS, min_size=1, max_size=9).map(" ".join), max_size=6)

@@ -46,18 +46,27 @@ def novel(written: Sequence[str], known: Iterable[str]) -> np.ndarray:
     return np.array([tuple(words(text)) not in there for text in written], dtype=bool)
 
 
+class Runs:
+    """Rows of words that stand in known texts. longest: words of a row that may be taken over."""
+
+    def __init__(self, texts: Iterable[str], longest: int) -> None:
+        self.longest = longest
+        self._runs: set[Gram] = set()
+        for text in texts:
+            self._runs.update(grams(words(text), longest + 1))
+
+    def copied(self, text: str) -> bool:
+        """Whether more words in a row than `longest` stand in one known text."""
+        return any(run in self._runs for run in grams(words(text), self.longest + 1))
+
+
 def copied(written: Sequence[str], known: Iterable[str], longest: int) -> np.ndarray:
     """Whether each text has a run of more than `longest` words that stands in one known text.
 
     bool [N].
     """
-    runs: set[Gram] = set()
-    for text in known:
-        runs.update(grams(words(text), longest + 1))
-    return np.array(
-        [any(run in runs for run in grams(words(text), longest + 1)) for text in written],
-        dtype=bool,
-    )
+    runs = Runs(known, longest)
+    return np.array([runs.copied(text) for text in written], dtype=bool)
 
 
 def feature_matching(named: Features, wanted: Sequence[str | None]) -> np.ndarray:

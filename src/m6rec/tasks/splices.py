@@ -9,11 +9,12 @@ Byrne, NAACL 2004. Legend: N texts that were woven, T texts that they were woven
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from m6rec.metrics.text import Gram, grams, words
+from m6rec.metrics.text_variety import Runs
 
 RECALL = 2.0
 """How many times as much as precision recall counts: else short texts, which risk little, win."""
@@ -22,20 +23,6 @@ LONGER = 1.5
 SIGNS = ",.;:"
 OPEN = frozenset("a an and at by for from in of on or the to with x & - – /".split())  # noqa: SIM905
 """No text ends with one of these."""
-
-
-class Runs:
-    """Rows of words that stand in known texts. longest: words of a row that may be taken over."""
-
-    def __init__(self, texts: Iterable[str], longest: int) -> None:
-        self.longest = longest
-        self._runs: set[Gram] = set()
-        for text in texts:
-            self._runs.update(grams(words(text), longest + 1))
-
-    def copied(self, text: str) -> bool:
-        """Whether more words in a row than `longest` stand in one known text."""
-        return any(run in self._runs for run in grams(words(text), self.longest + 1))
 
 
 def woven(texts: Sequence[str], runs: Runs) -> list[str]:

@@ -10,13 +10,14 @@ Legend: C texts of a passage.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
 from m6rec.data.passages import Passage
-from m6rec.tasks.splices import Runs, agreement, woven
+from m6rec.metrics.text_variety import Runs
+from m6rec.tasks.splices import agreement, woven
 from m6rec.tasks.title import TitleForm
 
 NEAR = 20
@@ -66,9 +67,9 @@ class Weaver:
 
     def _category(self, items: Sequence[str], weights: Sequence[float]) -> str:
         """The one that most of the weight has."""
-        votes = Counter[str]()
+        votes = defaultdict[str, float](float)
         for item, weight in zip(items, weights, strict=True):
-            votes[self.form.grounds.category(item)] += weight  # type: ignore[assignment]
+            votes[self.form.grounds.category(item)] += weight
         return max(votes, key=lambda name: votes[name])
 
 
