@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 from m6rec.cli.app import build_app
 from m6rec.recommender import M6Rec
 from m6rec.serving.known import Known, newest_users
+from m6rec.serving.live import LiveModel
+from m6rec.serving.pipeline import Wanted, begin
 from m6rec.serving.service import Service
 from serve_worlds import ids, served, until, write_world
 
@@ -118,13 +120,23 @@ def test_problems_name_the_field(shop: Served) -> None:
     assert unknown["errors"][0]["field"] == "user"
 
 
-def test_who_asks_first_does_not_wait_for_what_is_encoded_once(tmp_path: Path) -> None:
+def test_who_asks_first_does_not_wait_for_what_is_done_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[int] = []
+
+    def counted(model: LiveModel, wanted: Sequence[Wanted]) -> Any:
+        together.append(len(wanted))
+        return begin(model, wanted)
+
+    monkeypatch.setattr("m6rec.serving.live.begin", counted)
     place = write_world(tmp_path)
     rec = M6Rec.from_pretrained(str(place.model))
     rec.fit("rank", place.data, split="temporal", train={"epochs": 1})
     rec.save_pretrained(tmp_path / "tuned")
     tuned = replace(place, adapters=(tmp_path / "tuned" / "tasks" / "rank",))
     with served(tuned) as (client, service):
+        assert {1, 2} <= set(together)  # requests that come together have a graph of their own
         model = service.registry.current
         texts = model.texts()
         newest = newest_users(Known.read(service.journal).events, 1)[0]

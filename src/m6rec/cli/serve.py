@@ -14,6 +14,7 @@ from m6rec.cli.common import DEFAULT_MODEL, Json, Model, err, key_values, out, v
 from m6rec.records import M6Error
 from m6rec.serving.keys import KeyRing
 from m6rec.serving.logs import log_as_json
+from m6rec.serving.registry import settle
 from m6rec.serving.service import ServiceSettings
 from m6rec.serving.starting import Place, open_service
 from m6rec.serving.traces import Traces
@@ -85,7 +86,9 @@ def serve(
         write_json(_check(place, limits), json)
         return
     log_as_json(logging.INFO)
-    http.run(open_service(place, limits), address, tracing)
+    service = open_service(place, limits)
+    settle()
+    http.run(service, address, tracing)
 
 
 def _check(place: Place, limits: ServiceSettings) -> dict[str, int]:

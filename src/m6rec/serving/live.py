@@ -136,12 +136,18 @@ class LiveModel:
 
     def _warm(self, known: Known) -> None:
         """Ranks a few times, so that who asks first does not wait for what is done only once: words
-        of features that are encoded, kernels that are made. It ends when that is over."""
+        of features that are encoded, kernels that are made. It ends when that is over.
+
+        Requests that come together have a graph of their own, which takes seconds to convert.
+        """
+        request = None
         for request in self._first_requests(known) if self.ranker is not None else ():
             started = time.monotonic()
             self.submit(Wanted(request)).result()
             if time.monotonic() - started < WARM:
                 break
+        if request is not None and self._batcher.settings.most > 1:
+            self._begin([Wanted(request)] * 2)()
 
     def _first_requests(self, known: Known) -> Iterator[Request]:
         """Of the newest users; where nobody did anything yet, of somebody who clicked an item."""
