@@ -43,7 +43,8 @@ from m6rec.text.verbalize import Verbalizer
 Score = Callable[[Requests], np.ndarray]
 """Requests → one number for each candidate, in order."""
 PARTS = ("valid", "test")
-FORMS: tuple[Literal["item", "event", "title"], ...] = ("item", "event", "title")
+Form = Literal["item", "event", "title"]
+FORMS: tuple[Form, ...] = ("item", "event", "title")
 NORMALISE: tuple[Literal["mean", "sum"], ...] = ("mean", "sum")
 WEIGHTS = (0.0, 0.5, 1.0)
 OTHERS = (0, 4)
@@ -129,11 +130,16 @@ class Bench:
     """One checkpoint on both data sets; scorers share nothing but the weights."""
 
     def __init__(
-        self, model: str, root: Path, rows: Mapping[str, int], reading: Mapping[str, Any]
+        self,
+        model: str,
+        root: Path,
+        rows: Mapping[str, int],
+        reading: Mapping[str, Any],
+        forms: Sequence[Form] = FORMS,
     ) -> None:
         self.backbone, self.tokenizer = load_start(model)
         self.backbone.eval()
-        self.root, self.rows, self.reading = root, rows, reading
+        self.root, self.rows, self.reading, self.forms = root, rows, reading, forms
 
     def some(self, requests: Requests, part: str) -> Requests:
         """The first rows of a part, as many as were asked for."""
@@ -154,7 +160,7 @@ class Bench:
         ids = split.items["item_id"].to_list()
         body: dict[str, Any] = {}
         others = drawn(split.train, max(OTHERS))
-        for part, form, count in product(PARTS, FORMS, OTHERS):
+        for part, form, count in product(PARTS, self.forms, OTHERS):
             began = time.monotonic()
             asked = against_random(self.some(getattr(split, part), part), ids)
             evidence = self.scorer(words, others, form=form, others=count).evidence(asked)
@@ -247,6 +253,7 @@ def main() -> None:
     parser.add_argument("--measures", nargs="*", default=["also_clicks", "beyond_likes"])
     parser.add_argument("--rows", type=int, default=0, help="of test; 0: all")
     parser.add_argument("--valid-rows", type=int, default=1000, help="of valid; 0: all")
+    parser.add_argument("--forms", nargs="+", default=FORMS, choices=FORMS, help="of also clicks")
     parser.add_argument("--bf16", action="store_true", help="faster, less exact")
     parser.add_argument("--plan", default="late", choices=["late", "full"])
     parser.add_argument("--online-layers", type=int, default=1)
@@ -261,7 +268,7 @@ def main() -> None:
         "segment_states": states if states == "all" else int(states),
     }
     rows = {"valid": given.valid_rows, "test": given.rows}
-    bench = Bench(given.model, given.data, rows, reading)
+    bench = Bench(given.model, given.data, rows, reading, given.forms)
     body: dict[str, Any] = {"model": given.model, "reading": reading, "rows": rows}
     for measure in given.measures:
         body[measure] = getattr(bench, measure)()
