@@ -101,7 +101,7 @@ def export_bundle(source: Source, folder: Path, settings: EdgeSettings) -> dict[
     check_task(reading)
     tokenizer, budgets = retriever.table.tokenizer, budgets_of(source)
     shelf = texts_of(source, settings.event)
-    texts = _tokenised(tokenizer, shelf, budgets, settings)
+    texts = tokenised(tokenizer, shelf, budgets, settings)
     model = retriever.model.cpu().eval()
     model = in_precision(model, lower, texts, settings)
     sizes, weights = (reading.max_history, max(budgets) + 2), Weights()
@@ -196,7 +196,7 @@ def agreement(source: Source, folder: Path, settings: EdgeSettings) -> Agreement
     retriever = source.catalogue.retriever
     lower, model = retriever.table.lower, retriever.model.cpu().eval()
     shelf = texts_of(source, settings.event)
-    texts = _tokenised(retriever.table.tokenizer, shelf, budgets_of(source), settings)
+    texts = tokenised(retriever.table.tokenizer, shelf, budgets_of(source), settings)
     drawing = Drawing(settings.requests, config.max_history, settings.seed)
     theirs, count = run_by(open_runner(folder), texts), len(texts.events_SN)
     rounded, float32 = (
@@ -258,9 +258,10 @@ def texts_of(source: Source, event: str) -> Shelf:
     )
 
 
-def _tokenised(
+def tokenised(
     tokenizer: Tokenizer, shelf: Shelf, budgets: tuple[int, int], settings: EdgeSettings
 ) -> Texts:
+    """Some texts of the catalogue, as items and as events, on which ranges are found."""
     count = len(shelf.ids)
     draw = np.random.default_rng(settings.seed)
     chosen = draw.permutation(count)[: settings.calibration]
