@@ -1,4 +1,4 @@
-"""What eight bits cost a tuned retriever: `python benchmarks/bench_eight_bits.py DATA MODEL ADAPTER`.
+"""What eight bits cost a tuned retriever: `bench_eight_bits.py DATA MODEL ADAPTER`.
 
 HR@10 and NDCG@10 on test in float32, with weights and tables in int8, and with inputs of linear
 maps rounded too, as a bundle for ONNX Runtime does (ranges found on texts) and as XNNPACK does (row
