@@ -70,6 +70,21 @@ def test_a_backbone_comes_back_as_it_was(family: str, tied: bool, tmp_path: Path
     ]
 
 
+@pytest.mark.parametrize("shared", [None, 1])
+def test_nothing_of_a_loaded_network_is_left_to_chance(shared: int | None, tmp_path: Path) -> None:
+    config = bert_config(layer_sets=shared, table_width=None if shared is None else 8)
+    save_backbone(lively(config), words(), tmp_path)
+    torch.manual_seed(3)
+    seed = torch.get_rng_state()
+    torch.use_deterministic_algorithms(True)  # memory that nobody filled holds NaN
+    try:
+        model, _ = load_backbone(tmp_path)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
+    assert torch.equal(torch.get_rng_state(), seed)
+
+
 def test_a_tied_decoder_is_stored_once(folder: Path) -> None:
     names = set(load_file(folder / "model.safetensors"))
     assert "tokens.weight" in names

@@ -16,6 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 
 from m6rec.config import ModelConfig
 from m6rec.model.m6 import M6
@@ -27,6 +29,10 @@ from m6rec.text.tokenizer import Tokenizer
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 TASK_CONFIG, TASK_WEIGHTS = "task.json", "task.safetensors"
+
+
+DRAWN = (init.normal_, init.uniform_, init.kaiming_uniform_)
+"""How networks are begun at random."""
 
 
 class CheckpointError(M6Error):
@@ -80,7 +86,8 @@ def load_backbone(folder: Path) -> tuple[M6, Tokenizer]:
     tensors, metadata = read_tensors(folder / WEIGHTS)
     if metadata.get("fingerprint") != fingerprint(tensors):
         raise CheckpointError(f"{folder / WEIGHTS} does not match its fingerprint: it is damaged")
-    model = M6(config)
+    with _Blank():
+        model = M6(config)
     try:
         tensors = unpacked(tensors)
     except ValueError as error:
@@ -93,6 +100,19 @@ def load_backbone(folder: Path) -> tuple[M6, Tokenizer]:
             f"{folder / CONFIG} knows {config.vocab_size}"
         )
     return model.eval(), tokenizer
+
+
+class _Blank(TorchFunctionMode):
+    """Leaves out the drawing of random weights, which takes longer than reading those of a file and
+    would move the caller's seed. What is made under it has to be filled, every tensor."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in DRAWN:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def load_tensors(model: M6, tensors: Mapping[str, Tensor], origin: Path) -> None:
