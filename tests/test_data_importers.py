@@ -545,6 +545,64 @@ def test_time_formats(
     assert rows(data, "events", "timestamp") == [(second,)]
 
 
+@pytest.mark.parametrize(
+    ("text", "spec", "price"),
+    [
+        ("1299.5", "p", 1299.5),
+        ("12,50", "p:comma", 12.5),
+        ("1.299,00 €", "p:comma", 1299.0),
+        ("CHF 1'299,05", "p:comma", 1299.05),
+        ("1.299.000", "p:comma", 1299000.0),
+        ("-3", "p:comma", -3.0),
+        ("$1,299.50", "p:point", 1299.5),
+        ("1 299.50 EUR", "p:point", 1299.5),
+        (".5", "p", 0.5),
+        ("", "p:comma", None),
+        ("  ", "p:point", None),
+    ],
+)
+def test_number_formats(
+    imported: Callable[..., tuple[Imported, Path]], text: str, spec: str, price: float | None
+) -> None:
+    mapping = f"item_id=i,title=t,price={spec}"
+    columns = {"items": mapping, "events": "user_id=u,item_id=i,event='click'"}
+    files = {"items.csv": f"i;t;p\na;b;{text}\n", "events.csv": "u;i\nx;a\n"}
+    _, data = imported("columns", files, columns=columns)
+    assert rows(data, "items", "price") == [(price,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [("12,50", "p"), ("12.50", "p:comma"), ("1,29", "p:point"), ("cheap", "p:point")],
+)
+def test_a_number_of_another_format_is_set_aside_not_guessed(
+    imported: Callable[..., tuple[Imported, Path]], text: str, spec: str
+) -> None:
+    columns = {
+        "items": f"item_id=i,title=t,price={spec}",
+        "events": "user_id=u,item_id=i,event='e'",
+    }
+    files = {"items.csv": f"i;t;p\na;b;{text}\nc;d;\n", "events.csv": "u;i\nx;a\n"}
+    _, data = imported("columns", files, columns=columns)
+    assert rows(data, "items", "item_id") == [("c",)]
+    (line,) = (data / "items.csv.rejects.jsonl").read_text("utf-8").splitlines()
+    told = json.loads(line)
+    assert told["data"]["price"] == text
+    assert "comma" in told["problems"][0]["right"]
+
+
+def test_a_time_that_can_not_be_read_is_kept_as_it_was_written(
+    imported: Callable[..., tuple[Imported, Path]],
+) -> None:
+    mapping = "user_id=u,item_id=i,event='click',timestamp=t"
+    text = "u,i,t\na,b,5\na,b,2024-05-01 10:00\n"
+    _, data = imported("columns", {"events.csv": text}, columns=mapping)
+    (line,) = (data / "events.csv.rejects.jsonl").read_text("utf-8").splitlines()
+    told = json.loads(line)
+    assert told["data"]["timestamp"] == "2024-05-01 10:00"
+    assert told["problems"][0]["right"].endswith("(formats: s, ms, us, iso)")
+
+
 def test_every_format_says_in_one_line_what_it_reads() -> None:
     assert list(FORMATS) == [
         *("recbole", "movielens", "amazon", "mind", "gorse", "metarank", "columns")

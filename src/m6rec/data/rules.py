@@ -17,6 +17,7 @@ from m6rec.data.schema import EVENT_KINDS, SPLITS, TableSpec
 Severity = Literal["error", "warning"]
 
 LONG_TITLE = 10_000
+NUMBER = "a number such as 1299.5, or nothing; import reads 1.299,50 € by price=COLUMN:comma"
 MILLISECONDS = 1e11
 """Seconds above this lie after the year 5138; clocks in milliseconds are above it since 1973."""
 
@@ -153,8 +154,6 @@ def unparsed_rules(spec: TableSpec, columns: list[str]) -> tuple[Rule, ...]:
     for name, dtype in spec.dtypes().items():
         if name in columns and dtype != pl.String():
             bad = pl.col(f"raw:{name}").is_not_null() & pl.col(name).is_null()
-            right = (
-                "seconds since 1970 as a number" if name == "timestamp" else "a number, or nothing"
-            )
+            right = NUMBER if name != "timestamp" else "seconds since 1970 as a number"
             rules.append(Rule("not a number", "error", name, bad, right))
     return tuple(rules)

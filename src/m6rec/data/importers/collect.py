@@ -35,6 +35,7 @@ class Rejects:
     file: RejectFile
     reasons: Counter[str] = field(default_factory=Counter)
     first: Example | None = None
+    right: str = ""
 
     def add(self, row: int | None, line: int | None, findings: list[Finding], data: object) -> None:
         """One row that can not be used, with everything that is wrong with it."""
@@ -42,6 +43,7 @@ class Rejects:
         self.reasons.update(f"{f.column} {f.problem}".strip() for f in findings)
         if self.first is None:
             self.first = Example(row, line, shown(data))
+            self.right = next((f"; right is {f.right}" for f in findings if f.right), "")
 
 
 @dataclass
@@ -165,7 +167,7 @@ class Collection:
         where = f"line {first.first.line}" if first.first.line else f"row {first.first.row}"
         raise DataError(
             f"table {name!r}: none of {parts.offered} rows can be used ({words}); the first is "
-            f"{first.file.source}, {where}: {first.first.value}"
+            f"{first.file.source}, {where}: {first.first.value}{first.right}"
         )
 
     def _write_whole(self, parts: _Parts) -> int:
@@ -227,5 +229,7 @@ def _of_rule(rule: Rule) -> Finding:
 def _reject_row(frame: pl.DataFrame, row: int, findings: list[Finding], rejects: Rejects) -> None:
     data = frame.row(row, named=True)
     number, line = data.pop(ROW, None), data.pop(LINE, None)
+    for name in [name for name in data if data[name] is None and f"#{name}" in data]:
+        data[name] = data.pop(f"#{name}")  # as it was written, where it could not be read
     kept = {name: value for name, value in data.items() if value is not None}
     rejects.add(number, line, findings, json_ready(kept))

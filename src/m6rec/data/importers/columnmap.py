@@ -15,8 +15,10 @@ from pathlib import Path
 import polars as pl
 
 from m6rec.data.files import LINE, ROW
+from m6rec.data.importers.numbers import NUMBER_FORMATS, WRITTEN_AS, NumberFormat, plain
 from m6rec.data.importers.times import EXAMPLES, TIME_FORMATS, TimeFormat, seconds
 from m6rec.data.report import Finding
+from m6rec.data.rules import blank
 from m6rec.data.schema import TABLES, DataError
 
 TIMES = ("timestamp", "available_from")
@@ -32,6 +34,7 @@ class Column:
     source: str | None = None
     constant: str | None = None
     time: TimeFormat | None = None
+    number: NumberFormat | None = None
 
 
 @dataclass(frozen=True)
@@ -81,20 +84,25 @@ class ColumnMap:
         Columns of the map that the batch lacks are left out (JSON Lines may lack them at times).
         """
         chosen = [pl.col(name) for name in (ROW, LINE) if name in frame.columns]
-        wrong = []
+        wrong: Wrong = ()
         for name, column in self.columns.items():
             if column.constant is not None:
                 chosen.append(pl.lit(column.constant).alias(name))
             elif column.source in frame.columns:
-                source = pl.col(column.source)
+                source, dtype = pl.col(column.source), frame.schema[column.source]
                 if column.time is not None:
-                    source = seconds(source, frame.schema[column.source], column.time)
-                    wrong += _unreadable(frame, name, column, source)
+                    source = seconds(source, dtype, column.time)
+                elif column.number is not None:
+                    source = plain(source, dtype, column.number)
+                found = _unreadable(frame, name, column, source)
+                if found:
+                    chosen.append(pl.col(column.source).alias(f"#{name}"))  # for the rejects
+                wrong += found
                 chosen.append(source.alias(name))
         if self.rest:
             taken = {*self.sources(), *self.columns, ROW, LINE}
             chosen += [pl.col(name) for name in frame.columns if name not in taken]
-        return frame.select(chosen), tuple(wrong)
+        return frame.select(chosen), wrong
 
     def unused(self, columns: list[str]) -> list[str]:
         """The columns of a file that end up in no column of the table."""
@@ -104,22 +112,29 @@ class ColumnMap:
         return [name for name in columns if name not in sources and name not in (ROW, LINE)]
 
 
-def _unreadable(
-    frame: pl.DataFrame, name: str, column: Column, time: pl.Expr
-) -> list[tuple[Finding, pl.Series]]:
-    assert column.source is not None and column.time is not None
-    bad = frame.select(pl.col(column.source).is_not_null() & time.is_null()).to_series()
-    if not bad.any():
-        return []
-    right = f"{EXAMPLES[column.time]} (formats: {', '.join(TIME_FORMATS)})"
-    return [(Finding(name, "not a time", "error", right), bad)]
+def _unreadable(frame: pl.DataFrame, name: str, column: Column, read: pl.Expr) -> Wrong:
+    """Rows whose time or number has another format."""
+    if column.time is not None:
+        right = f"{EXAMPLES[column.time]} (formats: {', '.join(TIME_FORMATS)})"
+        problem = "not a time"
+    elif column.number is not None:
+        right, problem = WRITTEN_AS[column.number], "not a number"
+    else:
+        return ()
+    assert column.source is not None
+    there = pl.col(column.source).is_not_null()
+    if frame.schema[column.source] == pl.String():
+        there = ~blank(column.source)
+    bad = frame.select(there & read.is_null()).to_series()
+    return ((Finding(name, problem, "error", right), bad),) if bad.any() else ()
 
 
 def parse_map(table: str, spec: str | Mapping[str, str]) -> ColumnMap:
     """A map from `TARGET=SOURCE,…` or {target: source}. Raises DataError for what it can't read.
 
-    SOURCE is a column, a column and a time format (`ts:ms`; s, ms, us or iso) or a constant in
-    single quotes. `from=FILE` names the file of the folder, `*` keeps all other columns.
+    SOURCE is a column, a column and the format of a time (`ts:ms`; s, ms, us or iso) or of a number
+    (`preis:comma`; comma or point, which begins the decimals), or a constant in single quotes.
+    `from=FILE` names the file of the folder, `*` keeps all other columns.
     """
     if table not in TABLES:
         near = difflib.get_close_matches(table, TABLES, n=1)
@@ -130,7 +145,8 @@ def parse_map(table: str, spec: str | Mapping[str, str]) -> ColumnMap:
     pairs = _pairs(table, spec) if isinstance(spec, str) else dict(spec)
     file = pairs.pop("from", None)
     rest = pairs.pop("*", None) is not None
-    columns = {name: _column(name, source) for name, source in pairs.items()}
+    numbers = TABLES[table].numbers
+    columns = {name: _column(name, source, name in numbers) for name, source in pairs.items()}
     return ColumnMap(table, columns, file, rest)
 
 
@@ -151,12 +167,15 @@ def _pairs(table: str, spec: str) -> dict[str, str]:
     return pairs
 
 
-def _column(name: str, source: str) -> Column:
+def _column(name: str, source: str, is_number: bool) -> Column:
     if len(source) > 1 and source[0] == source[-1] == "'":
         return Column(constant=source[1:-1])
-    if name not in TIMES:
-        return Column(source)
     column, _, ending = source.rpartition(":")
+    if name not in TIMES:
+        for written in NUMBER_FORMATS:
+            if is_number and column and ending.lower() == written:
+                return Column(column, number=written)
+        return Column(source)
     for kind in TIME_FORMATS:
         if column and ending.lower() == kind:
             return Column(column, time=kind)
