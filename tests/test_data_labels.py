@@ -82,6 +82,31 @@ def test_without_a_yes_and_a_no_there_is_no_rule() -> None:
         default_rule(worlds.events([("u", "a", "rating", 1.0)], value=[9.0]))
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        RATINGS,
+        LabelRule(event="stars", threshold=3.5),
+        LabelRule(frozenset({"purchase", "cart"}), frozenset({"click"})),
+        LabelRule(),
+    ],
+)
+def test_a_rule_is_read_as_it_is_told(rule: LabelRule) -> None:
+    told = LabelRule.parse(str(rule))
+    assert str(told) == str(rule)
+    if not rule.by_value:
+        assert told == rule
+    assert (told.event, told.threshold) == (rule.event, rule.threshold)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "rating", "rating>=many", ">=4", "click against ", "a//b against c"]
+)
+def test_what_is_no_rule_says_what_is(text: str) -> None:
+    with pytest.raises(DataError, match="'rating>=4', or kinds of yes and no, such as"):
+        LabelRule.parse(text)
+
+
 def test_rules_that_contradict_themselves_are_refused() -> None:
     with pytest.raises(DataError, match="a label by value needs both"):
         LabelRule(event="rating")

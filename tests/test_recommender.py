@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from rich.console import Console
 
 import tiny
+from m6rec.data.labels import LabelRule
 from m6rec.data.schema import DataError
 from m6rec.data.splits import make_split
 from m6rec.data.tables import Dataset
@@ -233,3 +235,18 @@ def test_what_ran_before_does_not_change_what_is_learned(task: str) -> None:
     assert learned[0].keys() == learned[1].keys()
     for name, tensor in learned[0].items():
         assert torch.equal(tensor, learned[1][name]), name
+
+
+def test_a_ranking_is_judged_by_the_yes_and_no_that_it_was_tuned_with(rec: M6Rec) -> None:
+    shop = tiny.shop()
+    half = pl.int_range(pl.len()) % 2 == 0
+    kind = pl.when(half).then(pl.lit("purchase")).otherwise(pl.lit("click"))
+    log = replace(shop, events=shop.events.with_columns(event=kind))
+    with pytest.raises(DataError, match="no labels for ranking"):
+        rec.fit("rank", log, train=QUICK)
+    rule = LabelRule.parse("purchase against click")
+    train = {**QUICK, "epochs": 1}
+    rec.fit("rank", log, split="temporal", label=rule, train=train, console=QUIET)
+    told = rec.evaluate("rank", log, split="temporal")
+    asked = rec.evaluate("rank", log, split="temporal", label=rule)
+    assert told.card == asked.card and told.metrics == asked.metrics

@@ -348,14 +348,14 @@ class M6Rec(Authors):
     ) -> Result:
         """Full-ranking (retrieve) or candidate-wise (rank) figures with intervals and the card.
 
-        Retrieval without a tuned task is measured as it is: with no training. Tasks that write:
-        `evaluate_writing` has the baselines too.
+        label: None is what the task was tuned with. Retrieval without a tuned task is measured as
+        it is: with no training. Tasks that write: `evaluate_writing` has the baselines too.
         """
         dataset = _load(data)
         if is_writing(task):
             check_own_split(task, split, label, targets)
             return self.evaluate_writing(task, dataset, part, baselines=False)[0]
-        cut = _cut(dataset, task, split, label, targets)
+        cut = _cut(dataset, task, split, label or self.rule(task), targets)
         # What may be known of the log is its train part, whatever the data set holds beside it.
         kept, self.dataset = self.dataset, replace(dataset, events=cut.train_events)
         self._opened.clear()
@@ -371,6 +371,11 @@ class M6Rec(Authors):
     def _take(self, task: TaskFolder) -> None:
         self.tasks[task.spec.task] = task
         self._opened.clear()
+
+    def rule(self, task: TaskName) -> LabelRule | None:
+        """What a tuned task took for a yes and a no."""
+        tuned = self.tasks.get(task)
+        return LabelRule.from_dict(tuned.rule) if tuned is not None and tuned.rule else None
 
     def opener(self) -> Opener:
         """Opens tasks on this backbone, for callers that keep them beside other things."""

@@ -41,16 +41,16 @@ def bench(
     json: Json = None,
 ) -> None:
     """Compare with baselines that are tuned on valid; results with intervals and a report."""
-    dataset, rule = tables.load(data), parse_label(label)
+    dataset, rec = tables.load(data), M6Rec.from_pretrained(model)
+    tuned = rec if adapter is None else M6Rec.from_pretrained(model).load_adapter(adapter)
+    rule = parse_label(label) or tuned.rule(task)
     cut = make_split(dataset, task, split, label=rule, positives=parse_targets(targets))
-    rec = M6Rec.from_pretrained(model)
     ours: list[Result] = []
     if task == "retrieve":
         ours.append(rec.evaluate(task, dataset, split=cut))
     if adapter is not None:
-        rec.load_adapter(adapter)
-        ours.append(rec.evaluate(task, dataset, split=cut))
-    suite = compare(rec, cut, baselines, SuiteOptions(seed=seed, budget=budget, rule=rule))
+        ours.append(tuned.evaluate(task, dataset, split=cut))
+    suite = compare(tuned, cut, baselines, SuiteOptions(seed=seed, budget=budget, rule=rule))
     results = [*ours, *suite.results]
     write_report(results, report, f"{dataset.name}: {task}", suite.missing)
     out.print(as_table(results))

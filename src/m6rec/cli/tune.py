@@ -22,6 +22,7 @@ from m6rec.cli.common import (
     write_json,
 )
 from m6rec.data.labels import LabelRule
+from m6rec.data.schema import DataError
 from m6rec.data.splits import Method as SplitMethod
 from m6rec.model.tuning import Method, Tuning
 from m6rec.recommender import Fitted, M6Rec
@@ -32,7 +33,9 @@ Task = Annotated[TaskName, typer.Argument(help="retrieve, rank, explain, title, 
 SplitBy = Annotated[SplitMethod, typer.Option("--split", help="How train, valid and test are cut.")]
 Positive = Annotated[
     str | None,
-    typer.Option("--label", help="What counts as a yes, such as 'rating>=4' (default: by kind)."),
+    typer.Option(
+        "--label", help="A yes: 'rating>=4', or 'purchase against click' (default: by kind)."
+    ),
 ]
 Targets = Annotated[
     str | None,
@@ -108,16 +111,11 @@ def parse_targets(text: str | None) -> frozenset[str] | None:
 
 
 def parse_label(text: str | None) -> LabelRule | None:
-    """`rating>=4` → the rule; raises BadParameter for anything else."""
-    if text is None:
-        return None
-    event, sign, number = text.partition(">=")
+    """What `LabelRule.parse` reads; raises BadParameter for anything else."""
     try:
-        if sign and event.strip():
-            return LabelRule(event=event.strip(), threshold=float(number))
-    except ValueError:
-        pass
-    raise typer.BadParameter(f"{text!r}; right is a kind and a value, such as 'rating>=4'")
+        return None if text is None else LabelRule.parse(text)
+    except DataError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def parse_settings(pairs: list[str]) -> tuple[dict[str, object], ...]:

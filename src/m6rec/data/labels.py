@@ -38,6 +38,27 @@ class LabelRule:
         if both:
             raise DataError(f"LabelRule: {both[0]!r} can not be positive and negative at once")
 
+    @classmethod
+    def parse(cls, text: str) -> LabelRule:
+        """`rating>=4`, or kinds such as `purchase/cart against click`; DataError for all else."""
+        yes, against, no = text.partition(" against ")
+        if against:
+            positive, negative = (
+                frozenset(kind.strip() for kind in part.split("/")) for part in (yes, no)
+            )
+            if all(positive) and all(negative):
+                return cls(positive, negative)
+        event, sign, number = text.partition(">=")
+        try:
+            if sign and event.strip():
+                return cls(event=event.strip(), threshold=float(number))
+        except ValueError:
+            pass
+        raise DataError(
+            f"{text!r} is no label; right is a kind and a value, such as 'rating>=4', or kinds of "
+            "yes and no, such as 'purchase/cart against click'"
+        )
+
     @property
     def by_value(self) -> bool:
         return self.event is not None
@@ -80,8 +101,8 @@ def default_rule(events: pl.DataFrame) -> LabelRule:
         return LabelRule(event="rating", threshold=4.0)
     raise DataError(
         f"no labels for ranking: the events are {', '.join(sorted(kinds))}; say which are a yes "
-        'and which a no, LabelRule(positive={"purchase"}, negative={"click"}), or from which '
-        'value on, LabelRule(event="rating", threshold=8)'
+        "and which a no, --label 'purchase/cart against click', or from which value on, "
+        "--label 'rating>=8'; in Python label=LabelRule.parse('…')"
     )
 
 
