@@ -90,9 +90,12 @@ def test_numbers_that_are_not_finite_are_read_as_nothing(tmp_path: Path) -> None
     assert load(worlds.write(tmp_path, {"items.csv": items})).items["price"].to_list() == [None, 2]
 
 
-def test_an_item_without_a_title_is_kept_for_its_other_words(tmp_path: Path) -> None:
-    items = "item_id,title,brand\na,,Acme\n"
-    assert load(worlds.write(tmp_path, {"items.csv": items})).items.rows() == [("a", None, "Acme")]
+def test_other_words_stand_in_for_an_empty_title(tmp_path: Path) -> None:
+    long = "a lamp that " * 20
+    items = f"item_id,title,brand,description\na,,Acme,\nb, ,,{long}\nc,apple,Acme,red\n"
+    found = load(worlds.write(tmp_path, {"items.csv": items})).items
+    assert found["title"].to_list() == ["Acme", long[:80], "apple"]
+    assert found["brand"].to_list() == ["Acme", None, "Acme"]
 
 
 def test_a_search_needs_no_item(tmp_path: Path) -> None:
@@ -123,7 +126,7 @@ def test_json_lines_may_name_a_required_column_late_but_not_never(
     monkeypatch.setattr(files, "TEXT_BATCH_ROWS", 1)
     rows = [{"item_id": 1, "brand": "x"}, {"item_id": 2, "title": "b"}]
     folder = worlds.write(tmp_path, {"items.jsonl": worlds.jsonl(rows)})
-    assert load(folder).items.select("item_id", "title").rows() == [("1", None), ("2", "b")]
+    assert load(folder).items.select("item_id", "title").rows() == [("1", "x"), ("2", "b")]
     worlds.write(tmp_path, {"items.jsonl": worlds.jsonl(rows[:1])})
     with pytest.raises(DataError, match="column 'title' is missing"):
         load(folder)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -20,7 +22,15 @@ import tiny
 from m6rec.cli import app
 from m6rec.config import ModelConfig
 from m6rec.edge.bundle import FILES, EdgeBundle, check, write_zip
-from m6rec.edge.export import EdgeSettings, Source, agreement, export_bundle
+from m6rec.edge.export import (
+    EdgeSettings,
+    Source,
+    agreement,
+    budgets_of,
+    export_bundle,
+    texts_of,
+    tokenised,
+)
 from m6rec.edge.graph import EdgeError
 from m6rec.edge.graphs import Maker
 from m6rec.edge.parity import Drawing, Texts, parity
@@ -219,6 +229,23 @@ def test_the_check_sees_graphs_of_another_network(tmp_path: Path) -> None:
         graphs = {**maker.all(), "weights.bin": bytes(maker.weights.data)}
         shares.append(parity(model, 3, graphs, Texts(ids_SN, ids_SN), Drawing(10, MOST)))
     assert shares == [1.0, 0.0]
+
+
+def test_things_that_are_read_alike_are_asked_about_once(tmp_path: Path) -> None:
+    data, rec = tiny.shop(), edge_rec()
+    same = pl.concat(
+        [data.items, data.items.with_columns(item_id=pl.lit("again-") + pl.col("item_id"))]
+    )
+    catalogue = rec.opener().catalogue(None, replace(data, items=same, events=None))
+    source = Source(catalogue, same["title"].to_list(), "twice", rec.fingerprint)
+    settings = EdgeSettings(requests=10)
+    shelf = texts_of(source, settings.event)
+    texts = tokenised(rec.tokenizer, shelf, budgets_of(source), settings)
+    rows = texts.items_SN.tolist()
+    assert len(rows) == len({tuple(row) for row in rows}) == len(texts.events_SN)
+    assert len(rows) == len(set(shelf.texts)) < len(shelf.texts)
+    manifest = export_bundle(source, tmp_path / "bundle", settings)  # nothing is refused
+    assert manifest and len(EdgeBundle.open(tmp_path / "bundle").shelf.ids) == 2 * len(data.items)
 
 
 def test_a_bundle_is_held_against_the_network_it_was_made_of(bundle: Path) -> None:

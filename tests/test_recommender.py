@@ -250,3 +250,12 @@ def test_a_ranking_is_judged_by_the_yes_and_no_that_it_was_tuned_with(rec: M6Rec
     told = rec.evaluate("rank", log, split="temporal")
     asked = rec.evaluate("rank", log, split="temporal", label=rule)
     assert told.card == asked.card and told.metrics == asked.metrics
+
+
+def test_items_without_a_title_are_recommended_and_talked_about(rec: M6Rec, tmp_path: Path) -> None:
+    text = "item_id,title,category\na,,garden\nb,red shoe,\nc,,kitchen\n"
+    (tmp_path / "items.csv").write_text(text, encoding="utf-8")
+    rec.use(tmp_path)
+    found = {item.item_id: item.title for item in rec.recommend(history=["a red shoe"], k=3)}
+    assert found == {"a": "garden", "b": "red shoe", "c": "kitchen"}
+    assert rec.chat().say("something for the garden").text

@@ -9,8 +9,11 @@ import numpy as np
 import polars as pl
 
 from m6rec.data.conform import conform
-from m6rec.data.rules import Rule, rules_for, unparsed_rules
+from m6rec.data.rules import INSTEAD_OF_TITLE, Rule, blank, rules_for, unparsed_rules
 from m6rec.data.schema import TableSpec
+
+TITLE_CHARS = 80
+"""Of another column that stands in for an empty title."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,18 @@ def _repeated(
 
 
 def readable(found: Examined, spec: TableSpec) -> pl.DataFrame:
-    """The typed rows; numbers that are not finite are null, as the warning about them says."""
+    """The typed rows, as the warnings about them say: numbers that are not finite are null, and
+    where a title is empty other columns stand in for it."""
     names = [name for name, dtype in spec.dtypes().items() if dtype == pl.Float64()]
-    wrong = {rule.column for rule in found.broken if rule.problem == "not finite"}
-    return found.typed.with_columns(
+    warned = {(rule.problem, rule.column) for rule in found.broken}
+    typed = found.typed.with_columns(
         pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name)
         for name in names
-        if name in wrong
+        if ("not finite", name) in warned
     )
+    if ("empty", "title") not in warned:
+        return typed
+    others = [name for name in INSTEAD_OF_TITLE if name in typed.columns]
+    words = [pl.when(~blank(name)).then(pl.col(name).str.strip_chars()) for name in others]
+    instead = pl.coalesce(words).str.slice(0, TITLE_CHARS)
+    return typed.with_columns(title=pl.when(blank("title")).then(instead).otherwise("title"))

@@ -17,6 +17,8 @@ from m6rec.data.schema import EVENT_KINDS, SPLITS, TableSpec
 Severity = Literal["error", "warning"]
 
 LONG_TITLE = 10_000
+INSTEAD_OF_TITLE = ("description", "category", "brand")
+"""Columns that stand in for an empty title, the first that says anything."""
 NUMBER = "a number such as 1299.5, or nothing; import reads 1.299,50 € by price=COLUMN:comma"
 MILLISECONDS = 1e11
 """Seconds above this lie after the year 5138; clocks in milliseconds are above it since 1973."""
@@ -100,7 +102,7 @@ def _times(name: str) -> Iterator[Rule]:
 
 
 def _titles(columns: list[str]) -> Iterator[Rule]:
-    others = [name for name in ("category", "description", "brand") if name in columns]
+    others = [name for name in INSTEAD_OF_TITLE if name in columns]
     nothing = pl.all_horizontal([blank(name) for name in others]) if others else pl.lit(True)
     untitled = blank("title")
     yield Rule(

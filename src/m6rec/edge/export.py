@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from m6rec.config import Settings
 from m6rec.edge.bundle import (
@@ -261,13 +262,17 @@ def texts_of(source: Source, event: str) -> Shelf:
 def tokenised(
     tokenizer: Tokenizer, shelf: Shelf, budgets: tuple[int, int], settings: EdgeSettings
 ) -> Texts:
-    """Some texts of the catalogue, as items and as events, on which ranges are found."""
+    """Some texts of the catalogue, as items and as events, on which ranges are found and the check
+    is made. No two are read alike: their order would be a matter of the last bit."""
     count = len(shelf.ids)
     draw = np.random.default_rng(settings.seed)
     chosen = draw.permutation(count)[: settings.calibration]
-    parts = []
+    parts: list[Tensor] = []
     for texts, budget in zip((shelf.texts, shelf.events), budgets, strict=True):
         ids_SN, _ = tokenizer.segments([texts[n] for n in chosen], [budget] * len(chosen))
+        if not parts:
+            _, first_S = np.unique(ids_SN, axis=0, return_index=True)
+            chosen, ids_SN = chosen[np.sort(first_S)], ids_SN[np.sort(first_S)]
         parts.append(torch.from_numpy(ids_SN))
     return Texts(*parts)
 
