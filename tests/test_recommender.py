@@ -259,3 +259,11 @@ def test_items_without_a_title_are_recommended_and_talked_about(rec: M6Rec, tmp_
     found = {item.item_id: item.title for item in rec.recommend(history=["a red shoe"], k=3)}
     assert found == {"a": "garden", "b": "red shoe", "c": "kitchen"}
     assert rec.chat().say("something for the garden").text
+
+
+def test_a_log_without_a_catalogue_says_what_is_missing(rec: M6Rec, tmp_path: Path) -> None:
+    text = "user_id,item_id,event,timestamp\nu,a,click,1\n"
+    (tmp_path / "events.csv").write_text(text, encoding="utf-8")
+    rec.use(tmp_path)
+    with pytest.raises(DataError, match="nothing to recommend: it needs a table items"):
+        rec.recommend(user_id="u")

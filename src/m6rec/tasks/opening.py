@@ -9,6 +9,7 @@ import polars as pl
 
 from m6rec.data.known import popularity
 from m6rec.data.labels import LabelRule
+from m6rec.data.schema import DataError
 from m6rec.data.tables import Dataset
 from m6rec.tasks.build import Backbone, build_ranker, build_retriever, untrained_retriever
 from m6rec.tasks.build_writing import build_author
@@ -32,7 +33,12 @@ class Opener:
         self.backbone, self.fingerprint = backbone, fingerprint
 
     def catalogue(self, task: TaskFolder | None, dataset: Dataset) -> Catalogue:
-        """Retrieval over the items of a data set; with no task, retrieval without training."""
+        """Retrieval over the items of a data set; with no task, retrieval without training.
+
+        DataError where there are no items.
+        """
+        if not dataset.items.height:
+            raise DataError(f"{dataset.name}: nothing to recommend: it needs a table items")
         ids = dataset.items["item_id"].to_list()
         words = Templates.load(dataset.templates) if task is None else _templates(task)
         verbalizer = Verbalizer(words, dataset.items, dataset.users)
