@@ -10,7 +10,7 @@ import pytest
 from m6rec.data.talks import NEW, OLD, Ask, Turn
 from m6rec.records import M6Error
 from m6rec.tasks.dialogue import MOST_ITEMS, Conversation, Filler
-from m6rec.tasks.dialogue_finder import Finder, FinderSettings
+from m6rec.tasks.dialogue_finder import WEIGHTS_OF_WORDS, WORDS, Finder, FinderSettings
 from m6rec.tasks.dialogue_state import State, TitleIndex, readable
 from talk_worlds import items
 
@@ -275,11 +275,11 @@ def test_scores_go_by_likeness_by_the_past_and_by_popularity() -> None:
     asked = Ask("q", (Turn("user", "a red one"),))
     counts = np.zeros(9)
     counts[ids.index("green-lamp")] = 5
-    plain = Finder(ids, titles, titles, embed, counts, settings=FinderSettings(likeness=0))
+    plain = Finder(ids, titles, titles, embed, counts, settings=FinderSettings(likeness=0, words=0))
     assert ids[int(plain.scores([asked])[0].argmax())] == "green-lamp"
     answer = Turn("system", "take Blue Lamp", ("blue-lamp",), ("Blue Lamp",))
     past = [Ask("p", (Turn("user", "a red one"),), answer)]
-    taught = Finder(ids, titles, titles, embed, counts, past, FinderSettings(likeness=0))
+    taught = Finder(ids, titles, titles, embed, counts, past, FinderSettings(likeness=0, words=0))
     # .75 of what all got, .25 of what was named after dialogues like this one.
     chances = np.exp(taught.scores([asked])[0])
     assert chances.sum() == pytest.approx(1)
@@ -289,11 +289,34 @@ def test_scores_go_by_likeness_by_the_past_and_by_popularity() -> None:
     assert {ids[n] for n in best} == {"red-shoe", "red-tent", "red-lamp"}
 
 
+def test_words_count_as_much_as_past_replies_say() -> None:
+    goods = items()
+    ids, titles = goods["item_id"].to_list(), goods["title"].to_list()
+    alone, blind = FinderSettings(likeness=0, words=2), FinderSettings(likeness=0)
+    asked = Ask("q", (Turn("user", "do you have a lamp that is blue"),))
+    by_words = Finder(ids, titles, titles, embed, settings=alone).scores([asked])[0]
+    # log 1/9, and twice BM25: both words are in three of nine titles, all are as long.
+    rare = np.log(1 + (9 - 3 + 0.5) / (3 + 0.5))
+    assert by_words[ids.index("blue-lamp")] == pytest.approx(np.log(1 / 9) + 2 * 2 * rare)
+    assert by_words[ids.index("red-shoe")] == pytest.approx(np.log(1 / 9))
+
+    def past(answer: str) -> list[Ask]:
+        """Who asks for a blue lamp gets this."""
+        reply = Turn("system", f"take {answer}", (answer,), (titles[ids.index(answer)],))
+        return [Ask(str(n), asked.before, reply) for n in range(4)]
+
+    def weight(answer: str) -> float:
+        return Finder(ids, titles, titles, embed, past=past(answer), settings=blind).words
+
+    assert weight("blue-lamp") == max(WEIGHTS_OF_WORDS) and weight("red-shoe") == 0
+    assert Finder(ids, titles, titles, embed).words == WORDS
+
+
 def test_what_past_dialogues_name_together_is_likelier() -> None:
     goods = items()
     ids, titles = goods["item_id"].to_list(), goods["title"].to_list()
     past = [["red-shoe", "blue-lamp"], ["blue-lamp", "red-shoe", "gone"], ["red-shoe", "red-tent"]]
-    bare = FinderSettings(likeness=0)
+    bare = FinderSettings(likeness=0, words=0)
     finder = Finder(ids, titles, titles, embed, settings=bare, dialogues=past)
     named = Turn("user", "I love the Red Shoe", ("red-shoe",), ("Red Shoe",))
     asks = [Ask("a", (named,)), Ask("b", (Turn("user", "hello"),))]

@@ -1,8 +1,10 @@
 """Which item fits into a dialogue: likeness of text, how it went in past dialogues, popularity.
 
 Nothing is trained: vectors are those of the backbone, the rest is counted. An item's score is
-log p + likeness · cosine, where p mixes the share of past replies that named it, of those after
-dialogues like this one, with the share of all. Without past dialogues the likeness is left.
+log p + likeness · cosine + words · BM25, where p mixes the share of past replies that named it, of
+those after dialogues like this one, with the share of all. Without past dialogues the likeness and
+the words are left. How much shared words say depends on how people ask (for a thing by its name, or
+for a film by another one), so their weight is what makes past replies the likeliest.
 
 Legend: A dialogues, I items, C past replies, D width.
 """
@@ -19,6 +21,7 @@ from pydantic import Field, model_validator
 from m6rec.config import Settings
 from m6rec.data.talks import Ask
 from m6rec.tasks.dialogue_state import State, TitleIndex, replay
+from m6rec.text.text_index import TextIndex
 
 Embed = Callable[[Sequence[str]], np.ndarray]
 """Texts → unit vectors, float32 [N, D]."""
@@ -26,6 +29,10 @@ Embed = Callable[[Sequence[str]], np.ndarray]
 
 UNSEEN = 0.1
 """Added to every count, so that nothing is impossible."""
+WORDS = 0.15
+WEIGHTS_OF_WORDS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
+ASKED = 300
+"""Past replies that the weight of words is chosen by."""
 
 
 class FinderSettings(Settings):
@@ -34,7 +41,8 @@ class FinderSettings(Settings):
     turns: newest turns of the user that are read. likeness: of the cosine with what was said and
     liked. rejected: share of the mean vector of what was rejected that is taken off. near: past
     replies that are asked; sharpness: how much nearer ones count for more; local: their share of p.
-    together: share of p of what past dialogues name beside what this one names.
+    together: share of p of what past dialogues name beside what this one names. words: of BM25,
+    which is a sum of log odds; None: what suits past replies, WORDS without any.
     """
 
     turns: int = Field(default=4, ge=1)
@@ -44,6 +52,7 @@ class FinderSettings(Settings):
     sharpness: float = Field(default=10.0, gt=0)
     local: float = Field(default=0.25, ge=0, le=1)
     together: float = Field(default=0.5, ge=0, le=1)
+    words: float | None = Field(default=None, ge=0)
 
     @model_validator(mode="after")
     def _shares(self) -> Self:
@@ -111,7 +120,10 @@ class Finder:
         self._company = Company(known, len(self.item_ids))
         useful = [ask for ask in past if ask.reply is not None and ask.reply.item_ids]
         self._named = [self._rows(ask) for ask in useful]
-        self._past_CD = self._queries([self.state(ask) for ask in useful]) if useful else None
+        self._by_words = TextIndex(texts)
+        states = [self.state(ask) for ask in useful]
+        self._past_CD = self._queries(states) if useful else None
+        self.words = self._weight_of_words(states)
 
     def state(self, ask: Ask) -> State:
         """What a dialogue says so far."""
@@ -124,10 +136,40 @@ class Finder:
     def of(self, states: Sequence[State]) -> np.ndarray:
         """The same for states: float64 [A, I]."""
         query_AD = self._queries(states)
+        found_AI = self._like(query_AD) + np.log(self._chances(states, query_AD))
+        if self.words:
+            found_AI += self.words * self._shared_words(states)
+        return found_AI
+
+    def _like(self, query_AD: np.ndarray) -> np.ndarray:
+        """The share of likeness in the scores: float64 [A, I]."""
         like_AI = (query_AD @ self.vectors_ID.T).astype(np.float64)
-        return np.asarray(
-            self.settings.likeness * like_AI + np.log(self._chances(states, query_AD))
-        )
+        return np.asarray(self.settings.likeness * like_AI)
+
+    def _shared_words(self, states: Sequence[State]) -> np.ndarray:
+        """BM25 of what is wanted against the items' texts: [A, I]."""
+        wanted = [state.wanted_text(self.settings.turns) for state in states]
+        return np.stack([self._by_words.scores(text) for text in wanted])
+
+    def _weight_of_words(self, states: Sequence[State]) -> float:
+        """The weight under which the items that past replies named are the likeliest, the rest of
+        the past left aside, which knows these very replies."""
+        if self.settings.words is not None:
+            return self.settings.words
+        if self._past_CD is None:
+            return WORDS
+        chosen = np.linspace(0, len(states) - 1, min(ASKED, len(states))).round().astype(int)
+        plain_AI = self._like(self._past_CD[chosen]) + np.log(self.popular_I)
+        words_AI = self._shared_words([states[n] for n in chosen])
+        named = [(row, i) for row, n in enumerate(chosen) for i in self._named[n]]
+        rows, items = np.array(named).T
+
+        def likely(weight: float) -> float:
+            score_AI = plain_AI + weight * words_AI
+            whole_A = np.logaddexp.reduce(score_AI, axis=1)
+            return float((score_AI[rows, items] - whole_A[rows]).mean())
+
+        return max(WEIGHTS_OF_WORDS, key=likely)
 
     def _chances(self, states: Sequence[State], query_AD: np.ndarray) -> np.ndarray:
         """p of each item by the past: [A, I]. Who can not tell leaves a share to popularity."""
