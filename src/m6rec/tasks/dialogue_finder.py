@@ -139,7 +139,7 @@ class Finder:
         found_AI = self._like(query_AD) + np.log(self._chances(states, query_AD))
         if self.words:
             found_AI += self.words * self._shared_words(states)
-        return found_AI
+        return np.asarray(found_AI)
 
     def _like(self, query_AD: np.ndarray) -> np.ndarray:
         """The share of likeness in the scores: float64 [A, I]."""
