@@ -404,7 +404,7 @@ def test_own_likelihoods_are_remembered_between_requests() -> None:
 
 def test_what_is_taken_off_is_the_mean_likelihood_under_none_and_others() -> None:
     others = [asked(history, []) for history in (["red-shoe"], ["green-hat", "blue-tent"], [])]
-    scorer = zero(**LIVE)
+    scorer = zero(**LIVE, others=4)
     alone = scorer.evidence(ASKED)
     scorer = ZeroShot(
         scorer.model, scorer.tokenizer, scorer.verbalizer, scorer.settings, others=others[:2]

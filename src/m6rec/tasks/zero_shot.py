@@ -62,7 +62,7 @@ class ZeroShotSettings(Settings):
     event: str | None = None
     normalise: Literal["mean", "sum"] = "mean"
     calibration: float = Field(default=1.0, ge=0)
-    others: int = Field(default=4, ge=0)
+    others: int = Field(default=0, ge=0)
     budget: int = Field(default=64, ge=1)
     yes: str = "like"
     no: str = "dislike"
