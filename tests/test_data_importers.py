@@ -395,7 +395,7 @@ def test_gorse_json_lines(imported: Callable[..., tuple[Imported, Path]]) -> Non
     shape = ("item_id", "title", "category", "description", "genre", "labels", "is_hidden")
     assert rows(data, "items", *shape) == [
         ("1", "One", "book|new", None, "comedy|sci-fi", None, None),
-        ("2", None, None, "a|b", None, "a|b", "true"),
+        ("2", "a|b", None, "a|b", None, "a|b", "true"),
         ("3", "Three", None, "about three", None, None, None),
     ]
     assert rows(data, "items", "available_from") == [(1577840461.5,), (None,), (1577829600.0,)]
