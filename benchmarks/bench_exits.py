@@ -112,8 +112,9 @@ def main() -> None:
     for model in told.models:
         print(f"{model}\n| exit | ms | hr@10 valid | ndcg@10 valid | hr@10 test | ndcg@10 test |")
         rows = measure(told.root, model, told.repeats)
-        text = json.dumps({"model": model, "threads": told.threads, "rows": rows}, indent=1)
-        (RESULTS / f"{Path(model).name}.json").write_text(text + "\n", encoding="utf-8")
+        name = Path(model).name
+        text = json.dumps({"model": name, "threads": told.threads, "rows": rows}, indent=1)
+        (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -229,9 +229,9 @@ class M6Rec(Authors):
         """All of the given items, best first, by how likely their words are after the history.
 
         With no training (paper section 2). score: log-likelihood in nats, the mean over the
-        tokens of the item's words. calibrated: takes off the same without a history, and
-        under those of some users of the data set in use (a number: that share of it), so that
-        common words and what suits everybody do not win. liked: the score is the probability
+        tokens of the item's words. calibrated: takes off the same without a history (a number:
+        that share of it), so that common words do not win; with `others`, in the mean with those
+        of so many users of the data set in use. liked: the score is the probability
         that the user likes the item rather than dislikes it. reading: changes to ZeroShotSettings
         (plan, form, normalise, …). Raises ConfigError for a setting that is none.
         """
