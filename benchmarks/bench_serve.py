@@ -4,9 +4,9 @@
 starts `m6rec serve` on a free port with a state folder of its own, measures, and stops it. Requests
 leave when the clock says so, whether earlier ones were answered or not, and their time counts from
 then (no coordinated omission). --swaps N changes the model so often under load, between two that
-answer differently, and compares every answer with its model's. --soak SECONDS runs the load that
-long and keeps a row each minute; --plot FILE draws it. --catalogue 1000000 instead of --data makes
-up a catalogue.
+answer differently, and compares every answer with its model's. --kills N kills it so often at the
+end, and notes how soon it is ready again. --soak SECONDS runs the load that long and keeps a row
+each minute; --plot FILE draws it. --catalogue 1000000 instead of --data makes up a catalogue.
 """
 
 from __future__ import annotations
@@ -57,14 +57,27 @@ def main() -> None:
 
 
 def _run(told: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as state, Server(told, state) as server:
-        found = asyncio.run(_measure(server, told))
+    with tempfile.TemporaryDirectory() as state:
+        with Server(told, state) as server:
+            found = asyncio.run(_measure(server, told))
+        if told.kills:
+            found["ready_after_a_kill_s"] = _kills(told, state)
     text = json.dumps(found, indent=2)
     print(text)
     if told.json:
         Path(told.json).write_text(text + "\n", encoding="utf-8")
     if told.plot and told.soak:
         _plot(found["soak"], told.plot)
+
+
+def _kills(told: argparse.Namespace, state: str) -> list[float]:
+    """Seconds from a start to ready after kill -9, so many times."""
+    ready = []
+    for _ in range(told.kills + 1):  # the first start is that after an orderly end
+        with Server(told, state) as server:
+            ready.append(round(server.ready, 2))
+            server.process.kill()
+    return ready[1:]
 
 
 def _write_catalogue(folder: Path, count: int) -> None:
@@ -122,6 +135,7 @@ def _words() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--bulk", type=int, default=500)
     parser.add_argument("--swaps", type=int, default=0)
+    parser.add_argument("--kills", type=int, default=0, help="Kills, and starts again.")
     parser.add_argument("--soak", type=float, default=0.0)
     parser.add_argument("--json")
     parser.add_argument("--plot", type=Path, help="Latency and memory over a soak.")
@@ -137,7 +151,7 @@ class Server:
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.models = models = Path(state) / "models"
-        models.mkdir()
+        models.mkdir(exist_ok=True)
         command = [sys.executable, "-c", "from m6rec.cli.app import main; main()", "serve"]
         command += ["--data", told.data, "--model", told.model, "--port", str(self.port)]
         command += ["--state", state, "--models", str(models)]
@@ -160,7 +174,7 @@ class Server:
             try:
                 httpx.get(f"{self.url}/health/ready").raise_for_status()
             except httpx.HTTPError:
-                time.sleep(0.2)
+                time.sleep(0.02)
             else:
                 self.ready = time.perf_counter() - self.begin
                 return self

@@ -6,7 +6,7 @@ import difflib
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,8 +47,8 @@ class Dataset:
     rejected: Mapping[str, int] = field(default_factory=dict)
 
 
-def load(folder: str | Path) -> Dataset:
-    """Loads the canonical tables of a folder (Parquet, CSV or JSON Lines).
+def load(folder: str | Path, names: Collection[str] = TABLES) -> Dataset:
+    """Loads the canonical tables of a folder (Parquet, CSV or JSON Lines); names: which of them.
 
     Unusable rows are left out, counted in `rejected` and logged. Raises DataError for a folder
     without tables, and for a table that is empty, lacks a required column or can not be read.
@@ -57,6 +57,8 @@ def load(folder: str | Path) -> Dataset:
     files = dataset_files(folder)
     tables, rejected = {}, {}
     for name, path in files.tables.items():
+        if name not in names:
+            continue
         tables[name], left_out = load_table(path, TABLES[name])
         if left_out:
             rejected[name] = left_out

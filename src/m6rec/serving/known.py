@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any, NamedTuple
 
 import polars as pl
+from pydantic_core import from_json
 
 from m6rec.data.labels import SHOWN
 from m6rec.data.schema import TABLES
 from m6rec.data.tables import Dataset, sort_events
 from m6rec.records import Event
-from m6rec.stores.journal.base import Body, Journal
+from m6rec.stores.journal.base import Body, EntryText, Journal
 from m6rec.stores.vectors.base import Filter
 
 SHOWN_ONLY = "impression"
 HISTORY = 200
 """Newest events of a user that are looked at: what is read, seen and bought is among them."""
 AT_ONCE = 10_000
-EVENT_COLUMNS = TABLES["events"].dtypes() | {"user_id": pl.String(), "item_id": pl.String()}
+EVENT_COLUMNS = {
+    name: dtype for name, dtype in TABLES["events"].dtypes().items() if name != "split"
+}
 
 
 class Shown(NamedTuple):
@@ -56,34 +58,37 @@ class Shown(NamedTuple):
 
 @dataclass
 class Known:
-    """Newest bodies, how often items were chosen, and the number of the last entry read."""
+    """Newest bodies, how often items were chosen, and the number of the last entry read.
+
+    events: in the order they came, columns EVENT_COLUMNS.
+    """
 
     number: int = 0
     items: dict[str, Body] = field(default_factory=dict)
     users: dict[str, Body] = field(default_factory=dict)
     chosen: Counter[str] = field(default_factory=Counter)
-    events: list[Body] = field(default_factory=list)
+    events: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=EVENT_COLUMNS))
     erased: set[str] = field(default_factory=set)
 
     @classmethod
     def read(cls, journal: Journal) -> Known:
         """All that a journal holds."""
         known = cls()
-        while batch := journal.entries(known.number, AT_ONCE):
-            for _, kind, key, body, at in batch:
-                if kind == "event":
-                    known.events.append({"timestamp": at, **body})
-                    if is_choice(body):
-                        known.chosen[body["item_id"]] += 1
-                elif kind == "item":
-                    known.items[key] = body
+        parts = [known.events]
+        while batch := journal.entry_texts(known.number, AT_ONCE):
+            parts.append(_event_table([entry for entry in batch if entry.kind == "event"]))
+            for _, kind, key, text, _ in batch:
+                if kind == "item":
+                    known.items[key] = from_json(text)
                 elif kind == "user":
-                    known.users[key] = body
+                    known.users[key] = from_json(text)
                 elif kind == "erase_item":
                     known.items.pop(key, None)
-                else:
+                elif kind == "erase_user":
                     known.erased.add(key)
             known.number = batch[-1].number
+        known.events = pl.concat(parts)
+        known.chosen = Counter(dict(_times_chosen(known.events).iter_rows()))
         return known
 
     def dataset(self, base: Dataset, journal: Journal) -> Dataset:
@@ -91,20 +96,11 @@ class Known:
 
         Rows of users that were erased are left out of these as well.
         """
-        events = None
-        if self.events:
-            columns: dict[str, list[Any]] = {
-                name: [body.get(name) for body in self.events]
-                for name in EVENT_COLUMNS
-                if name != "split"
-            }
-            schema = {name: EVENT_COLUMNS[name] for name in columns}
-            events = sort_events(pl.DataFrame(columns, schema=schema, strict=False))
         return replace(
             base,
             items=frame_of(list(self.items.values()), "items"),
             users=frame_of(list(self.users.values()), "users") if self.users else None,
-            events=events,
+            events=None if self.events.is_empty() else sort_events(self.events),
             reviews=self._without_erased(base.reviews, journal),
             queries=self._without_erased(base.queries, journal),
         )
@@ -117,14 +113,36 @@ class Known:
         return table.filter(~pl.col("user_id").is_in(gone) | pl.col("user_id").is_null())
 
 
+def _event_table(entries: Sequence[EntryText]) -> pl.DataFrame:
+    """Events as a table, columns EVENT_COLUMNS; without a time of their own: when they came.
+
+    Bodies one by one would be five times as slow, and a log's worth of them in memory.
+    """
+    texts = pl.Series([entry.text for entry in entries], dtype=pl.String())
+    try:
+        table = texts.str.json_decode(pl.Struct(EVENT_COLUMNS)).struct.unnest()
+    except pl.exceptions.ComputeError:  # a field of another type: it alone is left out
+        bodies = [from_json(entry.text) for entry in entries]
+        columns = {name: [body.get(name) for body in bodies] for name in EVENT_COLUMNS}
+        table = pl.DataFrame(columns, schema=EVENT_COLUMNS, strict=False)
+    came = pl.Series([entry.at for entry in entries], dtype=pl.Float64())
+    return table.with_columns(pl.col("timestamp").fill_null(came))
+
+
+def _times_chosen(events: pl.DataFrame) -> pl.DataFrame:
+    """item_id, how often it was chosen; in the order of first choices."""
+    chosen = pl.col("item_id").is_not_null() & ~pl.col("event").is_in(list(SHOWN))
+    return events.filter(chosen).group_by("item_id", maintain_order=True).len()
+
+
 def acts(own: Sequence[Body]) -> tuple[Event, ...]:
     """What a user did, and not only saw, of bodies in the journal."""
     return tuple(event_of(body) for body in own if body["event"] != SHOWN_ONLY)
 
 
-def newest_users(events: Sequence[Body], most: int) -> list[str]:
+def newest_users(events: pl.DataFrame, most: int) -> list[str]:
     """Who did something last, the last one first; so many at most."""
-    return list(islice(dict.fromkeys(body["user_id"] for body in reversed(events)), most))
+    return events["user_id"].reverse().unique(maintain_order=True).head(most).to_list()
 
 
 def is_choice(body: Mapping[str, Any]) -> bool:

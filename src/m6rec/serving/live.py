@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -112,10 +112,12 @@ class LiveModel:
     def __init__(self, name: str, source: Source, journal: Journal) -> None:
         self.name, self.source, self.journal = name, source, journal
         batching = source.batching or BatchSettings()
-        self.face = M6Rec.from_pretrained(source.model, cache=source.cache)
-        for folder in source.adapters:
-            self.face.load_adapter(folder)
-        known = Known.read(journal)
+        with ThreadPoolExecutor(1) as beside:
+            reading = beside.submit(Known.read, journal)
+            self.face = M6Rec.from_pretrained(source.model, cache=source.cache)
+            for folder in source.adapters:
+                self.face.load_adapter(folder)
+            known = reading.result()
         self.face.use(known.dataset(source.base, journal))
         self.shown = {item_id: Shown.of(body) for item_id, body in known.items.items()}
         self.chosen: Counter[str] = known.chosen
@@ -154,7 +156,7 @@ class LiveModel:
         now = time.time()
         for user_id in newest_users(known.events, WARM_USERS):
             yield Request(acts(self.journal.history(user_id, HISTORY)), user_id, now)
-        if not known.events:
+        if known.events.is_empty():
             for item_id in islice(self.shown, WARM_USERS):
                 yield Request((Event("click", item_id, timestamp=now),), None, now)
 

@@ -175,6 +175,7 @@ def _retire(gone: list[LiveModel]) -> None:
         model.close()
         del model
     if gc.get_freeze_count():
+        gc.unfreeze()
         settle()
 
 
@@ -183,9 +184,8 @@ def settle() -> None:
 
     A whole collection stops every thread, for 150 ms where there are 2,000 items, and longer with
     more. What is passed over still goes when nothing refers to it; a model that is retired holds
-    itself, so `_retire` calls this again. For the process that serves, once it is open.
+    itself, so `_retire` thaws all and calls this again. For a process that serves, once it is open.
     Source: https://docs.python.org/3/library/gc.html#gc.freeze
     """
-    gc.unfreeze()
     gc.collect()
     gc.freeze()

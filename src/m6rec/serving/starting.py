@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from m6rec.data import tables
+from m6rec.data.schema import TABLES
 from m6rec.data.tables import EMPTY_ITEMS, Dataset
 from m6rec.records import M6Error
 from m6rec.serving.keys import KeyRing
@@ -31,6 +32,8 @@ TAKEN_IN = "taken-in"
 """File that says that the data folder's tables are in the journal."""
 FIRST = "first"
 """Name of the model that the server was started with; another may be opened from the same."""
+NOT_IN_JOURNAL = frozenset(TABLES) - {"items", "users", "events"}
+"""Tables that are read from the data folder at every start."""
 SHIPPED = ("m6-small",)
 MODEL = "m6-small"
 
@@ -61,10 +64,11 @@ def open_service(place: Place, settings: ServiceSettings | None = None) -> Servi
     """Opens everything. Raises M6Error where something is not as it should be."""
     folder = place.state_folder
     folder.mkdir(parents=True, exist_ok=True)
-    base = _base(place.data)
+    taken_in = folder / TAKEN_IN
+    base = _base(place.data, NOT_IN_JOURNAL if taken_in.exists() else TABLES)
     journal = open_journal(place.journal or folder / "journal")
     try:
-        take_in(journal, base, folder / TAKEN_IN)
+        take_in(journal, base, taken_in)
         cache = open_cache(place.cache or folder / "segments")
         first = Source(
             place.model,
@@ -146,12 +150,12 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool) else str(value)
 
 
-def _base(folder: Path) -> Dataset:
-    """The tables of a folder; one that holds none yet is a shop that begins."""
+def _base(folder: Path, names: Collection[str]) -> Dataset:
+    """These tables of a folder; one that holds none yet is a shop that begins."""
     if folder.exists() and not folder.is_dir():
         raise M6Error(f"{folder} is a file; give the folder of the data")
     if folder.is_dir() and any(p.is_file() for p in folder.iterdir()):
-        return tables.load(folder)
+        return tables.load(folder, names)
     return Dataset(name=folder.resolve().name, path=folder)
 
 

@@ -58,6 +58,16 @@ class Entry(NamedTuple):
     at: float
 
 
+class EntryText(NamedTuple):
+    """An entry whose body is the JSON that is kept; see Entry."""
+
+    number: int
+    kind: Kind
+    key: str
+    text: str
+    at: float
+
+
 @dataclass(frozen=True)
 class Appended:
     """What an append did. last: number of the last entry when it was done.
@@ -138,6 +148,10 @@ class Journal(ABC):
     @abstractmethod
     def entries(self, after: int = 0, limit: int = 10_000) -> list[Entry]:
         """Entries with numbers above `after`, in order; what was erased is left out."""
+
+    @abstractmethod
+    def entry_texts(self, after: int = 0, limit: int = 10_000) -> list[EntryText]:
+        """As `entries`, with bodies unread: for who reads many of them at once."""
 
     @abstractmethod
     def last(self) -> int:

@@ -26,6 +26,7 @@ from m6rec.stores.journal.base import (
     Appended,
     Body,
     Entry,
+    EntryText,
     Journal,
     JournalConflict,
     JournalError,
@@ -277,14 +278,21 @@ class SqlJournal(Journal):
 
     def entries(self, after: int = 0, limit: int = 10_000) -> list[Entry]:
         """See Journal."""
+        return [
+            Entry(number, kind, key, from_json(text), at)
+            for number, kind, key, text, at in self.entry_texts(after, limit)
+        ]
+
+    def entry_texts(self, after: int = 0, limit: int = 10_000) -> list[EntryText]:
+        """See Journal."""
         found = self._read(
             "SELECT number, kind, key, body, at FROM entries WHERE number > ? AND kind < ? "
             "ORDER BY number LIMIT ?",
             (after, GONE, limit),
         )
         return [
-            Entry(number, KINDS[kind], key, from_json(body), at / MICROSECONDS)
-            for number, kind, key, body, at in found
+            EntryText(number, KINDS[kind], key, text, at / MICROSECONDS)
+            for number, kind, key, text, at in found
         ]
 
     def last(self) -> int:

@@ -1,0 +1,91 @@
+"""What a journal says when a model is opened: read at once, as if body by body."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from m6rec.data.tables import Dataset
+from m6rec.serving.known import Known, newest_users
+from m6rec.serving.starting import TAKEN_IN, open_service
+from m6rec.stores.journal.sqlite import SqliteJournal
+from serve_worlds import write_world
+
+BASE = Dataset(name="nothing", path=Path())
+
+
+def test_events_items_and_counts_are_those_of_the_journal() -> None:
+    journal = SqliteJournal()
+    journal.append(
+        "item", [{"item_id": "a", "title": "Oak desk"}, {"item_id": "b", "title": "Jar"}]
+    )
+    journal.append("item", [{"item_id": "a", "title": "Oak desk, larger"}])
+    journal.append(
+        "event",
+        [
+            {"user_id": "u", "event": "click", "item_id": "b", "timestamp": 30},
+            {"user_id": "v", "event": "purchase", "item_id": "a", "timestamp": 20.5, "value": 2},
+            {"user_id": "u", "event": "impression", "item_id": "a", "timestamp": 10},
+            {"user_id": "u", "event": "search", "query": "jar", "own field": ["kept", 1]},
+        ],
+    )
+    journal.erase_item("b")
+    known = Known.read(journal)
+    assert known.number == journal.last()
+    assert known.items == {"a": {"item_id": "a", "title": "Oak desk, larger"}}
+    assert known.chosen == Counter({"b": 1, "a": 1})
+    assert list(known.chosen) == ["b", "a"]  # equally often chosen: the first one first
+    assert newest_users(known.events, 5) == ["u", "v"]
+    came = journal.entries()[-2].at
+    rows = known.dataset(BASE, journal).events
+    assert rows is not None
+    told = rows.select("user_id", "event", "item_id", "query", "timestamp", "value").rows()
+    assert told == [
+        ("u", "impression", "a", None, 10.0, None),
+        ("u", "click", "b", None, 30.0, None),
+        ("u", "search", None, "jar", came, None),  # without a time: when it came
+        ("v", "purchase", "a", None, 20.5, 2.0),
+    ]
+
+
+def test_a_field_of_another_type_costs_that_field_alone() -> None:
+    journal = SqliteJournal()
+    odd = {
+        "user_id": "u",
+        "event": "click",
+        "item_id": "a",
+        "timestamp": 1,
+        "text": {"not": "text"},
+    }
+    plain = {"user_id": "u", "event": "click", "item_id": "b", "timestamp": 2, "text": "jar"}
+    journal.append("event", [odd, plain])
+    known = Known.read(journal)
+    assert known.events["item_id"].to_list() == ["a", "b"]
+    assert known.events["text"].to_list()[1] == "jar"
+    assert known.chosen == Counter({"a": 1, "b": 1})
+
+
+def test_an_empty_journal_is_a_shop_that_begins() -> None:
+    known = Known.read(SqliteJournal())
+    assert known.number == 0 and known.events.is_empty() and not known.chosen
+    assert known.dataset(BASE, SqliteJournal()).events is None
+
+
+def test_what_the_journal_holds_is_not_read_from_the_folder_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = write_world(tmp_path)
+    first = open_service(place)
+    counts = len(first.registry.current.shown), first.journal.last()
+    first.close()
+    first.journal.close()
+    assert (place.state_folder / TAKEN_IN).exists()
+    for path in place.data.iterdir():
+        if path.stem in ("items", "events", "users"):
+            path.write_bytes(b"no table any more")
+    again = open_service(place)
+    assert (len(again.registry.current.shown), again.journal.last()) == counts
+    again.close()
+    again.journal.close()
