@@ -78,6 +78,25 @@ def test_what_has_gone_has_no_gradient() -> None:
     assert bool((weight.grad != 0).any())
 
 
+def test_words_that_are_written_often_lose_less() -> None:
+    model = lively(edge_config())
+    table = model.tokens.weight
+    with torch.no_grad():
+        table.fill_(1.0)
+        table[0] = 3.0
+    written = torch.zeros(len(table))
+    written[1] = 255.0  # (255 + 1) ** .25: four times its size, more than three
+    share = 1 - 1.5 / len(table)  # what is left is a row and a half
+    Pruner(share, 0.0, 1.0, written_V=written).tighten(model, 1.0)
+    left = (table != 0).sum(1)
+    assert left[1] == table.shape[1] and not left[2:].any()
+    before = {name: int((w != 0).sum()) for name, w in prunable(model).items() if "blocks" in name}
+    assert before  # sizes of layers are no words
+    other = lively(edge_config())
+    Pruner(share, 0.0, 1.0).tighten(other, 1.0)
+    assert before == {name: int((prunable(other)[name] != 0).sum()) for name in before}
+
+
 def test_masks_come_back_from_their_state() -> None:
     model, pruner = pruned()
     pruner.tighten(model, 0.5)

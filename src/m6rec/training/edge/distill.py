@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from m6rec.config import ModelConfig
@@ -66,8 +67,10 @@ def distill(
     teacher, tokenizer = load_start(run.teacher)
     teacher = teacher.to(device)
     marks = {"size": run.size, "shape": run.shape}
-    lesson = EdgeLesson(recipe, teacher, marks)
-    begin = _begin(run, recipe, teacher, tokenizer, corpus, is_begun(out))
+    asker = Asker(tokenizer, recipe.infill_share, recipe.span)
+    written_V = kept_counts(read_corpus(corpus), corpus, asker, teacher.config.vocab_size)
+    lesson = EdgeLesson(recipe, teacher, marks, written_V)
+    begin = _begin(run, recipe, teacher, tokenizer, written_V, is_begun(out))
     out.mkdir(parents=True, exist_ok=True)
     source = begin.model if run.start not in (None, COLD) else teacher
     remember(out, Beginning(recipe, source, tokenizer, begin.start))
@@ -92,7 +95,7 @@ def _begin(
     recipe: EdgeRecipe,
     teacher: M6,
     tokenizer: Tokenizer,
-    corpus: Path,
+    written_V: np.ndarray,
     goes_on: bool,
 ) -> Beginning:
     if run.start is not None and run.start != COLD:
@@ -107,7 +110,5 @@ def _begin(
     config = edge_config(run.size, teacher.config, recipe.sparsity, **run.shape)
     if goes_on or run.start == COLD:  # what goes on has its weights from the run's state
         return Beginning(recipe, cold(config, recipe.seed), tokenizer, run.start or run.teacher)
-    asker = Asker(tokenizer, recipe.infill_share, recipe.span)
-    counts_V = kept_counts(read_corpus(corpus), corpus, asker, teacher.config.vocab_size)
-    model = begin_student(config, teacher.to("cpu"), counts_V, recipe.seed)
+    model = begin_student(config, teacher.to("cpu"), written_V, recipe.seed)
     return Beginning(recipe, model, tokenizer, run.teacher)

@@ -48,10 +48,15 @@ class EdgeLesson(Lesson):
     """Teacher, exits and pruning of a recipe.
 
     teacher: frozen; with the student's words. marks: what else must be the same to go on.
+    written_V: how often the corpus writes each word, for pruning.
     """
 
     def __init__(
-        self, recipe: EdgeRecipe, teacher: M6, marks: Mapping[str, Any] | None = None
+        self,
+        recipe: EdgeRecipe,
+        teacher: M6,
+        marks: Mapping[str, Any] | None = None,
+        written_V: np.ndarray | None = None,
     ) -> None:
         if recipe.teaching in ("logits", "both") and teacher.config.lm_head != "transform":
             raise TrainingError(
@@ -65,7 +70,8 @@ class EdgeLesson(Lesson):
         self.pruner: Pruner | None = None
         if recipe.sparsity:
             span = (recipe.prune_from, recipe.prune_until)
-            self.pruner = Pruner(recipe.sparsity, *span, recipe.pattern)
+            often_V = None if written_V is None else torch.from_numpy(written_V).float()
+            self.pruner = Pruner(recipe.sparsity, *span, recipe.pattern, often_V)
         self.rounder: Rounder | None = None
         if recipe.quantise != "none":
             self.rounder = Rounder(inputs=recipe.quantise == "w8a8")
