@@ -19,7 +19,8 @@ SHAPES: dict[EdgeSize, dict[str, Any]] = {
     "m6-edge-10m": {"d_ff": 6144, "sparsity": 0.0},
     "m6-edge-2m": {"d_ff": 1536, "sparsity": 0.8},
 }
-"""Six layers of width 384, as m6-small has, over one set of parameters; see docs/edge.md."""
+"""Layers as wide as those of m6-small over one set of parameters; see docs/edge.md."""
+LAYERS = 3
 
 
 class EdgeRecipe(PretrainRecipe):
@@ -79,6 +80,7 @@ def edge_config(
     """The student's shape: the teacher's words, the rest by the dial."""
     shape = {
         **ModelConfig.sized(6, teacher.vocab_size, teacher.special).model_dump(),
+        "layers": LAYERS,
         "lm_head": "transform",
         "table_width": TABLE_WIDTH,
         "layer_sets": 1,

@@ -16,6 +16,8 @@ from m6rec.model.m6 import M6
 from m6rec.model.sharing import givers
 from m6rec.training.start import cold
 
+ADDING = ("attention.out.", "ffn.down.")
+"""What of a layer is added to its input."""
 SMOOTH = 1.0
 """Added to how often a word is written, so that words which are only read count too."""
 
@@ -26,9 +28,12 @@ def begin_student(
     """A student of a teacher with the same words.
 
     The table is the teacher's, factorised so that the words most written lose least. Where both are
-    equally wide, what has the teacher's shape is copied, and a set of layers begins as the
-    teacher's layer in the middle of its stretch, its FFN as the mean of as many of the teacher's as
-    fit in side by side. copied=False: all at random, to measure what a beginning is worth.
+    equally wide, what has the teacher's shape is copied, and a set of layers begins as the last of
+    the teacher's layers in its stretch, its FFN as the mean of as many of the teacher's as fit in
+    side by side. copied=False: all at random, to measure what a beginning is worth.
+
+    A set that stands in n layers adds an n-th in each: a whole layer n times over would leave the
+    words that it is given far behind (docs/log.md has what each beginning finds untrained).
     """
     model = cold(config, seed)
     if not copied:
@@ -82,13 +87,16 @@ def _begin_layers(model: M6, teacher: M6) -> None:
         members = [n for n in range(len(giver)) if giver[n] == index]
         first = members[0] * L // len(giver)
         last = max(first, (members[-1] + 1) * L // len(giver) - 1)
-        block, middle = model.blocks[index], teacher.blocks[(first + last) // 2]
-        assert isinstance(block, Block) and isinstance(middle, Block)
-        old, new = middle.state_dict(), block.state_dict()
+        block, taken = model.blocks[index], teacher.blocks[last]
+        assert isinstance(block, Block) and isinstance(taken, Block)
+        old, new = taken.state_dict(), block.state_dict()
         for name, tensor in new.items():
             if name in old and old[name].shape == tensor.shape:
                 tensor.copy_(old[name])
         _begin_ffn(block, [teacher.blocks[n] for n in range(first, last + 1)])
+        for name, tensor in new.items():
+            if name.startswith(ADDING):
+                tensor.div_(len(members))
 
 
 def _begin_ffn(block: Block, givers_: list[nn.Module]) -> None:
@@ -100,8 +108,7 @@ def _begin_ffn(block: Block, givers_: list[nn.Module]) -> None:
     fit = min(ffn.up.out_features // taken[0].up.out_features, len(taken))
     if fit < 2 or fit * taken[0].up.out_features != ffn.up.out_features:
         return
-    middle = (len(taken) - fit) // 2
-    chosen = taken[middle : middle + fit]
+    chosen = taken[-fit:]
     ffn.up.weight.copy_(torch.cat([one.up.weight for one in chosen]))
     ffn.down.weight.copy_(torch.cat([one.down.weight for one in chosen], 1) / fit)
     if ffn.up.bias is not None and ffn.down.bias is not None:
