@@ -142,7 +142,7 @@ def data_of(row: Row, root: Path) -> Dataset:
     """The row's data set; the shop is made from its seed."""
     if row.data != SHOP:
         return load(root / row.data)
-    folder = Path(tempfile.mkdtemp())
+    folder = Path(tempfile.mkdtemp()) / "shop"  # its name is in the protocol card
     generate_shop(folder)
     return load(folder)
 

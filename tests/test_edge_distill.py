@@ -248,15 +248,18 @@ def test_a_student_of_its_teachers_shape_begins_as_it() -> None:
     assert not close(written_states(apart, batch, 2), written_states(teacher, batch, 2), 1e-2)
 
 
-def test_ffns_side_by_side_give_their_mean() -> None:
+def test_shared_layers_begin_as_the_last_each_adding_its_share() -> None:
+    teacher, _ = writer()
+    config = edge_config("m6-edge-10m", teacher.config, 0.0, **{**SHAPE, "d_ff": 96})
     teacher, _ = writer()
     config = edge_config("m6-edge-10m", teacher.config, 0.0, **{**SHAPE, "d_ff": 96})
     student = begin_student(config, teacher, np.ones(config.vocab_size), 0)
     x_BTD = torch.randn(2, 3, 16)
     mean = torch.stack([block.ffn(x_BTD) for block in teacher.blocks]).mean(0)
-    assert close(student.blocks[0].ffn(x_BTD), mean)
-    middle = teacher.blocks[1].attention.q.weight
-    assert torch.equal(student.blocks[2].attention.q.weight, middle)
+    assert close(student.blocks[0].ffn(x_BTD), mean / 3)  # FFNs side by side, a third in each layer
+    own, last = student.blocks[2].attention, teacher.blocks[2].attention
+    assert torch.equal(own.q.weight, last.q.weight)
+    assert close(own.out(x_BTD), last.out(x_BTD) / 3)
 
 
 def test_a_student_of_another_width_begins_with_the_teachers_words() -> None:
