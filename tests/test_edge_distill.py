@@ -251,8 +251,6 @@ def test_a_student_of_its_teachers_shape_begins_as_it() -> None:
 def test_shared_layers_begin_as_the_last_each_adding_its_share() -> None:
     teacher, _ = writer()
     config = edge_config("m6-edge-10m", teacher.config, 0.0, **{**SHAPE, "d_ff": 96})
-    teacher, _ = writer()
-    config = edge_config("m6-edge-10m", teacher.config, 0.0, **{**SHAPE, "d_ff": 96})
     student = begin_student(config, teacher, np.ones(config.vocab_size), 0)
     x_BTD = torch.randn(2, 3, 16)
     mean = torch.stack([block.ffn(x_BTD) for block in teacher.blocks]).mean(0)

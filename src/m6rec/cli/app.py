@@ -86,12 +86,9 @@ VERBS = {
 def build_app(verbs: Sequence[str]) -> typer.Typer:
     """The app with these verbs; only their modules are imported."""
     app = _empty()
-    gc.disable()  # what is imported stays: looking for garbage in it costs .3 s of three
     for verb in verbs:
         module = import_module(f"m6rec.cli.{VERBS[verb].module}")
         app.command(verb)(getattr(module, VERBS[verb].function))
-    gc.freeze()
-    gc.enable()
     return app
 
 
@@ -124,7 +121,11 @@ def main() -> None:
     verb = as_one_word(sys.argv)
     group = [name for name in VERBS if name.startswith(f"{verb} ")]
     if verb in VERBS:
-        build_app([verb])()
+        gc.disable()  # what is imported stays: looking for garbage in it costs .3 s of three
+        app = build_app([verb])
+        gc.freeze()
+        gc.enable()
+        app()
     elif group:  # the first word of two: `m6rec edge`
         overview(group)(["--help"])
     else:

@@ -121,7 +121,7 @@ def _event_table(entries: Sequence[EntryText]) -> pl.DataFrame:
     texts = pl.Series([entry.text for entry in entries], dtype=pl.String())
     try:
         table = texts.str.json_decode(pl.Struct(EVENT_COLUMNS)).struct.unnest()
-    except pl.exceptions.ComputeError:  # a field of another type: it alone is left out
+    except pl.exceptions.ComputeError:  # one field of another type: that value alone is lost
         bodies = [from_json(entry.text) for entry in entries]
         columns = {name: [body.get(name) for body in bodies] for name in EVENT_COLUMNS}
         table = pl.DataFrame(columns, schema=EVENT_COLUMNS, strict=False)

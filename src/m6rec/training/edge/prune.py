@@ -16,6 +16,7 @@ from torch import Tensor
 
 from m6rec.model.m6 import M6
 from m6rec.model.sparse import prunable
+from m6rec.training.edge.student import SMOOTH
 
 Pattern = Literal["free", "2:4"]
 TABLES = ("tokens.weight", "positions.weight")
@@ -97,7 +98,7 @@ class Pruner:
     def _weighed(self, name: str, weight_RC: Tensor) -> Tensor:
         if name != "tokens.weight" or self.written_V is None:
             return weight_RC
-        often_V = (self.written_V.to(weight_RC.device) + 1.0).pow(BY_WRITTEN)
+        often_V = (self.written_V.to(weight_RC.device) + SMOOTH).pow(BY_WRITTEN)
         return weight_RC.detach() * often_V[:, None]
 
     @torch.no_grad()
