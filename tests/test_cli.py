@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import tiny
-from m6rec.cli.app import VERBS, as_one_word, build_app
+from m6rec.cli.app import SPIN, VERBS, as_one_word, build_app, spin_less
 
 QUICK = ["--set", "epochs=2", "--set", "batch=16", "--set", "bf16=false"]
 
@@ -193,3 +194,19 @@ def test_a_verb_may_have_two_words() -> None:
     ):
         assert as_one_word(given) == verb
         assert given[2:] == left
+
+
+def test_threads_of_pytorch_wait_briefly_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    spin_less()
+    assert os.environ["GOMP_SPINCOUNT"] == SPIN
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    spin_less()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    spin_less()
+    assert "GOMP_SPINCOUNT" not in os.environ

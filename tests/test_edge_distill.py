@@ -260,6 +260,21 @@ def test_shared_layers_begin_as_the_last_each_adding_its_share() -> None:
     assert close(own.out(x_BTD), last.out(x_BTD) / 3)
 
 
+def test_a_narrower_ffn_begins_as_the_strongest_neurons() -> None:
+    teacher, _ = writer()
+    strong = [3, 5, 8, 13]
+    ffn = teacher.blocks[2].ffn
+    with torch.no_grad():
+        weak = torch.ones(ffn.up.out_features, dtype=torch.bool)
+        weak[strong] = False
+        ffn.down.weight[:, weak] = 0  # what they would write is nothing, so nothing is lost
+    config = edge_config("m6-edge-2m", teacher.config, 0.0, **{**SHAPE, "d_ff": 4})
+    student = begin_student(config, teacher, np.ones(config.vocab_size), 0)
+    x_BTD = torch.randn(2, 3, 16)
+    assert close(student.blocks[0].ffn(x_BTD), ffn(x_BTD) / 3)
+    assert torch.equal(student.blocks[0].ffn.up.weight, ffn.up.weight[strong])
+
+
 def test_a_student_of_another_width_begins_with_the_teachers_words() -> None:
     teacher, _ = writer()
     wide = {"d_model": 24, "heads": 3, "kv_heads": 3, "head_dim": 8, "d_ff": 48, "layers": 2}

@@ -20,8 +20,11 @@ class Lesson(ABC):
     """Losses of a batch, and what happens around an update of the weights.
 
     A lesson is a function of its arguments and its state alone, so that a run goes on to the bit.
-    rng: of the step; who draws nothing from it changes nothing for what is drawn later.
+    rng: of this part of the step. side_by_side: whether `writing` and `pairs` may be asked in
+    several threads at once, each with a network of its own.
     """
+
+    side_by_side = False
 
     def settings(self) -> dict[str, Any]:
         """What must be the same when a run goes on, besides the recipe."""
@@ -78,6 +81,8 @@ class Lesson(ABC):
 @final
 class PlainLesson(Lesson):
     """To write and to tell pairs apart, near the start."""
+
+    side_by_side = True
 
     def reference(self, model: M6) -> M6:
         """A copy of the start."""

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -35,7 +36,9 @@ from m6rec.text.tokenizer import Tokenizer
 from m6rec.training import state as run_state
 from m6rec.training.batches import (
     NO_LABEL,
+    PairBatch,
     ReadPlan,
+    WritingBatch,
     collate_pairs,
     collate_writing,
     to_device,
@@ -47,6 +50,8 @@ from m6rec.training.lesson import Lesson, PlainLesson
 from m6rec.training.loop import TrainingError
 from m6rec.training.objectives import Asker
 from m6rec.training.recipe import PretrainRecipe
+from m6rec.training.schedule import PretrainProgress, anchor_weight, rate_scale
+from m6rec.training.side_by_side import SideBySide, workers_for
 from m6rec.training.start import ready_to_write
 
 STATE, CHECKPOINT, LOG, DECAY, COUNTS = "state", "checkpoint", "log.jsonl", "DECAY", "written"
@@ -60,22 +65,6 @@ CHECK_SHARE = 0.06
 JUDGED = 48
 """Held-out examples of each job."""
 Check = Callable[[M6, Tokenizer], dict[str, float]]
-
-
-@dataclass
-class PretrainProgress(run_state.Progress):
-    """Counters of a run. level, spread: running mean and variance of the loss of a step.
-
-    decay_from: step at which the decay began (-1: not yet), decay_steps: how long it lasts.
-    """
-
-    tokens: int = 0
-    skipped: int = 0
-    skipped_in_a_row: int = 0
-    level: float = 0.0
-    spread: float = 0.0
-    decay_from: int = -1
-    decay_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -175,8 +164,11 @@ class _Run:
         self.board: Any = None
         self.stop = False
         self.low = low_precision(self.device.type, recipe.bf16)
+        parts = len(recipe.plans) + bool(recipe.pairs)
+        workers = workers_for(self.device.type, parts) if self.lesson.side_by_side else 1
+        self.parts: SideBySide[dict[str, float]] = SideBySide(model, workers)
         if recipe.compile:
-            for block in model.blocks:
+            for block in (block for one in self.parts.models for block in one.blocks):
                 block.compile(dynamic=True)
 
     def resume(self) -> None:
@@ -201,10 +193,11 @@ class _Run:
     def train(self, max_steps: int) -> bool:
         """Steps until the run is complete (True), or is told to stop (False)."""
         progress, report = self.progress, _Report(self)
-        self.model.train()
+        for model in self.parts.models:
+            model.train()
         last_save = last_check = time.monotonic()
         took = 0.0
-        with _on_signals(self._stop):
+        with _on_signals(self._stop), self.parts:
             while not (complete := self._complete()):
                 if self.stop or (max_steps and progress.step >= max_steps):
                     break
@@ -231,11 +224,8 @@ class _Run:
         """One optimiser step over all micro-batches; its mean losses and tokens."""
         self._set_rate()
         self.optimizer.zero_grad(set_to_none=True)
-        rng = np.random.default_rng([self.recipe.seed, 2, self.progress.step])
-        losses: dict[str, float] = {}
-        tokens = self._write(rng, losses)
-        loss = losses["loss"]  # of writing alone: that of pairs jumps with their source
-        tokens += self._pair(rng, losses)
+        losses, tokens = self._learn()
+        loss = losses.pop("written")  # that of pairs jumps with their source
         losses |= self.lesson.told()
         self.lesson.before_update(self.model)
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.clip)
@@ -254,51 +244,62 @@ class _Run:
         self.lesson.after_update(self.model, self.progress.step, planned)
         return losses, tokens
 
-    def _write(self, rng: np.random.Generator, losses: dict[str, float]) -> int:
+    def _learn(self) -> tuple[dict[str, float], int]:
+        """Gradients of all parts of a step: writing under each plan, and pairs."""
         recipe, special = self.recipe, self.tokenizer.special
         batches = [
             collate_writing(self.draws.examples(self.progress.step, part), plan, special)
             for part, plan in enumerate(recipe.plans)
         ]
         counts = [self._hide_rare(batch.label_BT) for batch in batches]
-        labels = sum(counts)
-        total = 0.0
-        for batch, count in zip(batches, counts, strict=True):
-            lower = self._lower(rng)
-            moved = to_device(batch, self.device)
-            with autocast(self.device.type, recipe.bf16):
-                part = self.lesson.writing(self.model, moved, lower, self.words, self.low, rng)
-                part = part / labels
-            part.backward()  # type: ignore[no-untyped-call]
-            mean = part.item() * labels / max(count, 1)
-            losses[batch.plan] = losses.get(batch.plan, 0.0) + mean
-            total += part.item()
-        for plan in set(recipe.plans):
-            losses[plan] /= recipe.plans.count(plan)
-        losses["loss"] = total
-        return sum(batch.tokens for batch in batches)
+        parts = [
+            partial(self._write, batch, sum(counts), self._rng(part))
+            for part, batch in enumerate(batches)
+        ]
+        sizes = [batch.tokens for batch in batches]
+        pairs = self.draws.pairs(self.progress.step) if recipe.pairs else []
+        if pairs:
+            contrasted = collate_pairs(pairs, special)
+            parts.append(partial(self._pair, contrasted, self._rng(len(batches))))
+            sizes.append(contrasted.tokens)
+        found = self.parts.run(parts, sizes)
+        losses: dict[str, float] = dict.fromkeys(recipe.plans, 0.0)
+        for plan, one, count in zip(recipe.plans, found, counts, strict=False):
+            mean = one["loss"] * sum(counts) / max(count, 1)
+            losses[plan] += mean / recipe.plans.count(plan)
+        losses["written"] = sum(one["loss"] for one in found[: len(batches)])
+        losses["loss"] = sum(one.pop("loss") for one in found)
+        for one in found:
+            losses |= one
+        return losses, sum(sizes)
+
+    def _rng(self, part: int) -> np.random.Generator:
+        return np.random.default_rng([self.recipe.seed, 2, self.progress.step, part])
+
+    def _write(
+        self, batch: WritingBatch, labels: int, rng: np.random.Generator, model: M6
+    ) -> dict[str, float]:
+        lower, moved = self._lower(rng), to_device(batch, self.device)
+        with autocast(self.device.type, self.recipe.bf16):
+            loss = self.lesson.writing(model, moved, lower, self.words, self.low, rng) / labels
+        loss.backward()  # type: ignore[no-untyped-call]
+        return {"loss": loss.item()}
 
     def _hide_rare(self, label_BT: Tensor) -> int:
         """Makes labels that do not compete no labels, in place; how many are left."""
         label_BT[(label_BT >= 0) & ~self.known[label_BT.clamp(min=0)]] = NO_LABEL
         return int((label_BT >= 0).sum())
 
-    def _pair(self, rng: np.random.Generator, losses: dict[str, float]) -> int:
-        recipe = self.recipe
-        pairs = self.draws.pairs(self.progress.step) if recipe.pairs else []
-        if not pairs:
-            return 0
-        batch = to_device(collate_pairs(pairs, self.tokenizer.special), self.device)
+    def _pair(self, batch: PairBatch, rng: np.random.Generator, model: M6) -> dict[str, float]:
+        recipe, moved = self.recipe, to_device(batch, self.device)
         with autocast(self.device.type, recipe.bf16):
             lower = self._lower(rng)
-            found, more = self.lesson.pairs(self.model, batch, lower, self.start, rng)
+            found, more = self.lesson.pairs(model, moved, lower, self.start, rng)
         loss = recipe.pair_weight * (found.plain + found.read) / 2 + more
         loss = loss + anchor_weight(self.progress, recipe) * found.anchor
         loss.backward()  # type: ignore[no-untyped-call]
-        losses["plain"], losses["read"] = found.plain.item(), found.read.item()
-        losses["anchor"] = found.anchor.item()
-        losses["loss"] += loss.item()
-        return batch.tokens
+        told = {"plain": found.plain, "read": found.read, "anchor": found.anchor, "loss": loss}
+        return {name: value.item() for name, value in told.items()}
 
     def _lower(self, rng: np.random.Generator) -> int:
         choices = self.recipe.online_layers
@@ -421,26 +422,6 @@ class _Report:
         )
         rate = rate_scale(progress, run.recipe)
         run.log("train", {"step": progress.step, **means, "tokens_per_s": speed, "rate": rate})
-
-
-def rate_scale(progress: PretrainProgress, recipe: PretrainRecipe) -> float:
-    """Share of the peak rate: warm-up, stable, then 1 - √t down to `final_rate` (2405.18392)."""
-    if progress.decay_from >= 0:
-        done = _decayed(progress)
-        return recipe.final_rate + (1 - recipe.final_rate) * (1 - math.sqrt(done))
-    return min(1.0, (progress.step + 1) / (recipe.warmup + 1))
-
-
-def anchor_weight(progress: PretrainProgress, recipe: PretrainRecipe) -> float:
-    """`anchor`, rising in a straight line to `final_anchor` over the decay."""
-    return recipe.anchor + _decayed(progress) * (recipe.final_anchor - recipe.anchor)
-
-
-def _decayed(progress: PretrainProgress) -> float:
-    """Share of the decay that is done: 0 before it begins."""
-    if progress.decay_from < 0:
-        return 0.0
-    return min(1.0, (progress.step - progress.decay_from) / progress.decay_steps)
 
 
 def _optimizer(

@@ -16,11 +16,10 @@ Teaching = Literal["relation", "logits", "both", "none"]
 Exits = Literal["drawn", "all", "last"]
 TABLE_WIDTH = 128
 SHAPES: dict[EdgeSize, dict[str, Any]] = {
-    "m6-edge-10m": {"d_ff": 6144, "sparsity": 0.0},
-    "m6-edge-2m": {"d_ff": 1536, "sparsity": 0.8},
+    "m6-edge-10m": {"layers": 3, "d_ff": 6144, "sparsity": 0.0},
+    "m6-edge-2m": {"layers": 2, "d_ff": 512, "sparsity": 0.8},
 }
 """Layers as wide as those of m6-small over one set of parameters; see docs/edge.md."""
-LAYERS = 3
 
 
 class EdgeRecipe(PretrainRecipe):
@@ -80,7 +79,7 @@ def edge_config(
     """The student's shape: the teacher's words, the rest by the dial."""
     shape = {
         **ModelConfig.sized(6, teacher.vocab_size, teacher.special).model_dump(),
-        "layers": LAYERS,
+        "layers": SHAPES[size]["layers"],
         "lm_head": "transform",
         "table_width": TABLE_WIDTH,
         "layer_sets": 1,

@@ -29,8 +29,9 @@ def begin_student(
 
     The table is the teacher's, factorised so that the words most written lose least. Where both are
     equally wide, what has the teacher's shape is copied, and a set of layers begins as the last of
-    the teacher's layers in its stretch, its FFN as the mean of as many of the teacher's as fit in
-    side by side. copied=False: all at random, to measure what a beginning is worth.
+    the teacher's layers in its stretch. A wider FFN begins as the mean of as many of the teacher's
+    as fit in side by side, a narrower one as the strongest neurons of the last. copied=False: all
+    at random, to measure what a beginning is worth.
 
     A set that stands in n layers adds an n-th in each: a whole layer n times over would leave the
     words that it is given far behind (docs/log.md has what each beginning finds untrained).
@@ -100,17 +101,27 @@ def _begin_layers(model: M6, teacher: M6) -> None:
 
 
 def _begin_ffn(block: Block, givers_: list[nn.Module]) -> None:
-    """Several of the teacher's FFNs side by side give their mean."""
+    """From the teacher's FFNs: several side by side give their mean; of one, the strongest neurons
+    by the norms of what they read and write."""
     ffn = block.ffn
     taken = [one.ffn for one in givers_ if isinstance(one, Block) and isinstance(one.ffn, GeluFFN)]
     if not isinstance(ffn, GeluFFN) or not taken:
         return
-    fit = min(ffn.up.out_features // taken[0].up.out_features, len(taken))
-    if fit < 2 or fit * taken[0].up.out_features != ffn.up.out_features:
-        return
-    chosen = taken[-fit:]
-    ffn.up.weight.copy_(torch.cat([one.up.weight for one in chosen]))
-    ffn.down.weight.copy_(torch.cat([one.down.weight for one in chosen], 1) / fit)
+    inner, F = ffn.up.out_features, taken[0].up.out_features
+    if inner < F:
+        last = taken[-1]
+        strength_F = last.up.weight.norm(dim=1) * last.down.weight.norm(dim=0)
+        chosen_I = strength_F.topk(inner).indices.sort().values
+        _fill_ffn(ffn, [last], chosen_I)
+    elif inner % F == 0 and 2 <= inner // F <= len(taken):
+        _fill_ffn(ffn, taken[-(inner // F) :], torch.arange(F))
+
+
+def _fill_ffn(ffn: GeluFFN, taken: list[GeluFFN], chosen_I: Tensor) -> None:
+    """The chosen neurons of each FFN side by side; what they write is averaged over the FFNs."""
+    ffn.up.weight.copy_(torch.cat([one.up.weight[chosen_I] for one in taken]))
+    down = torch.cat([one.down.weight[:, chosen_I] for one in taken], 1)
+    ffn.down.weight.copy_(down / len(taken))
     if ffn.up.bias is not None and ffn.down.bias is not None:
-        ffn.up.bias.copy_(torch.cat([one.up.bias for one in chosen]))
-        ffn.down.bias.copy_(torch.stack([one.down.bias for one in chosen]).mean(0))
+        ffn.up.bias.copy_(torch.cat([one.up.bias[chosen_I] for one in taken]))
+        ffn.down.bias.copy_(torch.stack([one.down.bias for one in taken]).mean(0))
