@@ -1,10 +1,10 @@
 """Makes a shippable folder of a finished run: weights in bfloat16 and where they come from.
 
-    python runs/ship.py OUT src/m6rec/models/m6-small
+    python runs/ship.py OUT/run src/m6rec/models/m6-small --corpus OUT/corpus
 
-OUT is the folder of runs/m6_small.py. Beside the backbone lies pretraining.json: the recipe, steps,
-tokens, hours, and the corpus' manifest with the licence of each source. The model card, README.md,
-is written by hand and kept.
+RUN is where runs/m6_small.py (its OUT/run) or runs/m6_edge.py (its OUT) trained. Beside the
+backbone lies pretraining.json: the recipe, steps, tokens, hours, and the corpus' manifest with the
+licence of each source. The model card, README.md, is written by hand and kept.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from m6rec.training.pretrain import CHECKPOINT, STATE
 TOLD = "pretraining.json"
 
 
-def ship(out: Path, folder: Path) -> int:
+def ship(run: Path, folder: Path, corpus: Path) -> int:
     """Writes the folder; its bytes."""
-    model, tokenizer = load_backbone(out / "run" / CHECKPOINT)
+    model, tokenizer = load_backbone(run / CHECKPOINT)
     save_backbone(model, tokenizer, folder, torch.bfloat16)
-    state = json.loads((out / "run" / STATE / "state.json").read_text(encoding="utf-8"))
+    state = json.loads((run / STATE / "state.json").read_text(encoding="utf-8"))
     progress = state["progress"]
     told = {
         "recipe": state["settings"],
         "steps": progress["step"],
         "tokens": progress["tokens"],
         "hours": round(progress["seconds"] / 3600, 2),
-        "corpus": json.loads((out / "corpus" / MANIFEST).read_text(encoding="utf-8")),
+        "corpus": json.loads((corpus / MANIFEST).read_text(encoding="utf-8")),
     }
     (folder / TOLD).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return sum(path.stat().st_size for path in folder.iterdir())
@@ -41,7 +41,8 @@ def ship(out: Path, folder: Path) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("run", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--corpus", type=Path, required=True)
     asked = parser.parse_args()
-    print(f"{asked.folder}: {ship(asked.out, asked.folder) / 1e6:.1f} MB")
+    print(f"{asked.folder}: {ship(asked.run, asked.folder, asked.corpus) / 1e6:.1f} MB")

@@ -14,6 +14,7 @@ import polars as pl
 from m6rec.data import tables
 from m6rec.data.schema import TABLES
 from m6rec.data.tables import EMPTY_ITEMS, Dataset
+from m6rec.model.hf import shipped
 from m6rec.records import M6Error
 from m6rec.serving.keys import KeyRing
 from m6rec.serving.live import LiveModel, Source
@@ -34,7 +35,6 @@ FIRST = "first"
 """Name of the model that the server was started with; another may be opened from the same."""
 NOT_IN_JOURNAL = frozenset(TABLES) - {"items", "users", "events"}
 """Tables that are read from the data folder at every start."""
-SHIPPED = ("m6-small",)
 MODEL = "m6-small"
 
 
@@ -103,7 +103,7 @@ class _Opening:
         return LiveModel(name, source, self._journal)
 
     def _model(self, name: str) -> str:
-        return name if name in SHIPPED else str(self._folder(name))
+        return name if name in shipped() else str(self._folder(name))
 
     def _folder(self, name: str) -> Path:
         if self._models is None:
