@@ -276,7 +276,7 @@ def test_a_converted_graph_is_kept_and_found_again(
     tasks = two_tasks("bert")
     wanted = asked(tasks)
     assert len(made) == 1
-    assert torch.equal(asked(tasks), wanted)
+    assert distance(asked(tasks), wanted) < 1e-6  # read back, it may be fused another way
     assert len(made) == 1
     module = Network(tasks["one"], list(tasks.values()), LOWER).online()
     keys = {key_of(module, shaped(rows)) for rows in (3, 8)}
@@ -285,7 +285,7 @@ def test_a_converted_graph_is_kept_and_found_again(
     (kept,) = tmp_path.iterdir()
     weights = kept / "graph.bin"
     weights.write_bytes(bytes(len(weights.read_bytes())))  # damaged: all zeros
-    assert torch.equal(asked(tasks), wanted)
+    assert distance(asked(tasks), wanted) < 1e-6
     assert len(made) == 2
 
     with torch.no_grad():
