@@ -79,7 +79,8 @@ def edge_check(
         told = {"requests": requests, **asdict(found)}
         out.print(
             f"the same first ten in {found.rounded:.1%} of {requests} requests as the network "
-            f"rounded in PyTorch, in {found.float32:.1%} as the network in float32"
+            f"rounded in PyTorch ({found.ten:.1%} in any order), in {found.float32:.1%} as the "
+            "network in float32"
         )
     _report(bundle, manifest, json, told)
 

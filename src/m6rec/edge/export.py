@@ -175,10 +175,11 @@ def _ranking(
 
 @dataclass(frozen=True)
 class Agreement:
-    """Share of requests with the same first ten: beside the network as the bundle rounds it, and
-    beside the network in float32."""
+    """Share of requests with the same first ten in the same order: beside the network as the bundle
+    rounds it, and beside the network in float32. ten: with the former's ten in any order."""
 
     rounded: float
+    ten: float
     float32: float
 
 
@@ -201,10 +202,10 @@ def agreement(source: Source, folder: Path, settings: EdgeSettings) -> Agreement
     drawing = Drawing(settings.requests, config.max_history, settings.seed)
     theirs, count = run_by(open_runner(folder), texts), len(texts.events_SN)
     rounded, float32 = (
-        compare(run_over(network, lower, texts).score, theirs.score, count, drawing)[0]
+        compare(run_over(network, lower, texts).score, theirs.score, count, drawing)
         for network in (in_precision(model, lower, texts, settings), model)
     )
-    return Agreement(rounded, float32)
+    return Agreement(rounded.order, rounded.items, float32.order)
 
 
 def budgets_of(source: Source) -> tuple[int, int]:

@@ -15,7 +15,7 @@ import torch
 from m6rec.edge.bundle import STATES, RankConfig, Shelf
 from m6rec.edge.graph import WEIGHTS, EdgeError, Weights
 from m6rec.edge.graphs import Maker
-from m6rec.edge.parity import Drawing, Texts, compare, write_files
+from m6rec.edge.parity import Compared, Drawing, Texts, compare, write_files
 from m6rec.edge.parts import Encoder
 from m6rec.edge.rank import RankTower, check_ranking, rank_graph
 from m6rec.edge.runners import Graphs, encode_texts
@@ -59,10 +59,10 @@ def add_ranking(
         runner = Graphs(Path(name), 1)
         tower = RankTower(model, lower, ranker.tuning)
         drawing = Drawing(wanted.requests, most, wanted.seed)
-        share, off = _parity(Encoder(model, lower), tower, runner, texts, drawing)
-        if share < wanted.least:
+        found = _parity(Encoder(model, lower), tower, runner, texts, drawing)
+        if found.order < wanted.least:
             raise EdgeError(
-                f"the graphs of the ranking gave PyTorch's first ten for {share:.1%} of "
+                f"the graphs of the ranking gave PyTorch's first ten for {found.order:.1%} of "
                 f"{wanted.requests} requests; right is {wanted.least:.0%} or more, so no bundle "
                 "was written"
             )
@@ -70,7 +70,11 @@ def add_ranking(
         states_ID = encode_texts(runner, "rank_encode", tokenizer, shelf.texts, budget)
     files[STATES] = states_ID.astype("<f2").tobytes()
     config = RankConfig(
-        name=ranker.name, max_history=most, parity=share, requests=wanted.requests, off=off
+        name=ranker.name,
+        max_history=most,
+        parity=found.order,
+        requests=wanted.requests,
+        off=found.off,
     )
     return files, config
 
@@ -95,7 +99,7 @@ def _run_over(model: M6, lower: int, ranker: Ranker, texts: Texts) -> None:
 @torch.no_grad()
 def _parity(
     encode: Encoder, tower: RankTower, runner: Graphs, texts: Texts, drawing: Drawing
-) -> tuple[float, float]:
+) -> Compared:
     """Share of drawn requests with the same first ten, and the largest difference of a chance."""
     ids = [part.numpy().astype(np.int32) for part in (texts.events_SN, texts.items_SN)]
     ours = [encode(torch.from_numpy(part)) for part in ids]

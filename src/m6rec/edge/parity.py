@@ -92,18 +92,28 @@ def run_by(runner: Runner, texts: Texts) -> Seen:
     )
 
 
-def compare(ours: Score, theirs: Score, count: int, drawing: Drawing) -> tuple[float, float]:
-    """Share of drawn requests for which both sides have the same first ten, in the same order, and
-    the largest difference of a score. count: S."""
-    draw, same, off = np.random.default_rng(drawing.seed + 1), 0, 0.0
+@dataclass(frozen=True)
+class Compared:
+    """Share of requests with the same first ten in the same order; with the same ten in any; the
+    largest difference of a score."""
+
+    order: float
+    items: float
+    off: float
+
+
+def compare(ours: Score, theirs: Score, count: int, drawing: Drawing) -> Compared:
+    """Two sides over drawn requests. count: S."""
+    draw, order, items, off = np.random.default_rng(drawing.seed + 1), 0, 0, 0.0
     for _ in range(drawing.requests):
         history = draw.integers(0, count, draw.integers(1, drawing.most + 1))
         asked = draw.permutation(count)[:ASKED]
         scores = [side(history, asked) for side in (ours, theirs)]
         tens = [np.argsort(-one, kind="stable")[:FIRST] for one in scores]
-        same += np.array_equal(tens[0], tens[1])
+        order += np.array_equal(tens[0], tens[1])
+        items += set(tens[0].tolist()) == set(tens[1].tolist())
         off = max(off, float(np.abs(scores[0] - scores[1]).max()))
-    return same / drawing.requests, off
+    return Compared(order / drawing.requests, items / drawing.requests, off)
 
 
 def parity(
@@ -114,7 +124,7 @@ def parity(
     with tempfile.TemporaryDirectory() as name:
         write_files(Path(name), files)
         theirs = run_by(open_runner(Path(name)), texts)
-        return compare(ours.score, theirs.score, len(texts.events_SN), drawing)[0]
+        return compare(ours.score, theirs.score, len(texts.events_SN), drawing).order
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from m6rec.serving.latency.world import World
 from m6rec.serving.runtimes.base import RuntimeMissingError
-from m6rec.serving.runtimes.openvino import openvino
+from m6rec.serving.runtimes.openvino import INT8_GROUP, openvino, weights_to_int8
 
 MOST_TOKENS = 512
-BACKENDS = ("torch-fp32", "torch-bf16", "openvino-bf16")
-"""Those in bfloat16 only where the processor computes in it; see `worth_trying`."""
+BACKENDS = ("torch-fp32", "torch-bf16", "openvino-bf16", "openvino-int8")
+"""int8: weights, as in our runtime of that name; bfloat16 only where the processor computes in it
+(see `worth_trying`)."""
 
 
 def pairs_of(world: World, count: int) -> Tensor:
@@ -62,8 +63,8 @@ def cross_encoder(world: World, backend: str) -> Callable[[Tensor], object]:
     )
     torch.manual_seed(0)
     network = hf.BertForSequenceClassification(config).eval()
-    if backend == "openvino-bf16":
-        return _by_openvino(network)
+    if backend.startswith("openvino"):
+        return _by_openvino(network, backend == "openvino-int8")
     dtype = torch.bfloat16 if backend == "torch-bf16" else torch.float32
     network = network.to(world.device, dtype)
 
@@ -86,15 +87,18 @@ class _Logits(nn.Module):
         return out
 
 
-def _by_openvino(network: Any) -> Callable[[Tensor], object]:
+def _by_openvino(network: Any, int8: bool) -> Callable[[Tensor], object]:
     ov = openvino()
     ids = torch.ones(2, 16, dtype=torch.long)
     with torch.no_grad():
         graph = ov.convert_model(_Logits(network), example_input=(ids, ids))
+    if int8:
+        weights_to_int8(graph)
     settings = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "bf16",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(INT8_GROUP if int8 else 0),
     }
     request = ov.Core().compile_model(graph, "CPU", settings).create_infer_request()
 
