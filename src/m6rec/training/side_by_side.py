@@ -2,7 +2,7 @@
 
 A step has parts that need nothing of each other. With a thread for each core that computes them one
 operation at a time, no operation waits for the slower half of itself: two cores take a step of
-m6-small in two thirds of the time (docs/pretraining.md). What a worker computes, and the order in
+m6-small in five sixths of the time (docs/pretraining.md). What a worker computes, and the order in
 which gradients are added, is fixed, so a step stays a function of its batches to the bit.
 """
 
