@@ -83,7 +83,7 @@ def test_the_tower_gives_the_chances_of_the_ranking(method: Method, online: int)
         h_GD = states(events, ranker.packer.budget("event"))
         h_ID = states(words.item_texts(), ranker.packer.budget("item"))
         found_I = RankTower(ranker.model, lower, ranker.tuning)(h_GD, h_ID).numpy()
-    assert np.allclose(found_I, wanted_I, atol=1e-4)  # the server keeps states in float16
+    assert np.allclose(found_I, wanted_I, atol=5e-4)  # the server's states: bfloat16, then float16
     assert np.ptp(found_I) > 0.01
 
 

@@ -34,9 +34,9 @@ def test_states_added_one_by_one_are_those_of_all_at_once(kept: int | Literal["a
     whole.add(TEXTS, 32)
     wanted = whole.states()
     assert torch.equal(states.valid_SK, wanted.valid_SK)
-    # Batches of other shapes round differently.
+    # Batches of other shapes round differently: by a step of bfloat16 where it is computed in.
     there = wanted.valid_SK  # what stands in padding is nobody's
-    torch.testing.assert_close(states.h_SKD[there], wanted.h_SKD[there], atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(states.h_SKD[there], wanted.h_SKD[there], atol=1e-2, rtol=2e-3)
     assert len(buffers) < 20, "a copy of everything for each text"
 
 
