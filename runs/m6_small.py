@@ -3,7 +3,8 @@
     python runs/m6_small.py --data DATA --out OUT [--minutes 480] [--threads 2]
 
 Run it again to go on; `touch OUT/run/DECAY` ends it early with a decay of the learning rate.
-`--start m6-small --seed 1` goes on from the shipped checkpoint with other examples.
+`--start m6-small --seed 1 --near minilm-l6` goes on from the shipped checkpoint with other
+examples, its plain means held near those of the first start.
 `--start cold` begins with random weights of the start's shape, to measure a start against.
 """
 
@@ -19,6 +20,7 @@ from rich.console import Console
 from m6rec.data import tables
 from m6rec.data.splits import make_split
 from m6rec.evaluation.retrieval import evaluate_retrieval
+from m6rec.model.hf import load_start
 from m6rec.model.m6 import M6
 from m6rec.tasks.build import Backbone, untrained_retriever
 from m6rec.tasks.retrieval import Catalogue
@@ -28,6 +30,7 @@ from m6rec.text.verbalize import Verbalizer
 from m6rec.training.beginning import COLD, RECIPES, beginning, remember
 from m6rec.training.corpus.build import build_corpus
 from m6rec.training.corpus.documents import MANIFEST
+from m6rec.training.lesson import PlainLesson
 from m6rec.training.pretrain import Check, Pace, pretrain
 from m6rec.training.runlock import run_lock
 
@@ -60,6 +63,7 @@ def main() -> None:
     asked.add_argument("--out", type=Path, required=True, help="folder for corpus and run")
     asked.add_argument("--size", choices=sorted(RECIPES), default="m6-small")
     asked.add_argument("--start", help=f"a start, or {COLD} (default: {START})")
+    asked.add_argument("--near", help="whose plain means are held near (default: the start's)")
     asked.add_argument("--minutes", type=float, default=0.0, help="0: until OUT/run/DECAY exists")
     asked.add_argument("--threads", type=int, default=2)
     asked.add_argument("--device", default="cpu")
@@ -86,6 +90,7 @@ def main() -> None:
             tensorboard=told.tensorboard,
             device=told.device,
             console=console,
+            lesson=PlainLesson(load_start(told.near)[0].to(told.device)) if told.near else None,
         )
     console.print(f"{'complete' if done.complete else 'stopped'}: {done.checkpoint}")
 

@@ -73,6 +73,22 @@ def test_a_description_is_written_from_the_title() -> None:
     assert list(example.source[1][1]) == WORDS.encode("Red Shoe 0 (Shoe)", 99)
 
 
+def test_a_conversation_goes_on_to_its_end() -> None:
+    document = of_kind("dialogue")
+    seen = set()
+    for seed in range(20):
+        example = ASKER.ask("converse", document, rng(seed))
+        turns = WORDS.decode(example.target).split("\n")
+        place = len(document.parts) - len(turns)
+        assert tuple(turns) == document.parts[place:]
+        assert document.roles[place] == "system"
+        before = range(max(0, place - 2), place)
+        told = [f"{document.roles[i]}: {document.parts[i]}" for i in before]
+        assert [list(ids) for _, ids in example.source[1:]] == [WORDS.encode(t, 48) for t in told]
+        seen.add(place)
+    assert seen == {1, 3}
+
+
 def test_the_next_event_is_written_after_its_history() -> None:
     document = of_kind("behaviour")
     for seed in range(20):

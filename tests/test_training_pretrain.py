@@ -59,11 +59,15 @@ def weights(done: Pretrained) -> dict[str, torch.Tensor]:
     return load_file(done.checkpoint / "model.safetensors")
 
 
-def test_killed_anywhere_and_resumed_equals_never_killed(corpus: Path, tmp_path: Path) -> None:
-    whole = run(corpus, tmp_path / "whole", max_steps=7)
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_killed_anywhere_and_resumed_equals_never_killed(
+    corpus: Path, tmp_path: Path, optimizer: str
+) -> None:
+    recipe = RECIPE.model_copy(update={"optimizer": optimizer})
+    whole = run(corpus, tmp_path / "whole", recipe, max_steps=7)
     for stop in (1, 4):
-        run(corpus, tmp_path / f"part{stop}", max_steps=stop)
-        again = run(corpus, tmp_path / f"part{stop}", max_steps=7)
+        run(corpus, tmp_path / f"part{stop}", recipe, max_steps=stop)
+        again = run(corpus, tmp_path / f"part{stop}", recipe, max_steps=7)
         assert again.progress.step == 7
         assert again.progress.tokens == whole.progress.tokens
         assert again.progress.level == whole.progress.level

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from m6rec.model.checkpoint import backbone_tensors, fingerprint
 from m6rec.model.m6 import M6
 from m6rec.training.batches import PairBatch, WritingBatch
 from m6rec.training.losses import PairLosses, pair_losses, plain_means, writing_loss
@@ -80,13 +81,21 @@ class Lesson(ABC):
 
 @final
 class PlainLesson(Lesson):
-    """To write and to tell pairs apart, near the start."""
+    """To write and to tell pairs apart. near: whose means are held near (None: the start's)."""
 
     side_by_side = True
 
+    def __init__(self, near: M6 | None = None) -> None:
+        self.near = near
+
+    def settings(self) -> dict[str, Any]:
+        """Whose means, where they are not the start's."""
+        return {} if self.near is None else {"near": fingerprint(backbone_tensors(self.near))}
+
     def reference(self, model: M6) -> M6:
-        """A copy of the start."""
-        return copy.deepcopy(model).requires_grad_(False).eval()
+        """The network whose means are held near, or a copy of the start."""
+        reference = copy.deepcopy(model) if self.near is None else self.near
+        return reference.requires_grad_(False).eval()
 
     def writing(
         self,

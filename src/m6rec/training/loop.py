@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from m6rec.model.precision import autocast
 from m6rec.records import M6Error
 from m6rec.training import state as run_state
+from m6rec.training.optimizers import Optimizers
 from m6rec.training.settings import TrainSettings
 
 MEAN, BEST = "mean.", "best."
@@ -117,7 +118,7 @@ class _Run:
     ) -> None:
         self.trainee, self.settings, self.parameters = trainee, settings, parameters
         self.folder, self.console = folder, console
-        self.optimizer = make_optimizer(parameters, settings)
+        self.optimizer = Optimizers(make_optimizer(parameters, settings))
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.batches = math.ceil(trainee.examples / settings.batch)
         self.total = self.batches * settings.epochs

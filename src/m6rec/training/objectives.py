@@ -18,7 +18,16 @@ from m6rec.text.tokenizer import Tokenizer
 from m6rec.training.corpus.documents import Document
 
 Job = Literal[
-    "infill", "describe", "title", "name", "review", "headline", "reply", "explain", "next"
+    "infill",
+    "describe",
+    "title",
+    "name",
+    "review",
+    "headline",
+    "reply",
+    "converse",
+    "explain",
+    "next",
 ]
 JOBS: tuple[Job, ...] = get_args(Job)
 PROMPTS: dict[Job, str] = {
@@ -29,12 +38,13 @@ PROMPTS: dict[Job, str] = {
     "review": "write the review",
     "headline": "write the headline",
     "reply": prompts.REPLY,
+    "converse": "go on with the conversation",
     "explain": prompts.EXPLAIN,
 }
 """The first source segment of each job, of kind "context". Behaviour has none: a history alone."""
 LONG, SHORT, TARGET = 96, 32, 128
 """Tokens of a long field, of an event or a turn, of a target."""
-HISTORY, TURNS = 12, 6
+HISTORY, TURNS, TURNS_TO_GO_ON = 12, 6, 2
 VERBS = ("clicked", "bought", "chose", "liked", "put in the cart")
 OWN_VERB = 0.5
 """Share of histories told with the verb of the log; the others take one of VERBS throughout, since
@@ -86,6 +96,7 @@ class Asker:
             "review": self._review,
             "headline": self._headline,
             "reply": self._reply,
+            "converse": self._converse,
             "explain": self._explain,
             "next": self._next,
         }
@@ -178,14 +189,13 @@ class Asker:
         return self._example("headline", fields, document.part("summary"))
 
     def _reply(self, document: Document, rng: np.random.Generator) -> Example:
-        replies = [i for i, role in enumerate(document.roles) if role == "system" and i > 0]
-        place = replies[int(rng.integers(len(replies)))] if replies else len(document.parts) - 1
-        first = max(0, place - TURNS)
-        fields = [
-            (FIRST_EVENT_SLOT + place - 1 - i, f"{document.roles[i]}: {document.parts[i]}", 48)
-            for i in range(first, place)
-        ]
-        return self._example("reply", fields, document.parts[place])
+        place = _reply_place(document, rng)
+        return self._example("reply", _turns(document, place, TURNS), document.parts[place])
+
+    def _converse(self, document: Document, rng: np.random.Generator) -> Example:
+        place = min(_reply_place(document, rng) for _ in range(2))
+        fields = _turns(document, place, TURNS_TO_GO_ON)
+        return self._example("converse", fields, "\n".join(document.parts[place:]))
 
     def _explain(self, document: Document, rng: np.random.Generator) -> Example:
         fields = [
@@ -227,6 +237,7 @@ def fits(job: Job, document: Document) -> bool:
         "review": ("review", {"review"}),
         "headline": ("review", {"review", "summary"}),
         "reply": ("dialogue", set()),
+        "converse": ("dialogue", set()),
         "explain": ("explanation", {"explanation"}),
         "next": ("behaviour", set()),
     }
@@ -269,6 +280,20 @@ def _heading(document: Document) -> str:
     brand, category = document.part("brand"), document.part("category")
     by = f" by {brand}" if brand else ""
     return f"{document.part('title')}{by}" + (f" ({category})" if category else "")
+
+
+def _reply_place(document: Document, rng: np.random.Generator) -> int:
+    """Which turn of a dialogue is to be written: one of the system's, or else the last."""
+    replies = [i for i, role in enumerate(document.roles) if role == "system" and i > 0]
+    return replies[int(rng.integers(len(replies)))] if replies else len(document.parts) - 1
+
+
+def _turns(document: Document, place: int, most: int) -> list[tuple[int, str, int]]:
+    """Fields of the newest turns before one, each a segment of its age."""
+    return [
+        (FIRST_EVENT_SLOT + place - 1 - i, f"{document.roles[i]}: {document.parts[i]}", 48)
+        for i in range(max(0, place - most), place)
+    ]
 
 
 def _verb(document: Document, rng: np.random.Generator) -> str:

@@ -49,6 +49,7 @@ from m6rec.training.judge import Judge
 from m6rec.training.lesson import Lesson, PlainLesson
 from m6rec.training.loop import TrainingError
 from m6rec.training.objectives import Asker
+from m6rec.training.optimizers import for_pretraining
 from m6rec.training.recipe import PretrainRecipe
 from m6rec.training.schedule import PretrainProgress, anchor_weight, rate_scale
 from m6rec.training.side_by_side import SideBySide, workers_for
@@ -157,7 +158,7 @@ class _Run:
         self.known[self.words.cpu()] = True
         self.parameters = dict(model.named_parameters())
         model.tokens.in_place = True
-        self.optimizer = _optimizer(self.parameters, recipe, self.device)
+        self.optimizer = for_pretraining(self.parameters, recipe)
         self.progress = PretrainProgress()
         self.minutes, self.pace = 0.0, Pace()
         self.check: Check | None = None
@@ -422,20 +423,6 @@ class _Report:
         )
         rate = rate_scale(progress, run.recipe)
         run.log("train", {"step": progress.step, **means, "tokens_per_s": speed, "rate": rate})
-
-
-def _optimizer(
-    parameters: dict[str, nn.Parameter], recipe: PretrainRecipe, device: torch.device
-) -> torch.optim.AdamW:
-    """AdamW; weight decay for matrices only, not for embeddings."""
-    matrices = [p for n, p in parameters.items() if p.ndim > 1 and "blocks." in n]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in parameters.values() if id(p) not in chosen]
-    groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.98), fused=True)
 
 
 def _competing(counts_V: np.ndarray, tokenizer: Tokenizer, rare: int) -> Tensor:

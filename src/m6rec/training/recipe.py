@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -30,7 +30,8 @@ class PretrainRecipe(Settings):
     what the start knows about texts outlives the learning of a language; over the decay the weight
     rises to `final_anchor`, which brings the means back and costs the losses nothing (docs/log.md).
     online_layers: L - L', one
-    drawn for each micro-batch. rate: peak learning rate after `warmup` steps; it stays until the
+    drawn for each micro-batch. optimizer: of the layers' matrices (training/optimizers.py); all
+    else has AdamW. rate: peak learning rate after `warmup` steps; it stays until the
     decay begins, which lasts `decay_share` of the steps before it and ends at `final_rate` of the
     peak. rare: wordpieces that the corpus writes fewer times than this are no labels and compete in
     no softmax. spike: a step whose loss lies so many deviations above the running mean is left out.
@@ -48,6 +49,7 @@ class PretrainRecipe(Settings):
     online_layers: tuple[int, ...] = (1, 2)
     infill_share: float = Field(default=0.3, gt=0, lt=1)
     span: float = Field(default=3.0, gt=0)
+    optimizer: Literal["muon", "adamw"] = "muon"
     rate: float = Field(default=7e-4, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     warmup: int = Field(default=100, ge=0)
@@ -68,15 +70,16 @@ class PretrainRecipe(Settings):
 
 
 SHOP_JOBS: dict[Job, float] = {
-    "infill": 0.15,
-    "describe": 0.15,
-    "title": 0.07,
-    "name": 0.06,
-    "review": 0.12,
-    "headline": 0.06,
-    "reply": 0.15,
-    "explain": 0.07,
-    "next": 0.17,
+    "infill": 0.12,
+    "describe": 0.2,
+    "title": 0.06,
+    "name": 0.04,
+    "review": 0.1,
+    "headline": 0.04,
+    "reply": 0.08,
+    "converse": 0.12,
+    "explain": 0.06,
+    "next": 0.18,
 }
 
 

@@ -1,9 +1,9 @@
 """The state of a run on disk: enough to go on as if it had never been killed. No pickle.
 
-`state.safetensors` holds the trainable parameters, both moments of AdamW, what the run keeps beside
-them (their means, the best ones so far) and the random generator; `state.json` the counters and the
-history. Both are written to a new folder that replaces the old one in a single rename, so a kill at
-any moment leaves a whole state behind.
+`state.safetensors` holds the trainable parameters, what optimizers remember of their gradients,
+what the run keeps beside them (their means, the best ones so far) and the random generator;
+`state.json` the counters and the history. Both are written to a new folder that replaces the old
+one in a single rename, so a kill at any moment leaves a whole state behind.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from m6rec.model.checkpoint import CheckpointError, read_tensors
+from m6rec.training.optimizers import Optimizers
 
 Parameters = Mapping[str, torch.nn.Parameter]
 
@@ -44,14 +45,13 @@ def save_state(
     progress: Progress,
     parameters: Parameters,
     kept: Mapping[str, Tensor],
-    optimizer: torch.optim.AdamW,
+    optimizer: Optimizers,
 ) -> None:
     """Writes the state of a run, replacing an older one atomically."""
     tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
     for name, parameter in parameters.items():
         tensors[f"now.{name}"] = parameter.detach().contiguous().clone()
-        moments = optimizer.state.get(parameter, {})
-        for key, value in moments.items():
+        for key, value in optimizer.moments(parameter).items():
             tensors[f"adam.{key}.{name}"] = value.detach().contiguous().clone()
     tensors |= {f"kept.{name}": tensor.contiguous() for name, tensor in kept.items()}
     fresh, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
@@ -71,7 +71,7 @@ def load_state(
     folder: Path,
     settings: Mapping[str, Any],
     parameters: Parameters,
-    optimizer: torch.optim.AdamW,
+    optimizer: Optimizers,
     kind: type[Progress] = Progress,
 ) -> tuple[Progress, dict[str, Tensor]] | None:
     """Restores a run in place; returns its counters and what it kept, or None.
@@ -102,9 +102,7 @@ def load_state(
     return kind(**body["progress"]), kept
 
 
-def _restore(
-    tensors: Mapping[str, Tensor], parameters: Parameters, optimizer: torch.optim.AdamW
-) -> None:
+def _restore(tensors: Mapping[str, Tensor], parameters: Parameters, optimizer: Optimizers) -> None:
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"now.{name}"])
@@ -114,5 +112,5 @@ def _restore(
                 if key.startswith("adam.") and key.split(".", 2)[2] == name
             }
             if moments:
-                optimizer.state[parameter] = moments
+                optimizer.remember(parameter, moments)
     torch.set_rng_state(tensors["random"])

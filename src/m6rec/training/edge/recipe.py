@@ -37,6 +37,7 @@ class EdgeRecipe(PretrainRecipe):
     anchor: here the start is the teacher; used where both have the same width.
     """
 
+    optimizer: Literal["muon", "adamw"] = "adamw"
     teaching: Teaching = "relation"
     relation_heads: int = Field(default=12, ge=1)
     relation_weight: float = Field(default=1.0, ge=0)
