@@ -101,8 +101,7 @@ def table(g: Graph, module: nn.Module, ids: str, most: int | None = None) -> str
     """Rows of a table, projected up where it is narrow. most: how many rows are needed."""
     if isinstance(module, Int8Table):
         rows = g.op("Gather", g.constant(as_array(module.weight_VD[:most])), ids)
-        scale_V1 = as_array(module.scale_V[:most])[:, None]
-        scale = g.op("Gather", g.constant(scale_V1), ids)
+        scale = g.op("Gather", g.constant(as_array(module.scale_V1[:most])), ids)
         x = g.op("Mul", g.op("Cast", rows, to=1), scale)
         up = module.up
     else:

@@ -191,20 +191,25 @@ def through(block: nn.Module, asks_BQD: Tensor, x_BTD: Tensor, bias: Tensor) -> 
     assert isinstance(block, Block)
     attention = block.attention
 
-    def heads(y: Tensor) -> Tensor:
-        return y.view(*y.shape[:-1], attention.heads, attention.head_dim).transpose(1, 2)
+    H, E = attention.heads, attention.head_dim
+    Q, T = asks_BQD.shape[1], x_BTD.shape[1]
+
+    def heads(y_BTD: Tensor, rows: int) -> Tensor:
+        y_BHTE = y_BTD.view(-1, rows, H, E).transpose(1, 2)
+        return y_BHTE.reshape(-1, rows, E)
 
     q, k, v = (
-        heads(part(y))
-        for part, y in (
-            (attention.q, asks_BQD),
-            (attention.k, x_BTD),
-            (attention.v, x_BTD),
+        heads(part(y), rows)
+        for part, y, rows in (
+            (attention.q, asks_BQD, Q),
+            (attention.k, x_BTD, T),
+            (attention.v, x_BTD, T),
         )
     )
-    logits = (q * attention.head_dim**-0.5) @ k.transpose(-1, -2) + bias
-    out_BQI = (logits.softmax(-1) @ v).transpose(1, 2).flatten(2)
-    return block.absorb(asks_BQD, attention.out(out_BQI))
+    # bmm: a product of four axes becomes copies of its inputs, and then this.
+    logits = torch.bmm(q * E**-0.5, k.transpose(1, 2)).view(-1, H, Q, T) + bias
+    out = torch.bmm(logits.softmax(-1).view(-1, Q, T), v).view(-1, H, Q, E)
+    return block.absorb(asks_BQD, attention.out(out.transpose(1, 2).reshape(-1, Q, H * E)))
 
 
 class RowLinear(nn.Module):
@@ -234,13 +239,32 @@ class RowLinear(nn.Module):
         return F.linear(near, weight_OI, self.bias_O)
 
 
-def with_row_linears(model: M6) -> M6:
-    """A copy whose row-rounding maps are RowLinear."""
+class RowNorm(nn.Module):
+    """A LayerNorm of operators that XNNPACK has, which has none for it: a mean is a linear map."""
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+        self.register_buffer("mean_1D", torch.full((1, len(norm.weight)), 1 / len(norm.weight)))
+
+    mean_1D: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] → [..., D]."""
+        around = x - F.linear(x, self.mean_1D)
+        spread = F.linear(around * around, self.mean_1D)
+        return around * torch.rsqrt(spread + self.eps) * self.weight + self.bias
+
+
+def for_xnnpack(model: M6) -> M6:
+    """A copy whose norms and row-rounding maps are made of what XNNPACK has."""
     own = copy.deepcopy(model)
     for parent in list(own.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, Int8Linear) and child.rows:
                 setattr(parent, name, RowLinear(child))
+            elif isinstance(child, nn.LayerNorm):
+                setattr(parent, name, RowNorm(child))
     return own
 
 
@@ -252,7 +276,7 @@ def program(model: M6, lower: int, most: int, longest: int) -> bytes:
     check_family(model)
     exir = need_executorch("exir")
     partition = need_executorch("backends.xnnpack.partition.xnnpack_partitioner")
-    own = with_row_linears(model.eval()).requires_grad_(False)
+    own = for_xnnpack(model.eval()).requires_grad_(False)
     D = own.config.d_model
     rows = ({0: torch.export.Dim("rows", min=1, max=AT_ONCE)},)
     methods: dict[str, tuple[nn.Module, tuple[Tensor, ...], Any]] = {

@@ -85,27 +85,47 @@ class Int8Linear(nn.Module):
     step: Tensor | None
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., I] → [..., O]."""
+        """[..., I] → [..., O].
+
+        Over rounded inputs it follows the kernels to the bit, since a last bit that differs decides
+        another rounding in the layer above: sums of whole numbers, which float32 holds exactly up
+        to 2^24, and then the scales, the last of them with the bias in one rounding.
+        """
         if self.step is not None:
-            level = (torch.round(x / self.step) + self.zero).clamp(0, LEVELS)
-            x = (level - self.zero) * self.step
+            whole, step = whole_numbers(x, self.step, self.zero)
         elif self.rows:
-            x = rounded_rows(x)
-        return F.linear(x, self.weight_OI.float() * self.scale_O[:, None], self.bias_O)
+            whole, step = whole_rows(x)
+        else:
+            return F.linear(x, self.weight_OI.float() * self.scale_O[:, None], self.bias_O)
+        sums = F.linear(whole, self.weight_OI.float()) * step
+        return (sums.double() * self.scale_O.double() + self.bias_O.double()).float()
+
+
+def whole_numbers(x: Tensor, step: Tensor, zero: int) -> tuple[Tensor, Tensor]:
+    """x as whole numbers of steps, on 256 levels of which `zero` is 0, and the step."""
+    level = (torch.round(x / step) + zero).clamp(0, LEVELS)
+    return level - zero, step
+
+
+def whole_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row of x as whole numbers of its own step, [..., I], and the steps, [..., 1].
+
+    256 levels between the row's least and greatest number, zero among them, as XNNPACK chooses them
+    (`xnn_f32_qd8_asymmetric_quantization_params` in its quantization.h).
+    """
+    low, high = x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
+    per_unit = torch.where(low == high, 1.0, LEVELS / (high - low))
+    from_low, from_high = -128 - low * per_unit, 127 - high * per_unit
+    nearer = (low * per_unit - 128) + (high * per_unit + 127) > 0
+    zero = torch.where(nearer, from_low, from_high).clamp(-128, 127).round()
+    whole = torch.round(x * per_unit).clamp(-128 - zero, 127 - zero)
+    return whole, 1 / per_unit
 
 
 def rounded_rows(x: Tensor) -> Tensor:
-    """Each row of x on 256 levels between its least and greatest number, zero among them.
-
-    As XNNPACK chooses them (`xnn_f32_qd8_asymmetric_quantization_params` in its quantization.h).
-    """
-    low, high = x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
-    step = ((high - low) / LEVELS).clamp(min=torch.finfo(torch.float32).eps)
-    from_low, from_high = -128 - low / step, 127 - high / step
-    nearer = (low / step - 128) + (high / step + 127) > 0
-    zero = torch.where(nearer, from_low, from_high).clamp(-128, 127).round()
-    level = torch.round(x / step + zero).clamp(-128, 127)
-    return (level - zero) * step
+    """Each row of x on 256 levels between its least and greatest number (see `whole_rows`)."""
+    whole, step = whole_rows(x)
+    return whole * step
 
 
 class Int8Table(nn.Module):
@@ -115,15 +135,15 @@ class Int8Table(nn.Module):
         super().__init__()
         weight_VD, scale_V = rounded(table.weight)
         self.register_buffer("weight_VD", weight_VD)
-        self.register_buffer("scale_V", scale_V)
+        self.register_buffer("scale_V1", scale_V[:, None].contiguous())
         self.up: nn.Module | None = table.up if isinstance(table, TokenTable) else None
 
     weight_VD: Tensor
-    scale_V: Tensor
+    scale_V1: Tensor
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of ids of any shape: [..., D]."""
-        x = self.weight_VD[ids].float() * self.scale_V[ids][..., None]
+        x = F.embedding(ids, self.weight_VD).float() * F.embedding(ids, self.scale_V1)
         out: Tensor = x if self.up is None else self.up(x)
         return out
 
