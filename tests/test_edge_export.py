@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from torch import nn
 
 pytest.importorskip("onnx", reason="graphs need the extra edge")
 pytest.importorskip("onnxruntime", reason="graphs need the extra edge")
@@ -36,7 +38,17 @@ from m6rec.edge.graphs import Maker
 from m6rec.edge.parity import Drawing, Score, Texts, compare, parity
 from m6rec.edge.parts import Encoder, ItemTower, UserTower
 from m6rec.edge.runners import session
-from m6rec.model.int8 import Inputs, Int8Linear, Int8Table, quantised, rounded, rounded_rows
+from m6rec.model.exits import shallow
+from m6rec.model.int8 import (
+    Inputs,
+    Int8Linear,
+    Int8Table,
+    Range,
+    quantised,
+    rounded,
+    rounded_rows,
+    whole_rows,
+)
 from m6rec.model.m6 import M6
 from m6rec.model.tuning import Tuning, prepare
 from m6rec.recommender import M6Rec
@@ -149,6 +161,30 @@ def test_a_row_is_rounded_by_its_own_range() -> None:
         Maker(in_int8(lively(edge_config()), 2, "rows"), 2, MOST, LONGEST).all()
 
 
+@pytest.mark.parametrize("rows", [True, False])
+def test_a_rounded_map_rounds_where_the_kernels_do(rows: bool) -> None:
+    torch.manual_seed(3)
+    x_BI = torch.randn(3, 40)
+    seen = None if rows else Range().wider(x_BI)
+    linear = Int8Linear(nn.Linear(40, 5), seen, rows=rows)
+    if seen is None:
+        whole_BI, step_B1 = whole_rows(x_BI)
+    else:
+        step_B1 = torch.full((3, 1), seen.scale)
+        whole_BI = torch.round(x_BI / step_B1)
+    assert torch.equal(whole_BI, whole_BI.round()) and whole_BI.abs().max() <= 255
+    for row, (whole_I, step) in enumerate(zip(whole_BI.tolist(), step_B1, strict=True)):
+        found_O = linear(x_BI[row : row + 1])[0]
+        for output in range(5):
+            weights = linear.weight_OI[output].tolist()
+            product = sum(Fraction(int(a) * b) for a, b in zip(whole_I, weights, strict=True))
+            once = Fraction(np.float32(float(product * Fraction(step.item()))).item())
+            scale, bias = linear.scale_O[output].item(), linear.bias_O[output].item()
+            assert found_O[output].item() == np.float32(
+                float(once * Fraction(scale) + Fraction(bias))
+            )
+
+
 def test_quantising_leaves_the_network_as_it_was() -> None:
     model = lively(edge_config())
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -253,6 +289,9 @@ def test_a_bundle_is_held_against_the_network_it_was_made_of(bundle: Path) -> No
     found = agreement(source_of(rec), bundle, EdgeSettings(requests=100))
     assert 0.99 <= found.rounded <= found.ten
     assert 0.3 < found.float32 < 1
+    shorter = M6Rec(shallow(rec.backbone, 1), rec.tokenizer)
+    with pytest.raises(EdgeError, match="right is --depth"):
+        agreement(source_of(shorter), bundle, EdgeSettings(requests=10))
     with torch.no_grad():
         rec.backbone.read_gate.add_(1)
     other = M6Rec(rec.backbone, rec.tokenizer)

@@ -193,6 +193,10 @@ def agreement(source: Source, folder: Path, settings: EdgeSettings) -> Agreement
     config = BundleConfig.read(folder / CONFIG)
     if config.backbone != source.backbone:
         raise EdgeError(f"{folder} was made of the network {config.backbone}, not of this one")
+    if config.layers != source.catalogue.retriever.model.config.layers:
+        raise EdgeError(
+            f"{folder} holds the exit after layer {config.layers}; right is --depth {config.layers}"
+        )
     kept = {name: getattr(config, name) for name in ("runtime", "precision", "event")}
     settings = settings.model_copy(update=kept)
     retriever = source.catalogue.retriever
