@@ -18,6 +18,7 @@ from language_worlds import backbone, documents
 from m6rec.model.checkpoint import CheckpointError, load_backbone
 from m6rec.training import pretrain as module
 from m6rec.training.corpus.documents import Corpus, is_held_out, read_corpus, write_corpus
+from m6rec.training.lesson import PlainLesson
 from m6rec.training.loop import TrainingError
 from m6rec.training.objectives import Asker
 from m6rec.training.pretrain import (
@@ -187,6 +188,23 @@ def test_other_settings_do_not_resume(corpus: Path, tmp_path: Path) -> None:
     other = RECIPE.model_copy(update={"rate": 1e-4})
     with pytest.raises(CheckpointError, match=r"other settings \(rate\)"):
         run(corpus, tmp_path / "run", other, max_steps=2)
+
+
+def test_means_are_held_near_those_of_another_network(corpus: Path, tmp_path: Path) -> None:
+    torch.manual_seed(9)
+    far, _ = backbone()
+    with torch.no_grad():
+        for parameter in far.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    found = {}
+    for name, lesson in (("start", PlainLesson()), ("far", PlainLesson(far))):
+        done = run(corpus, tmp_path / name, max_steps=20, lesson=lesson)
+        lines = (tmp_path / name / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        found[name] = json.loads(lines[0])["anchor"]
+        assert done.progress.step == 20
+    assert found["far"] > 5 * found["start"]
+    with pytest.raises(CheckpointError, match=r"other settings \(near\)"):
+        run(corpus, tmp_path / "far", max_steps=21)
 
 
 def test_the_start_keeps_what_it_reads_with_and_foretells_by_frequency() -> None:
