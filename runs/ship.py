@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from m6rec.model.checkpoint import load_backbone, save_backbone
+from m6rec.training.beginning import BEGUN
 from m6rec.training.corpus.documents import MANIFEST
 from m6rec.training.pretrain import CHECKPOINT, STATE
 
@@ -28,11 +29,13 @@ def ship(run: Path, folder: Path, corpus: Path) -> int:
     save_backbone(model, tokenizer, folder, torch.bfloat16)
     state = json.loads((run / STATE / "state.json").read_text(encoding="utf-8"))
     progress = state["progress"]
+    begun = (run / BEGUN).is_file()
     told = {
         "recipe": state["settings"],
         "steps": progress["step"],
         "tokens": progress["tokens"],
         "hours": round(progress["seconds"] / 3600, 2),
+        "start": json.loads((run / BEGUN).read_text(encoding="utf-8")) if begun else None,
         "corpus": json.loads((corpus / MANIFEST).read_text(encoding="utf-8")),
     }
     (folder / TOLD).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
