@@ -47,7 +47,7 @@ Form = Literal["item", "event", "title"]
 FORMS: tuple[Form, ...] = ("item", "event", "title")
 NORMALISE: tuple[Literal["mean", "sum"], ...] = ("mean", "sum")
 WEIGHTS = (0.0, 0.5, 1.0)
-OTHERS = (0, 4)
+OTHERS = (0, 4, 16)
 """Histories of train under which a candidate's own likelihood is taken, beside none."""
 LIKE, DISLIKE = "like", "dislike"
 
