@@ -159,10 +159,10 @@ class Bench:
         words = Verbalizer(Templates.load(data.templates), split.items)
         ids = split.items["item_id"].to_list()
         body: dict[str, Any] = {}
-        others = drawn(split.train, max(OTHERS))
         for part, form, count in product(PARTS, self.forms, OTHERS):
             began = time.monotonic()
             asked = against_random(self.some(getattr(split, part), part), ids)
+            others = drawn(split.train, count)
             evidence = self.scorer(words, others, form=form, others=count).evidence(asked)
             took = time.monotonic() - began
             for normalise, weight in product(NORMALISE, WEIGHTS):
