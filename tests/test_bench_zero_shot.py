@@ -93,6 +93,6 @@ def test_the_bench_runs_on_a_tiny_world(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "argv", words)
     made.main()
     body = json.loads(out.read_text())
-    assert len(body["also_clicks"]["ways"]) == 30
+    assert len(body["also_clicks"]["ways"]) == 42
     assert 0 <= body["also_clicks"]["test"]["value"] <= 1
     assert body["beyond_likes"]["chosen on valid"] in body["beyond_likes"]["ways"]
