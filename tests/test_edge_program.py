@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from m6rec.edge.bundle import PROGRAM_FILES, EdgeBundle, check
 from m6rec.edge.export import EdgeSettings, export_bundle
@@ -15,7 +16,9 @@ from m6rec.edge.parts import Encoder, ItemTower, UserTower
 from m6rec.edge.program import (
     EncodeMethod,
     ItemMethod,
+    RowNorm,
     UserMethod,
+    for_xnnpack,
     has_executorch,
     lengths,
     program,
@@ -51,6 +54,20 @@ def test_every_method_gives_what_its_module_gives(case: str) -> None:
         states_GD = states_SD[torch.arange(count) % len(states_SD)]
         wanted_K = UserTower(model, lower)(states_GD)
         assert close(UserMethod(model, lower, MOST)(*newest_last(states_GD)), wanted_K, 2e-6)
+
+
+@torch.no_grad()
+def test_a_norm_of_linear_maps_is_a_layer_norm() -> None:
+    torch.manual_seed(4)
+    norm = nn.LayerNorm(24, eps=1e-5)
+    norm.weight.normal_()
+    norm.bias.normal_()
+    x_BTD = 3 * torch.randn(5, 7, 24) + 2
+    x_BTD[0, 0] = 0.001 * x_BTD[0, 0]  # so small that eps counts
+    assert close(RowNorm(norm)(x_BTD), norm(x_BTD), 1e-5)
+    own = for_xnnpack(lively(edge_config()))
+    kinds = [type(module) for module in own.modules()]
+    assert RowNorm in kinds and nn.LayerNorm not in kinds
 
 
 def test_short_texts_have_methods_of_their_own() -> None:

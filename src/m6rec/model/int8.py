@@ -87,7 +87,7 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., I] → [..., O].
 
-        Over rounded inputs it follows the kernels to the bit, since a last bit that differs decides
+        Over rounded inputs it rounds where the kernels do, since a last bit that differs decides
         another rounding in the layer above: sums of whole numbers, which float32 holds exactly up
         to 2^24, and then the scales, the last of them with the bias in one rounding.
         """

@@ -62,7 +62,7 @@ def for_pretraining(parameters: Mapping[str, nn.Parameter], recipe: PretrainReci
     chosen = {id(p) for p in matrices}
     others = [p for p in parameters.values() if id(p) not in chosen]
     kept: dict[str, Any] = {"params": others, "weight_decay": 0.0}
-    if recipe.optimizer == "adamw" or not matrices:
+    if recipe.optimizer == "adamw":
         groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, kept]
         return Optimizers(AdamW(groups, lr=recipe.rate, betas=BETAS, fused=True))
     muon = Muon(
