@@ -19,7 +19,7 @@ from m6rec.model.plans import FIRST_EVENT_SLOT, SLOTS, SegmentStates
 from m6rec.training.batches import ReadPlan, collate_pairs, collate_writing, to_device
 from m6rec.training.corpus.documents import Corpus, Document
 from m6rec.training.cross_entropy import cross_entropy_sum
-from m6rec.training.draws import Draws, cut_evenly
+from m6rec.training.draws import Draws, alike
 from m6rec.training.losses import (
     contrast,
     pair_losses,
@@ -264,12 +264,35 @@ def test_draws_are_a_function_of_seed_and_step() -> None:
     assert 100 < np.mean(sizes) < 400
 
 
-def test_batches_are_cut_evenly_and_lose_nothing() -> None:
-    some = [Example(((1, (1,) * n),), (1,), 1) for n in range(40)]
-    cut = cut_evenly(some, 8)
-    assert [e for part in cut for e in part] == some
-    sizes = [sum(e.tokens for e in part) for part in cut]
-    assert max(sizes) <= sum(sizes) / 8 + 2 * 44
+def of_lengths(read: int, written: int) -> Example:
+    return Example(((1, (1,) * read),), (1,) * written, written)
+
+
+def test_batches_hold_like_lengths_and_lose_nothing() -> None:
+    draw = np.random.default_rng(0)
+    lengths = [(int(a), int(b)) for a, b in draw.integers(1, 128, (1600, 2))]
+    some = [of_lengths(*pair) for pair in lengths]
+    batches = alike(some, 32)
+    laid = [(len(e.source[0][1]), len(e.target)) for batch in batches for e in batch]
+    assert sorted(laid) == sorted(lengths)
+    sizes = [sum(e.tokens for e in batch) for batch in batches]
+    assert max(sizes) <= sum(sizes) / 32 + 5 * 260  # a text more or less at each of five cuts
+
+    def padded(batch: list[Example]) -> int:
+        longest = max(len(e.source[0][1]) for e in batch) + max(len(e.target) for e in batch)
+        return len(batch) * longest
+
+    by_sum = sorted(some, key=lambda e: e.tokens)
+    consecutive = [by_sum[i : i + 50] for i in range(0, 1600, 50)]
+    real = sum(e.tokens - 4 for e in some)
+    assert sum(map(padded, batches)) < 1.3 * real < sum(map(padded, consecutive))
+
+
+def test_lengths_of_either_side_alone_are_told_apart() -> None:
+    short, long = of_lengths(5, 50), of_lengths(60, 5)
+    first, second = alike([short, long, short, long], 2)
+    assert [first, second] in ([[short] * 2, [long] * 2], [[long] * 2, [short] * 2])
+    assert sorted(map(len, alike([short, long], 2))) == [1, 1]
 
 
 def test_the_summary_plan_is_never_asked_to_fill_gaps(tmp_path: Path) -> None:

@@ -27,11 +27,10 @@ class _Fused(torch.autograd.Function):
         for first in range(0, len(h_ND), CHUNK):
             part = slice(first, first + CHUNK)
             h, label = h_ND[part].to(low), label_N[part]
-            logits = (h @ weight.T).float().add_(bias_V.float())
-            total = logits.logsumexp(1)
+            surprise = torch.log_softmax(h @ weight.T + bias_V.float(), 1)
             rows = torch.arange(len(label), device=label.device)
-            loss_N[part] = total - logits[rows, label]
-            chance = logits.sub_(total[:, None]).exp_()
+            loss_N[part] = -surprise[rows, label]
+            chance = surprise.exp_()
             chance[rows, label] -= 1
             grad_b += chance.sum(0)
             chance = chance.to(low)

@@ -5,7 +5,6 @@ So a run that was killed draws the same batches when it goes on, with nothing to
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 
@@ -16,8 +15,8 @@ from m6rec.training.corpus.documents import Corpus, Document, Kind
 from m6rec.training.objectives import Asker, Example, Job, Pair, fits, pairs_up
 from m6rec.training.recipe import PretrainRecipe
 
-STEPS_OF_A_POOL = 8
-"""Examples are drawn for so many steps at once, then sorted by length into batches."""
+STEPS_OF_A_POOL = 32
+"""Examples are drawn for so many steps at once, then laid into batches of like lengths."""
 
 
 class Draws:
@@ -69,8 +68,7 @@ class Draws:
             for index in rng.choice(len(jobs), 32, p=weights):
                 job = jobs[index]
                 drawn.append(self.asker.ask(job, _any(self.of_job[job], rng), rng))
-        drawn.sort(key=lambda example: example.tokens)
-        batches = cut_evenly(drawn, STEPS_OF_A_POOL)
+        batches = alike(drawn, STEPS_OF_A_POOL)
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
@@ -85,16 +83,42 @@ def sum_of_tokens(examples: Sequence[Example]) -> int:
     return sum(example.tokens for example in examples)
 
 
-def cut_evenly(examples: Sequence[Example], parts: int) -> list[list[Example]]:
-    """Consecutive runs with about the same number of tokens; at least one example in each."""
+def alike(examples: Sequence[Example], parts: int) -> list[list[Example]]:
+    """Batches of about the same number of tokens in which sources are about as long as each other,
+    and targets too, so that little of either is padding; at least one example in each.
+
+    Halves the examples by the length whose halves are padded least, and each half again.
+    """
+    if parts == 1:
+        return [list(examples)]
+    left = parts // 2
+    low, high = min(
+        (_halved(sorted(examples, key=length), left, parts) for length in (_read, _written)),
+        key=lambda halves: sum(_padded(half) for half in halves),
+    )
+    return alike(low, left) + alike(high, parts - left)
+
+
+def _halved(examples: list[Example], left: int, parts: int) -> tuple[list[Example], list[Example]]:
+    """Cut where `left` of `parts` of the tokens are; enough examples on both sides."""
     ends = np.cumsum([example.tokens for example in examples])
-    edges = np.searchsorted(ends, ends[-1] * np.arange(1, parts) / parts)
-    bounds = [0]
-    for number, edge in enumerate(edges, start=1):
-        latest = len(examples) - (parts - number)
-        bounds.append(int(min(max(edge, bounds[-1] + 1), latest)))
-    bounds.append(len(examples))
-    return [list(examples[a:b]) for a, b in itertools.pairwise(bounds)]
+    edge = int(np.searchsorted(ends, ends[-1] * left / parts))
+    edge = min(max(edge, left), len(examples) - (parts - left))
+    return examples[:edge], examples[edge:]
+
+
+def _read(example: Example) -> int:
+    return sum(len(ids) for _, ids in example.source)
+
+
+def _written(example: Example) -> int:
+    return len(example.target)
+
+
+def _padded(examples: Sequence[Example]) -> int:
+    """Tokens of a batch with its padding."""
+    longest = max(map(_read, examples)) + max(map(_written, examples))
+    return len(examples) * longest
 
 
 def written_counts(corpus: Corpus, asker: Asker, size: int) -> np.ndarray:

@@ -85,7 +85,7 @@ SHOP_JOBS: dict[Job, float] = {
 
 def m6_small() -> PretrainRecipe:
     """22 million parameters on two cores: MiniLM-L6's shape."""
-    return PretrainRecipe(jobs=SHOP_JOBS)
+    return PretrainRecipe(jobs=SHOP_JOBS, pair_weight=1.0)
 
 
 def m6_base() -> PretrainRecipe:
