@@ -5,6 +5,8 @@
 Run it again to go on; `touch OUT/run/DECAY` ends it early with a decay of the learning rate.
 `--start m6-small --seed 1 --near minilm-l6` goes on from the shipped checkpoint with other
 examples, its plain means held near those of the first start.
+`--set KEY=VALUE` changes the recipe: `--set pair_weight=0 --set anchor=80` for a last, short stage
+that brings the means back.
 `--start cold` begins with random weights of the start's shape, to measure a start against.
 """
 
@@ -17,6 +19,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from m6rec.cli.distill import settings_of
 from m6rec.data import tables
 from m6rec.data.splits import make_split
 from m6rec.evaluation.retrieval import evaluate_retrieval
@@ -32,6 +35,7 @@ from m6rec.training.corpus.build import build_corpus
 from m6rec.training.corpus.documents import MANIFEST
 from m6rec.training.lesson import PlainLesson
 from m6rec.training.pretrain import Check, Pace, pretrain
+from m6rec.training.recipe import PretrainRecipe
 from m6rec.training.runlock import run_lock
 
 START = "minilm-l6"
@@ -68,13 +72,15 @@ def main() -> None:
     asked.add_argument("--threads", type=int, default=2)
     asked.add_argument("--device", default="cpu")
     asked.add_argument("--seed", type=int, default=0, help="another one when a checkpoint goes on")
+    asked.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="recipe")
     asked.add_argument("--tensorboard", action="store_true")
     told = asked.parse_args()
     torch.set_num_threads(told.threads)
     console = Console(width=400)
     corpus = told.out / "corpus"
     begin = beginning(told.size, told.start, START)
-    recipe = begin.recipe.model_copy(update={"seed": told.seed})
+    changes = {"seed": told.seed, **settings_of(told.set)}
+    recipe = PretrainRecipe.parse({**begin.recipe.model_dump(), **changes}, "--set")
     with run_lock(told.out / "run"):
         remember(told.out / "run", begin)
         if not (corpus / MANIFEST).is_file():

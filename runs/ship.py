@@ -29,17 +29,24 @@ def ship(run: Path, folder: Path, corpus: Path) -> int:
     save_backbone(model, tokenizer, folder, torch.bfloat16)
     state = json.loads((run / STATE / "state.json").read_text(encoding="utf-8"))
     progress = state["progress"]
-    begun = (run / BEGUN).is_file()
     told = {
         "recipe": state["settings"],
         "steps": progress["step"],
         "tokens": progress["tokens"],
         "hours": round(progress["seconds"] / 3600, 2),
-        "start": json.loads((run / BEGUN).read_text(encoding="utf-8")) if begun else None,
+        "start": _begun(run),
         "corpus": json.loads((corpus / MANIFEST).read_text(encoding="utf-8")),
     }
     (folder / TOLD).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def _begun(run: Path) -> dict[str, str] | None:
+    """What the run began with; of a folder's path the last two parts, which say what it was."""
+    if not (run / BEGUN).is_file():
+        return None
+    begun: dict[str, str] = json.loads((run / BEGUN).read_text(encoding="utf-8"))
+    return {**begun, "start": "/".join(Path(begun["start"]).parts[-2:])}
 
 
 if __name__ == "__main__":

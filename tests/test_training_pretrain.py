@@ -15,6 +15,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from language_worlds import backbone, documents
+from m6rec.config import ConfigError
 from m6rec.model.checkpoint import CheckpointError, load_backbone
 from m6rec.training import pretrain as module
 from m6rec.training.corpus.documents import Corpus, is_held_out, read_corpus, write_corpus
@@ -74,6 +75,11 @@ def test_killed_anywhere_and_resumed_equals_never_killed(
         assert again.progress.level == whole.progress.level
         for name, tensor in weights(whole).items():
             assert torch.equal(weights(again)[name], tensor), name
+
+
+def test_a_decay_can_not_be_all_of_a_run() -> None:
+    with pytest.raises(ConfigError, match="decay_share"):
+        PretrainRecipe.parse({**m6_small().model_dump(), "decay_share": 1.0}, "recipe")
 
 
 def test_a_signal_saves_and_stops(

@@ -53,7 +53,7 @@ class PretrainRecipe(Settings):
     rate: float = Field(default=7e-4, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     warmup: int = Field(default=100, ge=0)
-    decay_share: float = Field(default=0.15, gt=0, le=1)
+    decay_share: float = Field(default=0.15, gt=0, lt=1)
     final_rate: float = Field(default=0.02, ge=0, le=1)
     clip: float = Field(default=1.0, gt=0)
     spike: float = Field(default=6.0, gt=0)
@@ -85,7 +85,7 @@ SHOP_JOBS: dict[Job, float] = {
 
 def m6_small() -> PretrainRecipe:
     """22 million parameters on two cores: MiniLM-L6's shape."""
-    return PretrainRecipe(jobs=SHOP_JOBS, pair_weight=1.0)
+    return PretrainRecipe(jobs=SHOP_JOBS)
 
 
 def m6_base() -> PretrainRecipe:
