@@ -93,6 +93,18 @@ def plain_loop() -> Callable[[int], float]:
     return run
 
 
+def same_batches() -> PretrainRecipe:
+    """The recipe that asks for what the plain loop learns, and nothing else."""
+    return PretrainRecipe(
+        jobs={"title": 1.0},
+        plans=("full",) * MICRO_BATCHES,
+        tokens=ROWS * COUNTED,
+        pairs=0,
+        anchor=0.0,
+        optimizer="adamw",
+    )
+
+
 def our_loop(recipe: PretrainRecipe, corpus: Path, out: Path) -> Callable[[int], float]:
     """The same for `pretrain`, which goes on where it was and reports every REPORT_STEPS."""
     done = 0
@@ -116,18 +128,13 @@ def main() -> None:
     asked.add_argument("--json", type=Path)
     told = asked.parse_args()
     torch.set_num_threads(told.threads)
-    same = PretrainRecipe(
-        jobs={"title": 1.0},
-        plans=("full",) * MICRO_BATCHES,
-        tokens=ROWS * COUNTED,
-        pairs=0,
-        anchor=0.0,
-        optimizer="adamw",
-    )
     with tempfile.TemporaryDirectory() as folder:
         room = Path(folder)
         made_up(room / "corpus", load_start(START)[1])
-        loops = {"plain": plain_loop(), "m6rec": our_loop(same, room / "corpus", room / "same")}
+        loops = {
+            "plain": plain_loop(),
+            "m6rec": our_loop(same_batches(), room / "corpus", room / "same"),
+        }
         if told.corpus:
             loops["recipe"] = our_loop(m6_small(), told.corpus, room / "recipe")
         found: dict[str, list[float]] = {name: [] for name in loops}
