@@ -3,8 +3,10 @@
 Both train 22 million parameters (MiniLM's shape, random weights of its size) in bfloat16 on texts
 of 128 tokens of which 32 are written, 4,096 tokens an update, in turns, so that what else the
 machine does meets both.
-plain: transformers' BertModel, a head over the written rows, PyTorch's fused cross-entropy, AdamW.
-m6rec: `pretrain` with the same batches (96 tokens to read, 32 to write) under the full plan, AdamW.
+plain: transformers' BertModel over 32 texts at once, a head of 30,522 words over the written rows,
+PyTorch's cross-entropy, AdamW.
+m6rec: `pretrain` with batches of that shape (96 tokens to read, 32 to write) under the full plan,
+four parts of eight texts, a head of the words that the corpus writes (some 23,000), AdamW.
 recipe: with --corpus, `pretrain` as m6-small is made, on that corpus: three plans, conversations,
 pairs, the anchor, Muon; its tokens are counted the same way, padding apart.
 On Linux, GLIBC_TUNABLES as docs/pretraining.md has them make all three faster.
