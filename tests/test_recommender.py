@@ -18,8 +18,9 @@ from m6rec.data.schema import DataError
 from m6rec.data.splits import make_split
 from m6rec.data.tables import Dataset
 from m6rec.model.checkpoint import CheckpointError
-from m6rec.recommender import M6Rec, NotTunedError
+from m6rec.recommender import M6Rec
 from m6rec.records import M6Error
+from m6rec.tasks.folder import NotTunedError
 from m6rec.text.history import HistoryError
 
 TITLES = ["red shoe", "red tent", "blue lamp", "green tent"]

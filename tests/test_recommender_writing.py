@@ -15,8 +15,9 @@ from m6rec.authors import Explanation
 from m6rec.cli.app import build_app
 from m6rec.data.tables import Dataset, write_table
 from m6rec.model.checkpoint import save_backbone
-from m6rec.recommender import M6Rec, NotTunedError
+from m6rec.recommender import M6Rec
 from m6rec.records import M6Error
+from m6rec.tasks.folder import NotTunedError
 from writing_worlds import dataset
 
 SMALL: dict[str, Any] = {

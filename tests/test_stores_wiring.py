@@ -16,7 +16,7 @@ from m6rec.cli.app import build_app
 from m6rec.data.requests import Requests
 from m6rec.model.m6 import M6
 from m6rec.model.tuning import Adapter, Tuning, branch
-from m6rec.recommender import M6Rec, NotTunedError
+from m6rec.recommender import M6Rec
 from m6rec.records import Event, M6Error, Request
 from m6rec.stores.states.cache import StateCache
 from m6rec.stores.states.codec import Form
@@ -25,6 +25,7 @@ from m6rec.stores.states.opening import open_cache
 from m6rec.tasks import warm as warming
 from m6rec.tasks.build import Backbone, TaskSpec, build_ranker, build_retriever, segment_table
 from m6rec.tasks.cached import below_fingerprint
+from m6rec.tasks.folder import NotTunedError
 from m6rec.tasks.segments import SegmentTable
 from m6rec.text.templates import Templates
 from m6rec.text.verbalize import Verbalizer

@@ -4,7 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from m6rec.recommender import M6Rec, Recommendation
+    from m6rec.answers import Recommendation
+    from m6rec.recommender import M6Rec
     from m6rec.records import Event, M6Error
 
 __all__ = ["Event", "M6Error", "M6Rec", "Recommendation"]
@@ -13,7 +14,7 @@ _HOMES = {
     "Event": "m6rec.records",
     "M6Error": "m6rec.records",
     "M6Rec": "m6rec.recommender",
-    "Recommendation": "m6rec.recommender",
+    "Recommendation": "m6rec.answers",
 }
 
 

@@ -23,7 +23,7 @@ from m6rec.talking import evaluate_talks, open_finder
 from m6rec.tasks.build import TaskName
 from m6rec.tasks.dialogue import AuthorWriter, Conversation
 from m6rec.tasks.explanation import ExplanationForm
-from m6rec.tasks.folder import TaskFolder
+from m6rec.tasks.folder import NotTunedError, TaskFolder
 from m6rec.tasks.opening import Opener
 from m6rec.tasks.query import CHECKED, Search, found_first
 from m6rec.tasks.title import TitleForm
@@ -39,10 +39,6 @@ WRITING: tuple[WritingTask, ...] = ("explain", "title", "query", "chat")
 CAREFUL = {"method": "sample", "top_p": 0.9, "temperature": 0.8}
 """How several texts are written, where no way is asked for."""
 History = Sequence[str | Event | Mapping[str, object]]
-
-
-class NotTunedError(M6Error):
-    """A task that has to be tuned first."""
 
 
 @dataclass(frozen=True, slots=True)

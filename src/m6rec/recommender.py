@@ -13,35 +13,29 @@ from typing import Any, Literal
 import numpy as np
 from rich.console import Console
 
-from m6rec.authors import Authors, NotTunedError, check_own_split, is_writing
+from m6rec.answers import Answers
+from m6rec.authors import Authors, check_own_split, is_writing
 from m6rec.data import tables
-from m6rec.data.catalogue import Items, as_items
-from m6rec.data.known import own_events, popularity, some_histories
 from m6rec.data.labels import LabelRule, default_rule
 from m6rec.data.options import Task
-from m6rec.data.requests import Requests
 from m6rec.data.splits import Method as SplitMethod
 from m6rec.data.splits import Split, make_split
 from m6rec.data.tables import Dataset
 from m6rec.evaluation.ranking import evaluate_ranking
 from m6rec.evaluation.result import Result
 from m6rec.evaluation.retrieval import evaluate_retrieval
-from m6rec.metrics.ranking import top_k
 from m6rec.model.checkpoint import backbone_tensors, fingerprint, save_backbone
 from m6rec.model.hf import load_start
 from m6rec.model.m6 import M6
-from m6rec.records import Candidate, Event, M6Error, Request
 from m6rec.stores.states.cache import StateCache
 from m6rec.stores.states.opening import open_cache
 from m6rec.tasks.build import Backbone, TaskName, TaskSpec
-from m6rec.tasks.folder import TaskFolder, trained
+from m6rec.tasks.folder import NotTunedError, TaskFolder, trained
 from m6rec.tasks.opening import Opener
 from m6rec.tasks.ranking import Ranker
-from m6rec.tasks.retrieval import Catalogue, Retriever
+from m6rec.tasks.retrieval import Retriever
 from m6rec.tasks.warm import Warmed, warm_task
-from m6rec.tasks.zero_shot import ZeroShot, ZeroShotSettings
 from m6rec.text.features import CrossFeatures
-from m6rec.text.history import parse_history
 from m6rec.text.templates import Templates
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
@@ -50,21 +44,7 @@ from m6rec.training.tune import Tuned, recipe, tune_ranker, tune_retriever
 from m6rec.training.writing import fit_author
 
 TASKS = "tasks"
-NOTHING = Dataset(name="no data")
-History = Sequence[str | Event | Mapping[str, object]]
 Data = str | Path | Dataset
-
-
-@dataclass(frozen=True, slots=True)
-class Recommendation:
-    """One item of an answer.
-
-    score: cosine similarity (retrieval), probability (ranking) or log-likelihood (scoring).
-    """
-
-    item_id: str
-    title: str
-    score: float
 
 
 @dataclass(frozen=True)
@@ -76,7 +56,7 @@ class Fitted:
     trained_on: Mapping[str, Any]
 
 
-class M6Rec(Authors):
+class M6Rec(Answers, Authors):
     """One pretrained language model that does every job of a recommender.
 
     Nothing is trained by opening one: `recommend` works at once, for users and items that nobody
@@ -151,110 +131,6 @@ class M6Rec(Authors):
         task.check_backbone(self.fingerprint, Path(folder))
         self._take(task)
         return self
-
-    def recommend(
-        self,
-        history: History = (),
-        items: Items | None = None,
-        k: int = 10,
-        *,
-        user_id: str | None = None,
-        exclude_seen: bool = True,
-    ) -> list[Recommendation]:
-        """The k items of a catalogue that fit a history best.
-
-        history: entries such as "clicked: trail running shoes", events, or mappings; with
-        `user_id` and no history, the user's own events of the data set that `use` named. items:
-        titles, rows, a table, or title by id; default: the data set's catalogue (hand in the same
-        object again, and its items are encoded once only). exclude_seen: leaves out items that
-        the history names by id. A user with no history gets what most people chose, if the data
-        set tells, else what is nearest to the whole catalogue.
-        Raises M6Error for a history, a catalogue or a user that can not be read.
-        """
-        return self.recommend_batch(
-            [history], items, k, user_ids=[user_id], exclude_seen=exclude_seen
-        )[0]
-
-    def recommend_batch(
-        self,
-        histories: Sequence[History],
-        items: Items | None = None,
-        k: int = 10,
-        *,
-        user_ids: Sequence[str | None] | None = None,
-        exclude_seen: bool = True,
-    ) -> list[list[Recommendation]]:
-        """`recommend` for many users at once."""
-        if k < 1:
-            raise M6Error(f"k = {k}: right is 1 or more")
-        users = list(user_ids) if user_ids is not None else [None] * len(histories)
-        asked = [self._request(h, user) for h, user in zip(histories, users, strict=True)]
-        catalogue, titles = self._catalogue(items)
-        answers = []
-        for block in Requests.of(asked).blocks(256):
-            scores = self._scores(catalogue, block, items is None)
-            if exclude_seen:
-                _leave_out_seen(scores, block, catalogue.item_ids)
-            answers += [_best(row, catalogue.item_ids, titles, k) for row in scores]
-        return answers
-
-    def rank(
-        self,
-        history: History,
-        items: Items,
-        *,
-        user_id: str | None = None,
-        timestamp: float | None = None,
-    ) -> list[Recommendation]:
-        """All of the given items, best first, each with the probability of a yes.
-
-        timestamp: the moment of the question in seconds, for features counted over the data set's
-        events. Raises NotTunedError before `fit("rank", …)`.
-        """
-        request, ids, titles = self._candidates(history, items, user_id)
-        request = replace(request, timestamp=timestamp)
-        chances = self._ranker().predict(Requests.of([request]))
-        return _best_first(chances, ids, titles)
-
-    def score(
-        self,
-        history: History,
-        items: Items,
-        *,
-        user_id: str | None = None,
-        calibrated: bool | float = True,
-        liked: bool = False,
-        **reading: Any,
-    ) -> list[Recommendation]:
-        """All of the given items, best first, by how likely their words are after the history.
-
-        With no training (paper section 2). score: log-likelihood in nats, the mean over the
-        tokens of the item's words. calibrated: takes off the same without a history (a number:
-        that share of it), so that common words do not win; with `others`, in the mean with those
-        of so many users of the data set in use. liked: the score is the probability
-        that the user likes the item rather than dislikes it. reading: changes to ZeroShotSettings
-        (plan, form, normalise, …). Raises ConfigError for a setting that is none.
-        """
-        settings = ZeroShotSettings.parse({"calibration": float(calibrated), **reading}, "score")
-        request, ids, titles = self._candidates(history, items, user_id)
-        scorer = self.zero_shot(settings)
-        asked = Requests.of([request])
-        return _best_first(scorer.predict(asked) if liked else scorer.score(asked), ids, titles)
-
-    def zero_shot(self, settings: ZeroShotSettings) -> ZeroShot:
-        """What `score` asks: for many requests at once, and for `evaluate_ranking`."""
-        kept = self._opened.get("score")
-        if kept is None or kept[0] != settings:
-            data = self.dataset
-            items = as_items(["an unknown item"]) if data is None else data.items
-            own, users = (None, None) if data is None else (data.templates, data.users)
-            words = Verbalizer(Templates.load(own), items, users)
-            others = [] if data is None else some_histories(data, settings.others)
-            scorer = ZeroShot(self.backbone, self.tokenizer, words, settings, others=others)
-            kept = (settings, scorer)
-            self._opened["score"] = kept
-        found: ZeroShot = kept[1]
-        return found
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Text vectors of the backbone: float32 [N, D], unit length, cosine is similarity."""
@@ -381,71 +257,6 @@ class M6Rec(Authors):
         """Opens tasks on this backbone, for callers that keep them beside other things."""
         return Opener(self._shared, self.fingerprint)
 
-    def _data(self) -> Dataset:
-        if self.dataset is None:
-            raise M6Error(
-                "there is no catalogue: give items=[…], or name a data set first with use(folder)"
-            )
-        return self.dataset
-
-    def _scale(self) -> float:
-        """Highest rating, by the templates of the data set in use."""
-        own = None if self.dataset is None else self.dataset.templates
-        return float(Templates.load(own).word("scale"))
-
-    def _request(self, history: History, user_id: str | None) -> Request:
-        events = parse_history(history, self._scale())
-        if not events and user_id is not None:
-            events = own_events(self._data(), user_id)
-        return Request(history=events, user_id=user_id)
-
-    def _candidates(
-        self, history: History, items: Items, user_id: str | None
-    ) -> tuple[Request, list[str], list[str]]:
-        """A request that asks for some items, their ids and titles."""
-        frame = as_items(items)
-        ids, titles = frame["item_id"].to_list(), frame["title"].to_list()
-        known = set() if self.dataset is None else set(self.dataset.items["item_id"])
-        candidates = tuple(
-            Candidate(item_id if item_id in known else None, title)
-            for item_id, title in zip(ids, titles, strict=True)
-        )
-        return replace(self._request(history, user_id), candidates=candidates), ids, titles
-
-    def _catalogue(self, items: Items | None) -> tuple[Catalogue, list[str]]:
-        key = self._data().items if items is None else items
-        if (kept := self._opened.get("retrieve")) is not None and kept[0] is key:
-            found: tuple[Catalogue, list[str]] = kept[1]
-            return found
-        if items is None:
-            asked = self._data()
-        else:
-            asked = replace(self.dataset or NOTHING, items=as_items(items), events=None)
-        catalogue = self.opener().catalogue(self.tasks.get("retrieve"), asked)
-        titles = asked.items["title"].to_list()
-        self._opened["retrieve"] = (key, (catalogue, titles))
-        return catalogue, titles
-
-    def _ranker(self) -> Ranker:
-        task = self.tasks.get("rank")
-        if task is None:
-            raise NotTunedError(
-                "ranking is not tuned yet: call fit('rank', data), or load_adapter(folder)"
-            )
-        if "rank" not in self._opened:
-            ranker = self.opener().ranker(task, self.dataset or NOTHING)
-            self._opened["rank"] = (None, ranker)
-        found: Ranker = self._opened["rank"][1]
-        return found
-
-    def _scores(self, catalogue: Catalogue, asked: Requests, own: bool) -> np.ndarray:
-        """float32 [B, I]; people with no history get the popular items of the data set."""
-        scores = catalogue.score(asked)
-        empty = (asked.rows["stop"] == asked.rows["start"]).to_numpy()
-        if empty.any() and own and (counts := popularity(self._data())) is not None:
-            scores[empty] = counts / max(float(counts.sum()), 1.0)
-        return scores
-
 
 def _cut(
     dataset: Dataset,
@@ -462,29 +273,3 @@ def _cut(
 
 def _load(data: Data) -> Dataset:
     return data if isinstance(data, Dataset) else tables.load(data)
-
-
-def _leave_out_seen(scores: np.ndarray, asked: Requests, item_ids: list[str]) -> None:
-    lengths = (asked.rows["stop"] - asked.rows["start"]).to_numpy()
-    longest = int(lengths.max(initial=0))
-    if longest:
-        codes_BH, _ = asked.history_codes(item_ids, longest)
-        rows, columns = np.nonzero(codes_BH >= 0)
-        scores[rows, codes_BH[rows, columns]] = -np.inf
-
-
-def _best(
-    scores: np.ndarray, item_ids: list[str], titles: list[str], k: int
-) -> list[Recommendation]:
-    order = top_k(scores[None], k)[0]
-    return [
-        Recommendation(item_ids[i], titles[i], float(scores[i]))
-        for i in order.tolist()
-        if np.isfinite(scores[i])
-    ]
-
-
-def _best_first(scores: np.ndarray, item_ids: list[str], titles: list[str]) -> list[Recommendation]:
-    """All items; equal scores keep their order."""
-    order = np.argsort(-scores, kind="stable").tolist()
-    return [Recommendation(item_ids[i], titles[i], float(scores[i])) for i in order]

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from m6rec.answers import Recommendation
 from m6rec.cli.common import DEFAULT_MODEL, Adapter, Data, Json, Model, out, verb, write_json
-from m6rec.recommender import M6Rec, Recommendation
+from m6rec.recommender import M6Rec
 
 
 @verb

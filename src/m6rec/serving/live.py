@@ -21,9 +21,10 @@ from typing import Any, final
 
 import numpy as np
 
+from m6rec.answers import NOTHING
 from m6rec.data.tables import Dataset
 from m6rec.model.checkpoint import fingerprint
-from m6rec.recommender import NOTHING, M6Rec
+from m6rec.recommender import M6Rec
 from m6rec.records import Event, Request
 from m6rec.serving.batching import Batcher, BatchSettings
 from m6rec.serving.directions import directions_key, read_directions, write_directions

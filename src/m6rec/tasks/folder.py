@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from m6rec.model import checkpoint
 from m6rec.model.checkpoint import CheckpointError
+from m6rec.records import M6Error
 from m6rec.tasks.build import TaskSpec
 from m6rec.tasks.ranking import Ranker
 from m6rec.tasks.retrieval import Retriever
@@ -23,6 +24,10 @@ from m6rec.tasks.writing import Author
 
 FORMAT = 1
 Task = Retriever | Ranker | Author
+
+
+class NotTunedError(M6Error):
+    """A task that has to be tuned first."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import ResponseSpec
 
-from m6rec.authors import NotTunedError
 from m6rec.records import M6Error
 from m6rec.serving.batching import ClosedError, OverloadedError
 from m6rec.serving.registry import RegistryError
@@ -20,6 +19,7 @@ from m6rec.serving.service import LateError
 from m6rec.stores.journal.base import BodyError, JournalBusy, JournalConflict, JournalError
 from m6rec.stores.states.base import StoreError
 from m6rec.stores.vectors.base import VectorError
+from m6rec.tasks.folder import NotTunedError
 
 log = logging.getLogger(__name__)
 
