@@ -7,13 +7,14 @@ import pytest
 
 import evaluation_worlds as worlds
 from m6rec.data.splits import Split
-from m6rec.evaluation.baselines import neighbours
+from m6rec.evaluation.baselines import acted_on
 from m6rec.evaluation.baselines.neighbours import co_occurrence, ease, item_knn
 from m6rec.evaluation.baselines.popularity import DAY, popularity
 from m6rec.evaluation.baselines.text_similarity import decay_weights, text_similarity
-from m6rec.evaluation.baselines.tuning import by_ndcg, grid, tune
+from m6rec.evaluation.baselines.tuning import Sweep, by_ndcg, defaults, grid, tune
 from m6rec.evaluation.result import EvaluationError
 from m6rec.evaluation.retrieval import evaluate_retrieval
+from m6rec.evaluation.suite import run_baselines
 
 ITEMS = ["a", "b", "c", "new"]
 TRAIN = [
@@ -87,13 +88,14 @@ def test_item_vectors_must_fit_the_catalogue_and_be_finite() -> None:
 
 def test_co_occurrence_counts_users_with_both_items_once() -> None:
     counted = co_occurrence(world())
-    assert counted.counts.tolist() == [[3, 2, 0, 0], [2, 3, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
+    assert counted.counts.tolist() == [[3, 2, 0], [2, 3, 1], [0, 1, 1]]
+    assert counted.acted.codes.tolist() == [0, 1, 2]
 
 
 def test_item_knn_is_the_shrunk_cosine() -> None:
     model = item_knn(co_occurrence(world()), shrink=1.0)
     root = np.sqrt(3)
-    assert model.similarity[:3, :3] == pytest.approx(
+    assert model.similarity == pytest.approx(
         np.array([[0, 2 / 4, 0], [2 / 4, 0, 1 / (root + 1)], [0, 1 / (root + 1), 0]])
     )
 
@@ -106,7 +108,7 @@ def test_item_knn_keeps_the_nearest_neighbours_alone() -> None:
 
 def test_item_knn_may_recommend_the_same_again() -> None:
     model = item_knn(co_occurrence(world()), shrink=0.0, itself=True)
-    assert np.diag(model.similarity).tolist() == [1, 1, 1, 0]
+    assert np.diag(model.similarity).tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("itself", [False, True])
@@ -114,14 +116,14 @@ def test_ease_solves_its_ridge_regression(itself: bool) -> None:
     counted = co_occurrence(world())
     weights = ease(counted, ridge=2.0, itself=itself).similarity
     gram = counted.counts.astype(np.float64)
-    residual = (gram + 2 * np.eye(4)) @ weights - gram
+    residual = (gram + 2 * np.eye(3)) @ weights - gram
     if itself:
-        assert residual == pytest.approx(np.zeros((4, 4)), abs=1e-6)
+        assert residual == pytest.approx(np.zeros((3, 3)), abs=1e-6)
     else:
-        assert np.diag(weights).tolist() == [0, 0, 0, 0]
+        assert np.diag(weights).tolist() == [0, 0, 0]
         # Stationary but for the multipliers of the constraint, which act on the diagonal.
-        off_diagonal = residual[~np.eye(4, dtype=bool)]
-        assert off_diagonal == pytest.approx(np.zeros(12), abs=1e-6)
+        off_diagonal = residual[~np.eye(3, dtype=bool)]
+        assert off_diagonal == pytest.approx(np.zeros(6), abs=1e-6)
 
 
 def test_newer_events_weigh_more_and_popularity_orders_the_rest() -> None:
@@ -129,17 +131,32 @@ def test_newer_events_weigh_more_and_popularity_orders_the_rest() -> None:
     model = item_knn(co_occurrence(data), shrink=1.0, decay=0.5)
     scores = model.score(data.test)
     expected = model.similarity[0] + 0.5 * model.similarity[2]
-    assert scores[0] == pytest.approx(expected, abs=1e-3)
+    assert scores[0, :3] == pytest.approx(expected, abs=1e-3)
+    assert scores[0, 3] == 0
     assert np.argsort(-scores[1]).tolist() == [0, 1, 2, 3]
     assert scores[1].max() < 1e-3
 
 
-def test_a_catalogue_too_large_for_a_dense_matrix_is_refused(
+def test_items_without_events_take_no_place_in_the_matrices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(neighbours, "MAX_ITEMS", 3)
-    with pytest.raises(EvaluationError, match="4 items are more than 3"):
-        co_occurrence(world())
+    monkeypatch.setattr(acted_on, "MAX_ITEMS", 3)
+    data = worlds.split(
+        [*(f"unsold {i}" for i in range(500)), *ITEMS], TRAIN, test=[{"history": ["a"]}]
+    )
+    counted = co_occurrence(data)
+    assert counted.counts.shape == (3, 3)
+    small, large = (item_knn(co_occurrence(one)).score(one.test)[0] for one in (world(), data))
+    assert large.tolist() == [0] * 500 + small.tolist()
+
+
+@pytest.mark.parametrize("who", ["item-knn", "ease", "l3ae", "tale"])
+def test_more_items_with_events_than_fit_are_refused_with_their_number(
+    monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    monkeypatch.setattr(acted_on, "MAX_ITEMS", 2)
+    with pytest.raises(EvaluationError, match=r"training events; 3 of them.*the 2 items"):
+        run_baselines(world(), [who], vectors=np.eye(4))
 
 
 def test_every_baseline_scores_items_and_requests_it_never_saw() -> None:
@@ -167,3 +184,22 @@ def test_tuning_keeps_the_best_on_valid_and_every_trial() -> None:
 def test_tuning_nothing_is_an_error() -> None:
     with pytest.raises(ValueError, match="nothing to tune"):
         tune(lambda: 0, [], lambda model: 0.0)
+
+
+def test_a_sweep_takes_one_setting_after_another_and_tries_none_twice() -> None:
+    choices = Sweep({"a": (0, 1, 2), "b": (0, 1)}, rounds=2)
+    figures = {(0, 0): 0.0, (1, 0): 1.0, (2, 0): 2.0, (2, 1): 3.0, (0, 1): 0.0, (1, 1): 4.0}
+    found = tune(lambda a, b: (a, b), choices, figures.__getitem__)
+    tried = [(s["a"], s["b"]) for s, _ in found.trials]
+    assert tried == [(0, 0), (1, 0), (2, 0), (2, 1), (0, 1), (1, 1)]
+    assert found.settings == {"a": 1, "b": 1}
+    assert len(tried) <= len(choices) == 7
+    assert defaults(choices) == {"a": 0, "b": 0}
+
+
+def test_tuning_counts_the_processor_beside_the_clock() -> None:
+    def busy(model: int) -> float:
+        return float(np.linalg.norm(np.ones((200, 200)) @ np.ones((200, 200))))
+
+    found = tune(lambda size: size, grid(size=(1, 2)), busy)
+    assert found.cpu_seconds > 0 and found.seconds > 0

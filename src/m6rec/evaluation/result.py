@@ -73,7 +73,7 @@ class Made:
 
     trials: (settings, figure) of all settings tried; judged_by: what the figure is. choices: how
     many there were to try, more than the trials where the time budget ended first. seconds: wall
-    time of all trials, judging included.
+    time of all trials, judging included; cpu_seconds: processor time of the same, all threads.
     """
 
     settings: Mapping[str, float | int | bool | None]
@@ -82,6 +82,7 @@ class Made:
     judged_by: str = ""
     seconds: float = 0.0
     seed: int = 0
+    cpu_seconds: float | None = None
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -92,6 +93,7 @@ class Made:
             "choices": self.choices,
             "judged_by": self.judged_by,
             "seconds": round(self.seconds, 2),
+            "cpu_seconds": None if self.cpu_seconds is None else round(self.cpu_seconds, 2),
             "seed": self.seed,
         }
 

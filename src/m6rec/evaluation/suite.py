@@ -16,7 +16,15 @@ from m6rec.data.labels import LabelRule
 from m6rec.data.options import Task
 from m6rec.data.splits import Split
 from m6rec.evaluation.baselines.registry import Baseline, Context, baselines_of
-from m6rec.evaluation.baselines.tuning import Settings, Tuned, by_auc, by_ndcg, tune
+from m6rec.evaluation.baselines.tuning import (
+    Choices,
+    Settings,
+    Tuned,
+    by_auc,
+    by_ndcg,
+    defaults,
+    tune,
+)
 from m6rec.evaluation.ranking import evaluate_ranking
 from m6rec.evaluation.result import EvaluationError, Made, Result
 from m6rec.evaluation.retrieval import Part, evaluate_retrieval
@@ -125,7 +133,7 @@ def _tuned(
 ) -> tuple[Tuned[Any], Made]:
     judge, judged_by = _judge(baseline, split)
     several = options.tuned and len(baseline.choices) > 1 and judged_by != ""
-    choices = baseline.choices if several else baseline.choices[:1]
+    choices: Choices = baseline.choices if several else [defaults(baseline.choices)]
     count = 0
 
     def report(settings: Settings, figure: float) -> None:
@@ -143,6 +151,7 @@ def _tuned(
         choices=len(choices),
         judged_by=judged_by if several else "",
         seconds=tuned.seconds,
+        cpu_seconds=tuned.cpu_seconds,
         seed=options.seed,
     )
     return tuned, made

@@ -18,12 +18,14 @@ from m6rec.data.options import Task
 from m6rec.data.splits import Split
 from m6rec.evaluation.baselines.din import DINSettings, fit_din
 from m6rec.evaluation.baselines.extras import from_bench
+from m6rec.evaluation.baselines.l3ae import l3ae_builder
 from m6rec.evaluation.baselines.like_rate import item_rate, like_rate, user_item_rate
 from m6rec.evaluation.baselines.neighbours import co_occurrence, ease, item_knn, ridge_inverse
 from m6rec.evaluation.baselines.popularity import popularity
 from m6rec.evaluation.baselines.sasrec import SASRecSettings, fit_sasrec, usual_length
+from m6rec.evaluation.baselines.tale import tale_builder, walks
 from m6rec.evaluation.baselines.text_similarity import text_similarity
-from m6rec.evaluation.baselines.tuning import Settings, by_ndcg, grid
+from m6rec.evaluation.baselines.tuning import Choices, Sweep, by_ndcg, grid
 from m6rec.evaluation.result import EvaluationError
 from m6rec.evaluation.retrieval import requests_of
 
@@ -49,14 +51,14 @@ class Context:
 class Baseline:
     """maker: split, context -> a function of settings that builds the model.
 
-    choices: the grid. tunes_on_train: learns so little from the labels that it may be tuned on
-    the train part where a protocol has no valid part.
+    choices: the grid or sweep. tunes_on_train: learns so little from the labels that it may be
+    tuned on the train part where a protocol has no valid part.
     """
 
     name: str
     task: Task
     what: str
-    choices: Sequence[Settings]
+    choices: Choices
     maker: Callable[[Split, Context], Build]
     tunes_on_train: bool = False
 
@@ -66,12 +68,7 @@ def _popularity(split: Split, context: Context) -> Build:
 
 
 def _text(split: Split, context: Context) -> Build:
-    if context.vectors is None:
-        raise EvaluationError(
-            "text similarity needs text vectors of the items (vectors=, float [items, width] in "
-            "catalogue order)"
-        )
-    vectors = context.vectors
+    vectors = need_vectors(context, "text similarity")
     return lambda **settings: text_similarity(split, vectors, **settings)
 
 
@@ -81,13 +78,22 @@ def _item_knn(split: Split, context: Context) -> Build:
 
 
 def _ease(split: Split, context: Context) -> Build:
-    counted = co_occurrence(split)
+    counted = co_occurrence(split, "EASE")
     inverse_of = lru_cache(maxsize=1)(partial(ridge_inverse, counted))
 
     def build(ridge: float, **settings: Any) -> Any:
-        return ease(counted, ridge, inverse_II=inverse_of(ridge), **settings)
+        return ease(counted, ridge, inverse_AA=inverse_of(ridge), **settings)
 
     return build
+
+
+def _l3ae(split: Split, context: Context) -> Build:
+    vectors = need_vectors(context, "L3AE")
+    return l3ae_builder(co_occurrence(split, "L3AE"), vectors)
+
+
+def _tale(split: Split, context: Context) -> Build:
+    return tale_builder(walks(split))
 
 
 def _sasrec(split: Split, context: Context) -> Build:
@@ -129,6 +135,16 @@ def _din(split: Split, context: Context) -> Build:
     requests_of(split, "valid")
     from_bench("model_zoo.LongCTR.DIN.DIN", "DIN")
     return lambda **settings: fit_din(split, DINSettings(seed=context.seed, **settings))
+
+
+def need_vectors(context: Context, who: str) -> np.ndarray:
+    """The items' text vectors, float [I, D]. Raises EvaluationError where there are none."""
+    if context.vectors is None:
+        raise EvaluationError(
+            f"{who} needs text vectors of the items (vectors=, float [items, width] in "
+            "catalogue order)"
+        )
+    return context.vectors
 
 
 def need_ids(split: Split, who: str) -> None:
@@ -200,6 +216,37 @@ BASELINES: tuple[Baseline, ...] = (
             ridge=(500.0, 2000.0, 8000.0, 100.0), itself=(False, True), decay=(0.8, 0.4, 0.2, 1.0)
         ),
         _ease,
+    ),
+    Baseline(
+        "l3ae",
+        "retrieve",
+        "a linear autoencoder drawn towards the texts",
+        Sweep(
+            {
+                "ridge": (500.0, 100.0, 2000.0, 8000.0),
+                "itself": (False, True),
+                "decay": (0.8, 0.4, 0.2, 1.0),
+                "text_weight": (150.0, 50.0, 500.0, 1500.0),
+                "text_ridge": (5.0, 1.0, 20.0),
+            }
+        ),
+        _l3ae,
+    ),
+    Baseline(
+        "tale",
+        "retrieve",
+        "the next item by ridge regression, weighed by time",
+        Sweep(
+            {
+                "ridge": (100.0, 20.0, 500.0, 2000.0),
+                "decay": (0.6, 0.8, 0.4, 0.2, 1.0),
+                "span": (2.0, 0.5, 8.0, 30.0),
+                "floor": (0.0, 0.1, 0.4),
+                "trend": (0.0, -0.2, -0.5),
+                "window": (180.0, 30.0),
+            }
+        ),
+        _tale,
     ),
     Baseline(
         "sasrec",

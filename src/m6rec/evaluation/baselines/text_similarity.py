@@ -60,13 +60,7 @@ def text_similarity(split: Split, vectors_ID: np.ndarray, decay: float = 0.0) ->
 
     Raises EvaluationError where `vectors_ID` does not have one finite row per catalogue item.
     """
-    if vectors_ID.ndim != 2 or vectors_ID.shape[0] != split.items.height:
-        raise EvaluationError(
-            f"item vectors have the shape {vectors_ID.shape}; right is one row for each of the "
-            f"{split.items.height} catalogue items"
-        )
-    if not np.isfinite(vectors_ID).all():
-        raise EvaluationError("item vectors hold NaN or infinite values; every one must be finite")
+    vectors_ID = checked_vectors(vectors_ID, split.items.height)
     return TextSimilarity(
         name="text similarity, last item" if decay == 0 else "text similarity, decayed mean",
         item_ids=split.items["item_id"].to_list(),
@@ -74,3 +68,15 @@ def text_similarity(split: Split, vectors_ID: np.ndarray, decay: float = 0.0) ->
         decay=decay,
         max_history=split.card.max_history,
     )
+
+
+def checked_vectors(vectors_ID: np.ndarray, items: int) -> np.ndarray:
+    """The vectors as they are. Raises EvaluationError unless there is a finite row per item."""
+    if vectors_ID.ndim != 2 or vectors_ID.shape[0] != items:
+        raise EvaluationError(
+            f"item vectors have the shape {vectors_ID.shape}; right is one row for each of the "
+            f"{items} catalogue items"
+        )
+    if not np.isfinite(vectors_ID).all():
+        raise EvaluationError("item vectors hold NaN or infinite values; every one must be finite")
+    return vectors_ID

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Generic, TypeVar
@@ -29,13 +29,14 @@ Model = TypeVar("Model")
 class Tuned(Generic[Model]):
     """model: the best; settings: how it was made; trials: (settings, figure on valid) of all.
 
-    seconds: wall time of building and judging them all.
+    seconds, cpu_seconds: wall and processor time (all threads) of building and judging them all.
     """
 
     model: Model
     settings: Settings
     trials: tuple[tuple[Settings, float], ...]
     seconds: float
+    cpu_seconds: float
 
 
 def grid(**values: Iterable[float | int | bool | None]) -> list[Settings]:
@@ -43,9 +44,48 @@ def grid(**values: Iterable[float | int | bool | None]) -> list[Settings]:
     return [dict(zip(values, row, strict=True)) for row in product(*values.values())]
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """One setting after another, each with the best of all that was tried before.
+
+    values: a setting's values, its default first. The settings are gone through `rounds` times.
+    Where a grid of five settings has hundreds of combinations this tries a few dozen; only the
+    first settings in the order make a model anew where a builder keeps what two have in common.
+    """
+
+    values: Mapping[str, tuple[float | int | bool | None, ...]]
+    rounds: int = 2
+
+    def __len__(self) -> int:
+        """The most settings that are tried."""
+        return 1 + self.rounds * sum(len(values) - 1 for values in self.values.values())
+
+    def proposals(self, best: Callable[[], Settings]) -> Iterator[Settings]:
+        """What to try next; `best` says which of those tried so far is ahead. None comes twice."""
+        first: Settings = {name: values[0] for name, values in self.values.items()}
+        yield first
+        tried = [first]
+        for _ in range(self.rounds):
+            for name, values in self.values.items():
+                base = best()
+                for value in values:
+                    settings = {**base, name: value}
+                    if settings not in tried:
+                        tried.append(settings)
+                        yield settings
+
+
+Choices = Sequence[Settings] | Sweep
+
+
+def defaults(choices: Choices) -> Settings:
+    """The first of the choices."""
+    return choices[0] if not isinstance(choices, Sweep) else next(choices.proposals(dict))
+
+
 def tune(
     build: Callable[..., Model],
-    choices: Iterable[Settings],
+    choices: Choices,
     judge: Callable[[Model], float],
     budget: float | None = None,
     report: Callable[[Settings, float], None] = lambda settings, figure: None,
@@ -55,10 +95,14 @@ def tune(
     budget: seconds after which no further choice is begun (the first one always is). Of equal
     figures the earlier choice wins. Raises ValueError where there are no choices.
     """
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     best: tuple[Model, Settings, float] | None = None
     trials: list[tuple[Settings, float]] = []
-    for settings in choices:
+
+    def ahead() -> Settings:
+        return {} if best is None else best[1]
+
+    for settings in choices.proposals(ahead) if isinstance(choices, Sweep) else choices:
         if trials and budget is not None and time.perf_counter() - started > budget:
             break
         model = build(**settings)
@@ -69,7 +113,8 @@ def tune(
         trials.append((settings, figure))
     if best is None:
         raise ValueError("there is nothing to tune: no settings were given")
-    return Tuned(best[0], best[1], tuple(trials), time.perf_counter() - started)
+    spent, work = time.perf_counter() - started, time.process_time() - worked
+    return Tuned(best[0], best[1], tuple(trials), spent, work)
 
 
 def by_ndcg(
