@@ -13,12 +13,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from m6rec.data.labels import SHOWN, LabelRule
+from m6rec.data.labels import LabelRule
 from m6rec.data.requests import Requests
 from m6rec.data.shop.generate import generate_shop
 from m6rec.data.shop.world import SIZES, ShopSize, World, build_world
 from m6rec.data.splits import Split, make_split
 from m6rec.data.tables import load
+from m6rec.data.verdicts import standing
 from m6rec.evaluation.baselines.like_rate import item_rate, like_rate, user_item_rate
 from m6rec.evaluation.baselines.neighbours import co_occurrence, item_knn
 from m6rec.evaluation.baselines.popularity import popularity
@@ -110,7 +111,7 @@ def retrieval_split(folder: Path) -> Split:
     """Clicks and purchases as targets; models learn from what was chosen, not what was shown."""
     chosen = frozenset({"click", "purchase"})
     split = make_split(load(folder), "retrieve", "temporal", positives=chosen)
-    events = split.train_events.filter(~pl.col("event").is_in(list(SHOWN)))
+    events = standing(split.train_events)
     return replace(split, train_events=events)
 
 

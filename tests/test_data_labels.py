@@ -79,7 +79,23 @@ def test_without_a_yes_and_a_no_there_is_no_rule() -> None:
     with pytest.raises(DataError, match="no labels for ranking: the events are click; say which"):
         default_rule(worlds.events([("u", "a", "click", 1.0)]))
     with pytest.raises(DataError, match="no labels for ranking"):
-        default_rule(worlds.events([("u", "a", "rating", 1.0)], value=[9.0]))
+        default_rule(worlds.events([("u", "a", "rating", 1.0)]))
+
+
+def test_the_rule_of_ratings_follows_their_scale() -> None:
+    for value, rule in ((5.0, "rating >= 4"), (9.0, "rating >= 8"), (60.0, "rating >= 80")):
+        assert str(default_rule(worlds.events([("u", "a", "rating", 1.0)], value=[value]))) == rule
+
+
+def test_a_no_is_no_target() -> None:
+    kinds = ["rating", "rating", "rating", "skip", "refund", "remove_from_cart", "purchase"]
+    rows = [("u", str(n), kind, float(n)) for n, kind in enumerate(kinds)]
+    events = worlds.events([*rows, ("u", "6", "return", 9.0)], value=[1, 3, 4] + [None] * 5)
+    assert target_mask(events, None, None).tolist() == [False] * 2 + [True] + [False] * 5
+    named = target_mask(events, frozenset({"rating", "purchase"}), None)
+    assert named.tolist() == [False] * 2 + [True] + [False] * 5
+    every = target_mask(events, frozenset({"rating"}), 1)
+    assert every.tolist() == [True] * 3 + [False] * 5
 
 
 @pytest.mark.parametrize(

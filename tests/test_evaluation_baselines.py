@@ -39,15 +39,15 @@ def world(times: list[float] | None = None) -> Split:
     )
 
 
-def test_popularity_counts_training_events_the_same_for_everybody() -> None:
+def test_popularity_counts_the_people_of_training_the_same_for_everybody() -> None:
     scores = popularity(world()).score(world().test)
-    assert scores.tolist() == [[4, 3, 1, 0], [4, 3, 1, 0]]
+    assert scores.tolist() == [[3, 3, 1, 0], [3, 3, 1, 0]]
 
 
-def test_recent_popularity_halves_an_event_after_its_half_life() -> None:
+def test_recent_popularity_halves_a_person_after_their_half_life() -> None:
     days = [0, 0, 0, 0, 0, 0, 10, 10]
     model = popularity(world([day * DAY for day in days]), half_life_days=10)
-    assert model.scores == pytest.approx([1 + 3 / 2, 3 / 2, 1, 0])
+    assert model.scores == pytest.approx([1 + 2 / 2, 3 / 2, 1, 0])
 
 
 def test_recent_popularity_without_times_says_what_is_missing() -> None:

@@ -21,6 +21,7 @@ from m6rec.data.options import Task
 from m6rec.data.shop import generate_shop
 from m6rec.data.splits import make_split
 from m6rec.data.tables import DataError, Dataset
+from m6rec.data.verdicts import acted, standing
 from m6rec.evaluation.report import write_report
 from m6rec.evaluation.result import Result
 from m6rec.evaluation.suite import SuiteOptions
@@ -119,7 +120,7 @@ def _shoppers(dataset: Dataset) -> list[str]:
     """Users with a few choices each, the same ones every time."""
     if dataset.events is None:
         return []
-    chosen = dataset.events.filter(~pl.col("event").is_in(["impression", "search"]))
+    chosen = dataset.events.filter(acted(dataset.events))
     counted = chosen.group_by("user_id").len().filter(pl.col("len").is_between(5, 40))
     users = counted.sort("user_id")["user_id"].to_list()
     return users[:: max(1, len(users) // SHOPPERS)][:SHOPPERS]
@@ -129,9 +130,8 @@ def _show(rec: M6Rec, dataset: Dataset, shoppers: list[str], how: str) -> dict[s
     answers: dict[str, Any] = {}
     for user in shoppers:
         assert dataset.events is not None
-        own = dataset.events.filter(
-            (pl.col("user_id") == user) & ~pl.col("event").is_in(["impression", "search"])
-        ).join(dataset.items, on="item_id", maintain_order="left")
+        own = dataset.events.filter(pl.col("user_id") == user)
+        own = standing(own).join(dataset.items, on="item_id", maintain_order="left")
         past = "; ".join(own["title"].drop_nulls().unique(maintain_order=True).tail(4).to_list())
         found = rec.recommend(user_id=user, k=5)
         out.print(f"[bold]{user}[/] lately chose: {past}")

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from m6rec.data.kinds import Verdict, kind_of
 from m6rec.data.schema import DataError
+from m6rec.data.verdicts import Scale, scale_of, verdicts
 
 POSITIVE = frozenset({"click", "cart", "purchase", "like"})
 NEGATIVE = frozenset({"impression", "dislike"})
@@ -84,21 +86,17 @@ class LabelRule:
         return f"{'/'.join(sorted(self.positive))} against {'/'.join(sorted(self.negative))}"
 
 
-SHOWN = frozenset({"impression", "search", "dislike"})
-"""Events that are no choice of an item: never a target of retrieval unless asked for."""
-
-
 def default_rule(events: pl.DataFrame) -> LabelRule:
-    """By kinds where there are yes and no events, else ratings of 4 and more on a 5-point scale.
+    """By kinds where there are yes and no events, else ratings of four fifths of their scale and
+    more (4 of 5, 8 of 10: the rule of verdicts.py).
 
     Raises DataError where neither is there to learn from.
     """
     kinds = set(events["event"].unique())
     if kinds & NEGATIVE and kinds & POSITIVE:
         return LabelRule()
-    highest = events.filter(pl.col("event") == "rating")["value"].max()
-    if isinstance(highest, float) and highest <= 5:
-        return LabelRule(event="rating", threshold=4.0)
+    if events.filter(pl.col("event") == "rating")["value"].is_finite().any():
+        return LabelRule(event="rating", threshold=scale_of(events).yes)
     raise DataError(
         f"no labels for ranking: the events are {', '.join(sorted(kinds))}; say which are a yes "
         "and which a no, --label 'purchase/cart against click', or from which value on, "
@@ -109,16 +107,18 @@ def default_rule(events: pl.DataFrame) -> LabelRule:
 def target_mask(
     events: pl.DataFrame, positives: frozenset[str] | None, positive_value: float | None
 ) -> np.ndarray:
-    """bool [E]: events that retrieval has to foresee.
+    """bool [E]: events that retrieval has to foresee: a yes that is not taken back (verdicts.py).
 
-    positives: kinds, or None for all but SHOWN. Ratings below `positive_value` are none.
+    positives: kinds of events instead of every kind that is a yes; a value that makes a no of one
+    is left out here too. positive_value: from which value on a rating is a yes.
     """
-    kind = pl.col("event")
-    wanted = kind.is_in(list(positives)) if positives is not None else ~kind.is_in(list(SHOWN))
-    if positive_value is not None:
-        low = (kind == "rating") & (pl.col("value") < positive_value)
-        wanted = wanted & ~low.fill_null(False)
-    return events.select(wanted).to_series().to_numpy()
+    scale = None if positive_value is None else Scale.with_yes(positive_value)
+    said = verdicts(events, scale)
+    if positives is None:
+        return np.asarray(said == Verdict.YES)
+    own = {name: int(kind_of(name).verdict) for name in positives}
+    as_named = pl.col("event").replace_strict(own, default=None, return_dtype=pl.Int8)
+    return events.select((as_named == pl.Series(said)).fill_null(False)).to_series().to_numpy()
 
 
 def label_events(events: pl.DataFrame, rule: LabelRule) -> tuple[np.ndarray, np.ndarray]:

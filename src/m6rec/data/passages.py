@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from m6rec.config import Settings
 from m6rec.data.schema import SPLITS, DataError
+from m6rec.data.verdicts import told
 from m6rec.records import Event, ProtocolCard
 
 WritingTask = Literal["explain", "title", "query", "chat"]
@@ -207,9 +208,9 @@ class Histories:
         wanted = [user for user in dict.fromkeys(users) if user is not None]
         if events is None or not wanted or most == 0:
             return
-        told = events.filter(pl.col("user_id").is_in(wanted) & (pl.col("event") != "impression"))
-        names = [name for name in self.NAMES if name in told.columns]
-        for row in told.select("user_id", *names).iter_rows(named=True):
+        own = events.filter(pl.col("user_id").is_in(wanted) & pl.Series(told(events)))
+        names = [name for name in self.NAMES if name in own.columns]
+        for row in own.select("user_id", *names).iter_rows(named=True):
             user = row.pop("user_id")
             self._events.setdefault(user, []).append(Event(**row))
 

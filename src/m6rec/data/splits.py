@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from m6rec.data.eventsplit import cut_events, smallest_history
-from m6rec.data.labels import SHOWN, LabelRule
+from m6rec.data.labels import LabelRule
 from m6rec.data.log import Log, prepare
 from m6rec.data.options import METHODS, Method, SameTime, SplitOptions, Task
 from m6rec.data.protocol import Pieces, split_hash
@@ -17,10 +17,12 @@ from m6rec.data.publishedsplit import cut_published, is_published
 from m6rec.data.requests import Requests
 from m6rec.data.schema import DataError
 from m6rec.data.tables import Dataset
+from m6rec.data.verdicts import acted
 from m6rec.records import ProtocolCard
 
 __all__ = ["LabelRule", "Method", "SameTime", "Split", "Task", "few_shot", "make_split"]
 
+TARGETS = "every yes that is not taken back (ratings from four fifths of the scale on)"
 SORT = "user, timestamp (unknown first), position, row of the file; stable"
 
 
@@ -70,8 +72,8 @@ def make_split(
         leave-one-out; the card says which.
     max_history, min_history: newest events kept, fewest needed (retrieve: 1, rank: 0).
     label: yes and no of ranking; None: impressions against clicks, or ratings of 4 of 5.
-    positives, positive_value: kinds that are targets of retrieval (None: all but impression,
-        dislike, search), and the rating from which on a rating is one.
+    positives, positive_value: kinds that are targets of retrieval (None: whatever is a yes, see
+        data/verdicts.py), and the value from which on a rating is one (None: 4 of 5, 8 of 10).
     history_without: kinds that histories do not show.
     same_time: "keep" counts events of the same timestamp by their row as earlier, "exclude" does
         not; "auto" excludes where ties occur, but for published, column and leave-one-out.
@@ -154,7 +156,7 @@ def _assemble(
 def _train_item_ids(pieces: Pieces, task: Task) -> frozenset[str]:
     events = pieces.train_events
     if task == "retrieve":
-        events = events.filter(~pl.col("event").is_in(list(SHOWN - {"dislike"})))
+        events = events.filter(acted(events))
     columns = [events["item_id"], pieces.train.rows["target"]]
     if pieces.train_events.is_empty():
         columns += [pieces.train.rows["item_ids"].explode(), _in_histories(pieces.train)]
@@ -217,7 +219,7 @@ def _judged(log: Log, options: SplitOptions) -> str:
     if options.positives is not None:
         words = f"targets: {'/'.join(sorted(options.positives))}"
     else:
-        words = f"targets: all events but {'/'.join(sorted(SHOWN))}"
+        words = f"targets: {TARGETS}"
     if options.positive_value is not None:
         words += f", ratings from {options.positive_value:g} on"
     return words

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import polars as pl
 
-from m6rec.data.labels import SHOWN
 from m6rec.data.passages import (
     Cutting,
     Histories,
@@ -29,6 +28,7 @@ from m6rec.data.passages import (
 from m6rec.data.schema import DataError
 from m6rec.data.tables import Dataset
 from m6rec.data.talks import reply_passages, talk_split
+from m6rec.data.verdicts import standing
 from m6rec.records import Event
 
 RELEVANT = 0.8
@@ -183,9 +183,10 @@ def _chosen_titles(
 ) -> WritingSplit:
     cutting = Cutting.of(options, by="user")
     titles = dataset.items.select("item_id", "title")
-    purchases = events.filter(pl.col("event") == "purchase")
+    choices = standing(events)
+    purchases = choices.filter(pl.col("event") == "purchase")
     kinds = "purchases" if purchases.height else "choices"
-    chosen = purchases if purchases.height else events.filter(~pl.col("event").is_in(list(SHOWN)))
+    chosen = purchases if purchases.height else choices
     chosen = (
         chosen.join(titles, on="item_id", how="inner", maintain_order="left")
         .unique(["user_id", "item_id"], keep="first", maintain_order=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from m6rec.data.labels import SHOWN
 from m6rec.data.splits import Split
+from m6rec.data.verdicts import standing
 
 
 def chosen_events(split: Split) -> pl.DataFrame:
-    """Training events by which a user chose an item; what was only shown says nothing of taste."""
-    return split.train_events.filter(~pl.col("event").is_in(list(SHOWN)))
+    """Training events that are a yes about an item and were not taken back (data/verdicts.py)."""
+    return standing(split.train_events)
 
 
 def catalogue_codes(ids: pl.Series, catalogue: pl.Series) -> np.ndarray:

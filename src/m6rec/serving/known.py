@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import polars as pl
 from pydantic_core import from_json
 
-from m6rec.data.labels import SHOWN
+from m6rec.data.kinds import Verdict, kind_of
 from m6rec.data.schema import TABLES
 from m6rec.data.tables import Dataset, sort_events
 from m6rec.records import Event
+from m6rec.serving.choices import Choices, event_of
 from m6rec.stores.journal.base import Body, EntryText, Journal
 from m6rec.stores.vectors.base import Filter
 
-SHOWN_ONLY = "impression"
 HISTORY = 200
 """Newest events of a user that are looked at: what is read, seen and bought is among them."""
 AT_ONCE = 10_000
@@ -58,7 +58,7 @@ class Shown(NamedTuple):
 
 @dataclass
 class Known:
-    """Newest bodies, how often items were chosen, and the number of the last entry read.
+    """Newest bodies, who chose which items, and the number of the last entry read.
 
     events: in the order they came, columns EVENT_COLUMNS.
     """
@@ -66,9 +66,9 @@ class Known:
     number: int = 0
     items: dict[str, Body] = field(default_factory=dict)
     users: dict[str, Body] = field(default_factory=dict)
-    chosen: Counter[str] = field(default_factory=Counter)
     events: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=EVENT_COLUMNS))
     erased: set[str] = field(default_factory=set)
+    choices: Choices = field(default_factory=lambda: Choices(pl.DataFrame(schema=EVENT_COLUMNS)))
 
     @classmethod
     def read(cls, journal: Journal) -> Known:
@@ -88,8 +88,13 @@ class Known:
                     known.erased.add(key)
             known.number = batch[-1].number
         known.events = pl.concat(parts)
-        known.chosen = Counter(dict(_times_chosen(known.events).iter_rows()))
+        known.choices = Choices(known.events)
         return known
+
+    @property
+    def chosen(self) -> Counter[str]:
+        """How many people stand by each item."""
+        return self.choices.counts
 
     def dataset(self, base: Dataset, journal: Journal) -> Dataset:
         """As canonical tables; reviews, queries and dialogues are those of a data folder.
@@ -129,25 +134,15 @@ def _event_table(entries: Sequence[EntryText]) -> pl.DataFrame:
     return table.with_columns(pl.col("timestamp").fill_null(came))
 
 
-def _times_chosen(events: pl.DataFrame) -> pl.DataFrame:
-    """item_id, how often it was chosen; in the order of first choices."""
-    chosen = pl.col("item_id").is_not_null() & ~pl.col("event").is_in(list(SHOWN))
-    return events.filter(chosen).group_by("item_id", maintain_order=True).len()
-
-
 def acts(own: Sequence[Body]) -> tuple[Event, ...]:
     """What a user did, and not only saw, of bodies in the journal."""
-    return tuple(event_of(body) for body in own if body["event"] != SHOWN_ONLY)
+    events = (event_of(body) for body in own)
+    return tuple(event for event in events if kind_of(event.event).verdict != Verdict.SHOWN)
 
 
 def newest_users(events: pl.DataFrame, most: int) -> list[str]:
     """Who did something last, the last one first; so many at most."""
     return events["user_id"].reverse().unique(maintain_order=True).head(most).to_list()
-
-
-def is_choice(body: Mapping[str, Any]) -> bool:
-    """Whether an event says that an item was chosen, and not only shown."""
-    return body.get("item_id") is not None and body["event"] not in SHOWN
 
 
 def frame_of(rows: Sequence[Body], table: str) -> pl.DataFrame:
@@ -174,9 +169,3 @@ def _dtype(values: Sequence[Any]) -> pl.DataType:
 
 def _words(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def event_of(body: Mapping[str, Any]) -> Event:
-    """An event of the journal."""
-    names = ("item_id", "text", "query", "timestamp", "value")
-    return Event(body["event"], **{name: body.get(name) for name in names})

@@ -35,7 +35,6 @@ from m6rec.serving.known import (
     Shown,
     acts,
     frame_of,
-    is_choice,
     newest_users,
 )
 from m6rec.serving.pipeline import Served, Wanted, begin
@@ -121,7 +120,7 @@ class LiveModel:
             known = reading.result()
         self.face.use(known.dataset(source.base, journal))
         self.shown = {item_id: Shown.of(body) for item_id, body in known.items.items()}
-        self.chosen: Counter[str] = known.chosen
+        self.choices = known.choices
         self.number = known.number
         self._items_changed, self._renewed_until = False, 0.0
         self._popular: tuple[float, list[tuple[str, int]]] = (-POPULAR_FOR, [])
@@ -204,27 +203,33 @@ class LiveModel:
             last = page[-1]["item_id"]
 
     def popular(self, count: int, where: Filter) -> list[tuple[str, float]]:
-        """The items that most people chose, with their shares."""
-        out, total = {*where.hide, *where.bought}, max(1, self.chosen.total())
-        found = []
-        for item_id, times in self._by_popularity():
+        """The items that most people chose, with their shares of all choices."""
+        out, chosen = {*where.hide, *where.bought}, self._by_popularity()
+        found, total = [], sum(people for _, people in chosen)
+        for item_id, people in chosen:
             shown = self.shown.get(item_id)
             if shown is not None and item_id not in out and shown.passes(where):
-                found.append((item_id, times / total))
+                found.append((item_id, people / total))
                 if len(found) == count:
                     break
         return found
 
     @property
+    def chosen(self) -> Counter[str]:
+        """How many people chose each item and stayed with it."""
+        return self.choices.counts
+
+    @property
     def most_chosen(self) -> int:
-        """How often the most popular item was chosen, at least 1."""
+        """How many people chose the most popular item, at least 1."""
         first = self._by_popularity()[:1]
         return first[0][1] if first else 1
 
     def _by_popularity(self) -> list[tuple[str, int]]:
         now = time.monotonic()
         if now - self._popular[0] > POPULAR_FOR:
-            self._popular = (now, self.chosen.copy().most_common())
+            chosen = self.chosen.copy().most_common()
+            self._popular = (now, [(i, people) for i, people in chosen if i in self.shown])
         return self._popular[1]
 
     def item_vectors(self, item_ids: Sequence[str]) -> np.ndarray:
@@ -246,6 +251,7 @@ class LiveModel:
 
     def forget_user(self, user_id: str) -> None:
         """Drops what is held of a user in memory by name."""
+        self.choices.forget(user_id)
         for words in self._verbalizers():
             words.put_user(user_id, None)
 
@@ -320,20 +326,19 @@ class LiveModel:
     def _apply(self, batch: Iterable[Entry]) -> None:
         """Counts come last: where the index can not be reached, the same batch comes again."""
         fresh: dict[str, dict[str, Any]] = {}
-        chosen: Counter[str] = Counter()
+        events: list[dict[str, Any]] = []
         for entry in batch:
             if entry.kind == "item":
                 fresh[entry.key] = entry.body
             elif entry.kind == "erase_item":
                 self._items_changed = True
                 fresh.pop(entry.key, None)
-                chosen.pop(entry.key, None)
                 self._remove(entry.key)
             elif entry.kind == "user":
                 for words in self._verbalizers():
                     words.put_user(entry.key, entry.body)
-            elif entry.kind == "event" and is_choice(entry.body):
-                chosen[entry.body["item_id"]] += 1
+            elif entry.kind == "event":
+                events.append(entry.body)
         for item_id, body in fresh.items():
             for words in self._verbalizers():
                 words.put_item(item_id, body)
@@ -342,13 +347,13 @@ class LiveModel:
         for first in range(0, len(ids), ITEMS_AT_ONCE):
             chunk = Chunk(tuple(ids[first : first + ITEMS_AT_ONCE]))
             self._batcher.submit(chunk, CATALOGUE).result()
-        self.chosen.update(chosen)
+        if not self.choices.take(events, self.journal.history):
+            self.choices = Known.read(self.journal).choices
         self._items_changed = self._items_changed or bool(ids)
 
     def _remove(self, item_id: str) -> None:
         self.index.remove([item_id])
         self.shown.pop(item_id, None)
-        self.chosen.pop(item_id, None)
         for words in self._verbalizers():
             words.put_item(item_id, None)
 

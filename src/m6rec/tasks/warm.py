@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import polars as pl
 from rich.console import Console
 from rich.progress import track
 
 from m6rec.data.tables import Dataset
+from m6rec.data.verdicts import told
 from m6rec.records import Event, M6Error
 from m6rec.stores.states.cache import SegmentCache
 from m6rec.tasks.build import UNTRAINED, Backbone, TaskSpec, segment_table
@@ -21,7 +21,6 @@ from m6rec.text.templates import Templates
 from m6rec.text.verbalize import Verbalizer
 
 TEXTS_AT_ONCE = 1024
-SHOWN_ONLY = "impression"
 READ_TOKENS = 2
 """Rows of every table that are no texts."""
 Text = tuple[str, int]
@@ -69,14 +68,14 @@ def segment_texts(verbalizer: Verbalizer, dataset: Dataset, spec: TaskSpec) -> l
     budget = verbalizer.templates.budget
     texts = [(text, budget("item")) for text in verbalizer.item_texts()]
     if dataset.events is not None:
-        acted = dataset.events.filter(pl.col("event") != SHOWN_ONLY)
-        there = [name for name in EVENT_KEYS if name in acted.columns]
-        keys = acted.select(there).unique(maintain_order=True)
+        shown = dataset.events.filter(told(dataset.events))
+        there = [name for name in EVENT_KEYS if name in shown.columns]
+        keys = shown.select(there).unique(maintain_order=True)
         events = (Event(**row) for row in keys.iter_rows(named=True))
         texts += [(verbalizer.event(event, None, 0).text, budget("event")) for event in events]
     if spec.reading.profile and dataset.users is not None:
-        told = (verbalizer.profile(user) for user in dataset.users["user_id"].to_list())
-        texts += [(segment.text, budget("profile")) for segment in told if segment is not None]
+        profiles = (verbalizer.profile(user) for user in dataset.users["user_id"].to_list())
+        texts += [(segment.text, budget("profile")) for segment in profiles if segment is not None]
     return list(dict.fromkeys(texts))
 
 

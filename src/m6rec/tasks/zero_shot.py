@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from m6rec.config import ConfigError, Settings
-from m6rec.data.labels import SHOWN
+from m6rec.data.kinds import Verdict, kind_of
 from m6rec.data.requests import Requests
 from m6rec.model import plans
 from m6rec.model.m6 import M6
@@ -32,8 +32,6 @@ REQUESTS_AT_ONCE = 512
 MOST_SEGMENTS, MOST_TARGETS = 20_000, 200_000
 """What is remembered between calls; beyond it, memory is begun anew."""
 PLACEHOLDER = "¤item¤"
-NO_CHOICE = SHOWN | {"context"}
-"""Events of a history that a candidate's event is never told like."""
 
 
 class ZeroShotSettings(Settings):
@@ -225,8 +223,8 @@ class ZeroShot:
     def _kind(self, request: Request) -> str:
         if self.settings.event is not None:
             return self.settings.event
-        chosen = (e.event for e in reversed(request.history) if e.event not in NO_CHOICE)
-        return next(chosen, "click")
+        kinds = (event.event for event in reversed(request.history))
+        return next((kind for kind in kinds if kind_of(kind).verdict == Verdict.YES), "click")
 
     def _event_text(self, kind: str, candidate: Candidate) -> str:
         event = Event(kind, candidate.item_id, candidate.text)

@@ -26,22 +26,24 @@ class Popularity:
 
 
 def popularity_counts(split: Split, half_life_days: float | None = None) -> np.ndarray:
-    """Choices per item in training, float32 [I]; with a half-life, an event counts 2^(-age / it).
+    """People who chose each item in training, float32 [I]; a person counts once.
 
-    Age runs back from the newest training event. Raises EvaluationError where recency is asked
-    for and training events carry no time.
+    With a half-life, a person counts 2^(-age / it), by the newest time of theirs. Age runs back
+    from the newest training event. Raises EvaluationError where recency is asked for and training
+    events carry no time.
     """
     events = chosen_events(split)
+    missing = events["timestamp"].null_count()
+    if half_life_days is not None and missing:
+        raise EvaluationError(
+            f"recent popularity needs a timestamp on every event; {missing} of "
+            f"{events.height} training events of {split.card.dataset!r} have none"
+        )
+    events = events.unique(["user_id", "item_id"], keep="last", maintain_order=True)
     codes = catalogue_codes(events["item_id"], split.items["item_id"])
     weights = np.ones(len(codes))
     if half_life_days is not None:
-        times = events["timestamp"]
-        if times.null_count():
-            raise EvaluationError(
-                f"recent popularity needs a timestamp on every event; {times.null_count()} of "
-                f"{len(times)} training events of {split.card.dataset!r} have none"
-            )
-        seconds = times.to_numpy()
+        seconds = events["timestamp"].to_numpy()
         age = (seconds.max() - seconds) / DAY
         weights = np.exp2(-age / half_life_days)
     known = codes >= 0

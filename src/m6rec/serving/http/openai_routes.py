@@ -18,8 +18,9 @@ from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 from litestar.response import Stream
 
-from m6rec.data.labels import SHOWN
+from m6rec.data.kinds import Verdict
 from m6rec.data.talks import Ask, Turn
+from m6rec.data.verdicts import history_verdicts
 from m6rec.records import Event, M6Error
 from m6rec.serving.http.gate import needs
 from m6rec.serving.http.problems import Refused, answers
@@ -32,7 +33,7 @@ from m6rec.tasks.dialogue import Conversation, Offer
 READS = [needs("read")]
 MODEL = "m6rec"
 EVENTS = "text/event-stream; charset=utf-8"
-DISLIKED = "dislike"
+OPINIONS = (Verdict.YES, Verdict.NO)
 NEWEST_LIKED = 10
 """Items of a shopper's history that count as liked."""
 
@@ -236,13 +237,14 @@ def _talk(model: LiveModel, data: ChatAsked, past: Sequence[Event]) -> Conversat
 def _remember(talk: Conversation, past: Sequence[Event]) -> None:
     """Puts items of a history before those that were spoken of."""
     place, state = talk.finder.place, talk.state
-    told = {e.item_id: e.event for e in past if e.item_id in place}
+    pairs = zip(past, history_verdicts(past), strict=True)
+    told = {e.item_id: says for e, says in pairs if e.item_id in place and says in OPINIONS}
     spoken = {*state.liked, *state.rejected, *state.mentioned}
-    known = [(row, kind) for i, kind in told.items() if i and (row := place[i]) not in spoken]
-    liked = [row for row, kind in known if kind not in SHOWN][-NEWEST_LIKED:]
-    state.liked[:0] = liked
-    state.rejected[:0] = [row for row, kind in known if kind == DISLIKED]
-    state.mentioned[:0] = [row for row, kind in known if kind not in SHOWN]
+    known = [(row, says) for i, says in told.items() if i and (row := place[i]) not in spoken]
+    liked = [row for row, says in known if says == Verdict.YES]
+    state.liked[:0] = liked[-NEWEST_LIKED:]
+    state.rejected[:0] = [row for row, says in known if says == Verdict.NO]
+    state.mentioned[:0] = liked
 
 
 def _tokens(model: LiveModel, text: str) -> int:

@@ -10,7 +10,8 @@ from pathlib import Path
 import polars as pl
 
 from m6rec.data import tables
-from m6rec.data.labels import SHOWN, LabelRule, default_rule
+from m6rec.data.kinds import Verdict, kind_of
+from m6rec.data.labels import LabelRule, default_rule
 from m6rec.data.options import Method
 from m6rec.data.published import read_lines, read_requests
 from m6rec.data.schema import DataError
@@ -164,7 +165,9 @@ class DataFolder:
         rows = []
         for user, request in longest.items():
             events = [(user, e.item_id, e.event, e.value, e.text) for e in request.history]
-            kinds = Counter(kind for _, _, kind, _, _ in events if kind not in SHOWN)
+            kinds = Counter(
+                kind for _, _, kind, _, _ in events if kind_of(kind).verdict == Verdict.YES
+            )
             if request.target is not None and kinds:
                 events.append((user, request.target, kinds.most_common(1)[0][0], None, None))
             rows += events
@@ -215,8 +218,11 @@ class DataFolder:
         """Adds `verb`, null for what is no choice, and `judged`, null for what is no judgement."""
         verb = self.templates.verb
         kinds = events["event"].unique().to_list()
-        silent = SHOWN | {"rating"}
-        verbs = {kind: None if kind in silent else verb(kind) for kind in kinds}
+        said = {kind: kind_of(kind) for kind in kinds}
+        verbs = {
+            kind: verb(kind) if says.verdict == Verdict.YES and not says.rated else None
+            for kind, says in said.items()
+        }
         kind, like, dislike = pl.col("event"), pl.lit(verb("like")), pl.lit(verb("dislike"))
         rule = self._rating_rule(events)
         is_like, is_dislike = kind == "like", kind == "dislike"
