@@ -10,8 +10,10 @@ import evaluation_worlds as worlds
 from evaluation_worlds import event
 from m6rec.data.splits import Split
 from m6rec.evaluation.baselines import extras
-from m6rec.evaluation.baselines.din import Batches, DINSettings, fit_din
+from m6rec.evaluation.baselines.ctr import Batches, CTRSettings
+from m6rec.evaluation.baselines.din import fit_din
 from m6rec.evaluation.baselines.din_inputs import Inputs
+from m6rec.evaluation.baselines.final_mlp import fit_final_mlp
 from m6rec.evaluation.baselines.sasrec import (
     SASRecSettings,
     fit_sasrec,
@@ -20,6 +22,7 @@ from m6rec.evaluation.baselines.sasrec import (
     windows,
 )
 from m6rec.evaluation.baselines.tuning import by_ndcg
+from m6rec.evaluation.baselines.unisrec import UniSRecSettings, fit_unisrec
 from m6rec.evaluation.ranking import evaluate_ranking
 from m6rec.evaluation.result import EvaluationError
 from m6rec.evaluation.retrieval import evaluate_retrieval
@@ -59,6 +62,52 @@ def test_sasrec_learns_an_order_and_ranks_untrained_items_last() -> None:
     assert by_ndcg(data)(model) == max(seen)
 
 
+def test_sasrec_learns_the_order_from_drawn_items_too() -> None:
+    pytest.importorskip("rectools", reason=BENCH)
+    data = ordered_world()
+    settings = SASRecSettings(
+        width=32,
+        blocks=1,
+        heads=1,
+        max_history=8,
+        max_epochs=25,
+        batch=32,
+        negatives=9,
+        learning_rate=5e-3,
+    )
+    model = fit_sasrec(data, settings, by_ndcg(data))
+    assert model.name == "SASRec, sampled softmax"
+    assert evaluate_retrieval(model, data).breakdown["seen"]["hr@1"].value > 0.9
+
+
+def test_unisrec_learns_the_order_from_vectors_and_ranks_untrained_items_by_theirs() -> None:
+    pytest.importorskip("rectools", reason=BENCH)
+    data = ordered_world()
+    vectors = np.random.default_rng(0).normal(size=(12, 16)).astype(np.float32)
+    vectors[10] = vectors[1] + 0.01  # an item without events that reads like i1
+    settings = UniSRecSettings(
+        width=32,
+        hidden=16,
+        blocks=1,
+        dropout=0.0,
+        max_history=8,
+        max_epochs=20,
+        batch=16,
+        learning_rate=3e-3,
+        patience=20,
+    )
+    seen: list[float] = []
+    model = fit_unisrec(
+        data, vectors, settings, by_ndcg(data), lambda epoch, figure: seen.append(figure)
+    )
+    assert by_ndcg(data)(model) == max(seen)
+    twin = worlds.requests([{"history": ["i8", "i9", "i0"], "target": "i1"}])
+    order = np.argsort(-model.score(twin)[0])
+    assert set(order[:2].tolist()) == {1, 10}
+    no_history = worlds.requests([{"history": [], "target": "i1"}])
+    assert model.score(no_history)[0].tolist() == model.popularity.tolist()
+
+
 def test_sasrec_repeats_with_the_same_seed() -> None:
     pytest.importorskip("rectools", reason=BENCH)
     data = ordered_world()
@@ -92,14 +141,39 @@ def rated_world() -> Split:
 def test_din_learns_tastes_from_rated_histories() -> None:
     pytest.importorskip("fuxictr", reason=BENCH)
     data = rated_world()
-    settings = DINSettings(batch=64, max_history=4, max_epochs=12, learning_rate=5e-3)
+    settings = CTRSettings(batch=64, max_history=4, max_epochs=12, learning_rate=5e-3)
     result = evaluate_ranking(fit_din(data, settings), data)
     assert result.metrics["auc"].value > 0.9
 
 
+def test_final_mlp_learns_tastes_from_rated_histories() -> None:
+    pytest.importorskip("fuxictr", reason=BENCH)
+    data = rated_world()
+    settings = CTRSettings(batch=64, max_history=4, max_epochs=12, learning_rate=5e-3)
+    result = evaluate_ranking(fit_final_mlp(data, settings), data)
+    assert result.metrics["auc"].value > 0.9
+
+
+def test_item_and_grade_together_are_one_number_unless_either_is_unknown() -> None:
+    inputs = Inputs(
+        user=np.array([0]),
+        item=np.array([3]),
+        history=np.array([[0, 2, 2, 3, 4]]),
+        grade=np.array([[1, 0, 1, 1, 2]]),
+        grades=2,
+    )
+    assert inputs.joined.tolist() == [[0, 0, 3, 5, 8]]
+    _, item, _ = next(iter(Batches(inputs, None, size=8, joined=True)))
+    assert item["joined"].tolist() == [0, 0, 3, 5, 8, 0]
+
+
 def test_batches_end_with_the_candidate_whose_grade_is_unknown() -> None:
     inputs = Inputs(
-        user=np.array([7]), item=np.array([3]), history=np.array([[0, 5]]), grade=np.array([[0, 2]])
+        user=np.array([7]),
+        item=np.array([3]),
+        history=np.array([[0, 5]]),
+        grade=np.array([[0, 2]]),
+        grades=2,
     )
     (user, item, mask), *rest = Batches(inputs, np.array([1.0]), size=8)
     assert rest == []
@@ -123,7 +197,11 @@ def test_a_missing_library_names_the_command(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(EvaluationError, match=r"SASRec needs rectools.*pip install 'm6rec\[bench"):
         fit_sasrec(data, SASRecSettings(), by_ndcg(data))
     with pytest.raises(EvaluationError, match=r"DIN needs fuxictr.*pip install 'm6rec\[bench"):
-        fit_din(rated_world(), DINSettings())
+        fit_din(rated_world(), CTRSettings())
+    with pytest.raises(EvaluationError, match="FinalMLP needs fuxictr"):
+        fit_final_mlp(rated_world(), CTRSettings())
+    with pytest.raises(EvaluationError, match="UniSRec needs rectools"):
+        fit_unisrec(data, np.eye(12), UniSRecSettings(), by_ndcg(data))
 
 
 def test_a_long_past_is_cut_into_sequences_counted_from_the_newest() -> None:

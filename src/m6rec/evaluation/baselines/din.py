@@ -1,175 +1,29 @@
 """DIN with ids, by FuxiCTR: the user's id, the item's id, and attention over the rated history.
 
-FuxiCTR is driven from memory: its feature map is built here and its batches are plain
-dictionaries, so the very requests of our split are learned and judged, in our order.
-Sources: Zhou et al., Deep Interest Network (KDD 2018); https://github.com/reczoo/FuxiCTR.
-
-Legend: N candidates, H events of a history.
+Source: Zhou et al., Deep Interest Network (KDD 2018).
 """
 
 from __future__ import annotations
 
-import logging
-import math
-import tempfile
-from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from m6rec.data.requests import Requests
 from m6rec.data.splits import Split
-from m6rec.evaluation.baselines.din_inputs import Coding, Inputs, coding
+from m6rec.evaluation.baselines.ctr import CTRModel, CTRSettings, fit_ctr
 from m6rec.evaluation.baselines.extras import from_bench
-from m6rec.evaluation.ranking import flatten
-from m6rec.evaluation.retrieval import requests_of
-
-Batch = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], torch.Tensor]
 
 
-@dataclass(frozen=True)
-class DINSettings:
-    """What is tuned. `l2` regularises the embeddings; `patience` counts epochs by valid AUC.
-
-    user_ids: an embedding per user; without it a user is their history alone, which serves
-    users that training did not know.
-    """
-
-    width: int = 16
-    hidden: tuple[int, ...] = (128, 64)
-    dropout: float = 0.2
-    l2: float = 1e-5
-    learning_rate: float = 1e-3
-    batch: int = 256
-    user_ids: bool = True
-    max_history: int = 50
-    max_epochs: int = 30
-    patience: int = 3
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class DIN:
-    """A trained network behind the protocol of ranking."""
-
-    name: str
-    network: Any
-    coding: Coding
-
-    def predict(self, requests: Requests) -> np.ndarray:
-        batches = Batches(self.coding.inputs(requests), None, size=4096)
-        return np.asarray(self.network.predict(batches))
-
-
-class Batches:
-    """Batches as FuxiCTR's DIN reads them: (user's features and label, item's features, mask).
-
-    An item feature holds, row by row, the H past events and then the candidate itself, whose
-    grade is 0, unknown. Shuffled by `seed` where there is one.
-    """
-
-    def __init__(
-        self, inputs: Inputs, labels: np.ndarray | None, size: int, seed: int | None = None
-    ) -> None:
-        self._inputs = inputs
-        self._labels = labels if labels is not None else np.zeros(len(inputs))
-        self._size = size
-        self._rng = np.random.default_rng(seed) if seed is not None else None
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._inputs) / self._size)
-
-    def __iter__(self) -> Iterator[Batch]:
-        order = np.arange(len(self._inputs))
-        if self._rng is not None:
-            self._rng.shuffle(order)
-        for first in range(0, len(order), self._size):
-            yield self._batch(order[first : first + self._size])
-
-    def _batch(self, rows: np.ndarray) -> Batch:
-        inputs = self._inputs
-        items = np.concatenate([inputs.history[rows], inputs.item[rows, None]], axis=1)
-        grades = np.pad(inputs.grade[rows], ((0, 0), (0, 1)))
-        mask = inputs.grade[rows] > 0
-        user = {"user": torch.from_numpy(inputs.user[rows])}
-        item = {
-            "item": torch.from_numpy(items.ravel()),
-            "grade": torch.from_numpy(grades.ravel()),
-        }
-        labels = torch.from_numpy(self._labels[rows].astype(np.float32))
-        return {**user, "label": labels}, item, torch.from_numpy(mask)
-
-
-def fit_din(split: Split, settings: DINSettings) -> DIN:
-    """Trains on the split's train part and keeps the epoch with the best AUC on its valid part.
-
-    Raises EvaluationError where the `bench` extra is missing.
-    """
+def fit_din(split: Split, settings: CTRSettings) -> CTRModel:
+    """Raises EvaluationError where the `bench` extra is missing."""
     from_bench("fuxictr", "DIN")
-    code = coding(split.train, settings.max_history, settings.user_ids)
-    valid = requests_of(split, "valid")
-    learned = Batches(
-        code.inputs(split.train), flatten(split.train)[0], settings.batch, settings.seed
-    )
-    judged = Batches(code.inputs(valid), flatten(valid)[0], size=4096)
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.WARNING)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            network = _network(code, settings, Path(folder))
-            network.fit(learned, epochs=settings.max_epochs, validation_data=judged)
-    finally:
-        root.setLevel(level)
-    return DIN("DIN with ids", network, code)
-
-
-def _network(code: Coding, settings: DINSettings, folder: Path) -> Any:
-    """FuxiCTR's DIN; it keeps its best weights as a file in `folder` while it trains."""
     zoo = from_bench("model_zoo.LongCTR.DIN.DIN", "DIN")
-    torch_utils = from_bench("fuxictr.pytorch.torch_utils", "DIN")
-    torch_utils.seed_everything(settings.seed)
-    features = _feature_map(code, settings.width, folder)
-    (folder / features.dataset_id).mkdir()
-    return zoo.DIN(
-        features,
-        model_root=str(folder),
-        embedding_dim=settings.width,
-        dnn_hidden_units=list(settings.hidden),
-        attention_hidden_units=[settings.hidden[-1]],
-        net_dropout=settings.dropout,
-        embedding_regularizer=settings.l2,
-        learning_rate=settings.learning_rate,
-        early_stop_patience=settings.patience,
-        optimizer="adam",
-        loss="binary_crossentropy",
-        metrics=["AUC"],
-        monitor="AUC",
-        monitor_mode="max",
-        verbose=0,
-    )
 
-
-def _feature_map(code: Coding, width: int, folder: Path) -> Any:
-    features = from_bench("fuxictr.features", "DIN").FeatureMap("m6rec", str(folder))
-    columns = {"user": code.users, "item": code.items, "grade": code.grades}
-    features.features = OrderedDict(
-        (
-            name,
-            {
-                "type": "categorical",
-                "source": "user" if name == "user" else "item",
-                "vocab_size": len(known) + 1,
-                "padding_idx": 0,
-            },
+    def make(features: Any, **usual: Any) -> Any:
+        return zoo.DIN(
+            features,
+            dnn_hidden_units=list(settings.hidden),
+            attention_hidden_units=[settings.hidden[-1]],
+            net_dropout=settings.dropout,
+            **usual,
         )
-        for name, known in columns.items()
-    )
-    features.default_emb_dim = width
-    features.labels = ["label"]
-    features.num_fields = features.get_num_fields()
-    return features
+
+    return fit_ctr(split, settings, "DIN with ids", make)

@@ -20,12 +20,23 @@ MAX_GRADES = 50
 
 @dataclass(frozen=True)
 class Inputs:
-    """user, item: int64 [N]; history, grade: int64 [N, H], newest last, 0 where empty."""
+    """user, item: int64 [N]; history, grade: int64 [N, H], newest last, 0 where empty.
+
+    grades: how many grades there are.
+    """
 
     user: np.ndarray
     item: np.ndarray
     history: np.ndarray
     grade: np.ndarray
+    grades: int
+
+    @property
+    def joined(self) -> np.ndarray:
+        """Item and grade of the past events as one number from 1, int64 [N, H]; 0 where either
+        is unknown."""
+        both = (self.history - 1) * self.grades + self.grade
+        return np.where((self.history > 0) & (self.grade > 0), both, 0)
 
     def __len__(self) -> int:
         return len(self.user)
@@ -54,6 +65,7 @@ class Coding:
             item=catalogue_codes(items, self.items) + 1,
             history=self._newest(requests, requests.pool["item_id"], self.items)[each],
             grade=self._newest(requests, grades, self.grades)[each],
+            grades=len(self.grades),
         )
 
     def _newest(self, requests: Requests, values: pl.Series, known: pl.Series) -> np.ndarray:

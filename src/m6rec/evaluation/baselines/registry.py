@@ -16,8 +16,10 @@ import numpy as np
 from m6rec.data.labels import LabelRule, default_rule
 from m6rec.data.options import Task
 from m6rec.data.splits import Split
-from m6rec.evaluation.baselines.din import DINSettings, fit_din
+from m6rec.evaluation.baselines.ctr import CTRSettings
+from m6rec.evaluation.baselines.din import fit_din
 from m6rec.evaluation.baselines.extras import from_bench
+from m6rec.evaluation.baselines.final_mlp import fit_final_mlp
 from m6rec.evaluation.baselines.l3ae import l3ae_builder
 from m6rec.evaluation.baselines.like_rate import item_rate, like_rate, user_item_rate
 from m6rec.evaluation.baselines.neighbours import co_occurrence, ease, item_knn, ridge_inverse
@@ -26,6 +28,7 @@ from m6rec.evaluation.baselines.sasrec import SASRecSettings, fit_sasrec, usual_
 from m6rec.evaluation.baselines.tale import tale_builder, walks
 from m6rec.evaluation.baselines.text_similarity import text_similarity
 from m6rec.evaluation.baselines.tuning import Choices, Sweep, by_ndcg, grid
+from m6rec.evaluation.baselines.unisrec import UniSRecSettings, fit_unisrec
 from m6rec.evaluation.result import EvaluationError
 from m6rec.evaluation.retrieval import requests_of
 
@@ -98,20 +101,41 @@ def _tale(split: Split, context: Context) -> Build:
 
 def _sasrec(split: Split, context: Context) -> Build:
     from_bench("rectools.models.nn.transformers.sasrec", "SASRec")
-    judge = by_ndcg(split, most=2000, seed=context.seed)
-    fixed: dict[str, Any] = {
+    judge, fixed = _training(split, context)
+
+    def build(**settings: Any) -> Any:
+        asked = SASRecSettings(**fixed, **settings)
+        return fit_sasrec(split, asked, judge, _epochs(context))
+
+    return build
+
+
+def _unisrec(split: Split, context: Context) -> Build:
+    from_bench("rectools.fast_transformers", "UniSRec")
+    vectors = need_vectors(context, "UniSRec")
+    judge, fixed = _training(split, context)
+
+    def build(**settings: Any) -> Any:
+        asked = UniSRecSettings(**fixed, **settings)
+        return fit_unisrec(split, vectors, asked, judge, _epochs(context))
+
+    return build
+
+
+def _training(split: Split, context: Context) -> tuple[Callable[[Any], float], dict[str, Any]]:
+    """How an epoch is judged, and what is the same for all settings."""
+    fixed = {
         "seed": context.seed,
         "max_seconds": context.budget,
         "max_history": usual_length(split),
     }
+    return by_ndcg(split, most=2000, seed=context.seed), fixed
 
-    def build(**settings: Any) -> Any:
-        def epoch(number: int, figure: float) -> None:
-            context.report(f"epoch {number + 1}, NDCG@10 on valid {figure:.4f}")
 
-        return fit_sasrec(split, SASRecSettings(**fixed, **settings), judge, epoch)
-
-    return build
+def _epochs(context: Context) -> Callable[[int, float], None]:
+    return lambda number, figure: context.report(
+        f"epoch {number + 1}, NDCG@10 on valid {figure:.4f}"
+    )
 
 
 def _like_rate(split: Split, context: Context) -> Build:
@@ -134,7 +158,14 @@ def _din(split: Split, context: Context) -> Build:
     need_ids(split, "DIN")
     requests_of(split, "valid")
     from_bench("model_zoo.LongCTR.DIN.DIN", "DIN")
-    return lambda **settings: fit_din(split, DINSettings(seed=context.seed, **settings))
+    return lambda **settings: fit_din(split, CTRSettings(seed=context.seed, **settings))
+
+
+def _final_mlp(split: Split, context: Context) -> Build:
+    need_ids(split, "FinalMLP")
+    requests_of(split, "valid")
+    from_bench("model_zoo.LongCTR.FinalMLP.FinalMLP", "FinalMLP")
+    return lambda **settings: fit_final_mlp(split, CTRSettings(seed=context.seed, **settings))
 
 
 def need_vectors(context: Context, who: str) -> np.ndarray:
@@ -261,6 +292,29 @@ BASELINES: tuple[Baseline, ...] = (
         _sasrec,
     ),
     Baseline(
+        "sasrec-sampled",
+        "retrieve",
+        "self-attention over item ids, one block, softmax over 256 drawn items",
+        [
+            {"negatives": 256, "width": 64, "blocks": 1, "heads": 1, "dropout": 0.2},
+            {"negatives": 256, "width": 128, "blocks": 1, "heads": 1, "dropout": 0.2},
+            {"negatives": 256, "width": 64, "blocks": 1, "heads": 1, "dropout": 0.5},
+        ],
+        _sasrec,
+    ),
+    Baseline(
+        "unisrec",
+        "retrieve",
+        "self-attention over text vectors, full cross-entropy",
+        [
+            {"learning_rate": 3e-4},
+            {"learning_rate": 1e-3},
+            {"learning_rate": 3e-4, "blocks": 1},
+            {"learning_rate": 3e-4, "dropout": 0.4},
+        ],
+        _unisrec,
+    ),
+    Baseline(
         "like-rate",
         "rank",
         "how often this user says yes",
@@ -297,6 +351,21 @@ BASELINES: tuple[Baseline, ...] = (
             {"l2": 1e-5},
         ],
         _din,
+    ),
+    Baseline(
+        "final-mlp",
+        "rank",
+        "two networks over the averaged rated history, user and item ids",
+        [
+            {"l2": 1e-3, "user_ids": False},
+            {"l2": 1e-4, "user_ids": False},
+            {"l2": 1e-3, "user_ids": False, "dropout": 0.5},
+            {"l2": 1e-2, "user_ids": False},
+            {"l2": 1e-3},
+            {"l2": 1e-3, "user_ids": False, "learning_rate": 5e-4},
+            {"l2": 1e-3, "user_ids": False, "width": 32},
+        ],
+        _final_mlp,
     ),
 )
 
