@@ -140,3 +140,11 @@ def test_gauc_without_a_usable_group_does_not_exist() -> None:
     found = ranking.grouped_auc(np.array([0.1, 0.2]), np.array([1.0, 1.0]), np.array([0, 1]))
     assert np.isnan(found.value)
     assert found.left_out == 2
+
+
+def test_the_best_k_are_in_order_and_ties_by_position() -> None:
+    scores = np.array([[0.1, 0.9, 0.5, 0.9, 0.5, 0.5], [1, 1, 1, 1, 1, 1]], dtype=np.float32)
+    assert ranking.top_k(scores, 4).tolist() == [[1, 3, 2, 4], [0, 1, 2, 3]]
+    assert ranking.top_k(scores, 9).tolist() == [[1, 3, 2, 4, 5, 0], [0, 1, 2, 3, 4, 5]]
+    draw = np.random.default_rng(0).integers(0, 9, (40, 30)).astype(np.float32)
+    assert (ranking.top_k(draw, 7) == np.argsort(-draw, axis=1, kind="stable")[:, :7]).all()

@@ -155,3 +155,15 @@ def test_a_warning_is_logged_where_the_tables_are_known(
     mine = file(tmp_path, '[item]\ntext = "{{ title }} {{ nothing }}"\n')
     Verbalizer(Templates.load(mine), ITEMS)
     assert "no row of items has 'nothing'" in caplog.text
+
+
+def test_the_same_templates_are_compiled_once_and_changed_ones_anew(tmp_path: Path) -> None:
+    mine = file(tmp_path, '[item]\ntext = "{{ title }}!"\n')
+    first = Templates.load(mine)
+    assert Templates.load(mine) is first
+    assert Templates.load() is Templates.load()
+    saved = first.to_dict()
+    assert Templates.from_dict(saved, "x") is Templates.from_dict(saved, "x")
+    file(tmp_path, '[item]\ntext = "{{ title }}?"\n')
+    assert Templates.load(mine).get("item").render({"title": "a"}) == "a?"
+    assert first.get("item").render({"title": "a"}) == "a!"

@@ -5,6 +5,7 @@ Shapes: histories are oldest first; lists of answers are best first.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,14 @@ from typing import Any
 import numpy as np
 
 from m6rec.data.catalogue import Items, as_items
-from m6rec.data.known import own_events, popularity, some_histories
+from m6rec.data.known import (
+    item_places,
+    once,
+    own_events,
+    popularity,
+    some_histories,
+    user_log,
+)
 from m6rec.data.requests import Requests
 from m6rec.data.tables import Dataset
 from m6rec.metrics.ranking import top_k
@@ -30,6 +38,7 @@ from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
 
 NOTHING = Dataset(name="no data")
+REQUESTS_AT_ONCE = 256
 History = Sequence[str | Event | Mapping[str, object]]
 
 
@@ -93,13 +102,16 @@ class Answers(ABC):
         if k < 1:
             raise M6Error(f"k = {k}: right is 1 or more")
         users = list(user_ids) if user_ids is not None else [None] * len(histories)
-        asked = [self._request(h, user) for h, user in zip(histories, users, strict=True)]
+        if len(users) != len(histories):
+            raise M6Error(f"{len(histories)} histories and {len(users)} user_ids: right is as many")
         catalogue, titles = self._catalogue(items)
         answers = []
-        for block in Requests.of(asked).blocks(256):
-            scores = self._scores(catalogue, block, items is None)
+        for start in range(0, len(users), REQUESTS_AT_ONCE):
+            part = slice(start, start + REQUESTS_AT_ONCE)
+            asked = self._requests(histories[part], users[part])
+            scores = self._scores(catalogue, asked, items is None)
             if exclude_seen:
-                _leave_out_seen(scores, block, catalogue.item_ids)
+                _leave_out_seen(scores, asked, catalogue.places)
             answers += [_best(row, catalogue.item_ids, titles, k) for row in scores]
         return answers
 
@@ -152,8 +164,8 @@ class Answers(ABC):
         if kept is None or kept[0] != settings:
             data = self.dataset
             items = as_items(["an unknown item"]) if data is None else data.items
-            own, users = (None, None) if data is None else (data.templates, data.users)
-            words = Verbalizer(Templates.load(own), items, users)
+            users = None if data is None else data.users
+            words = Verbalizer(_templates(data or NOTHING), items, users)
             others = [] if data is None else some_histories(data, settings.others)
             scorer = ZeroShot(self.backbone, self.tokenizer, words, settings, others=others)
             kept = (settings, scorer)
@@ -170,8 +182,7 @@ class Answers(ABC):
 
     def _scale(self) -> float:
         """Highest rating, by the templates of the data set in use."""
-        own = None if self.dataset is None else self.dataset.templates
-        return float(Templates.load(own).word("scale"))
+        return float(_templates(self.dataset or NOTHING).word("scale"))
 
     def _request(self, history: History, user_id: str | None) -> Request:
         events = parse_history(history, self._scale())
@@ -179,13 +190,31 @@ class Answers(ABC):
             events = own_events(self._data(), user_id)
         return Request(history=events, user_id=user_id)
 
+    def _requests(self, histories: Sequence[History], users: Sequence[str | None]) -> Requests:
+        """`_request` for many; what users did is taken from the log in one piece."""
+        scale = self._scale()
+        events = [parse_history(history, scale) for history in histories]
+        bare = [n for n, user in enumerate(users) if not events[n] and user is not None]
+        log = user_log(self._data()) if bare else None
+        if log is None:
+            return Requests.of([Request(e, user) for e, user in zip(events, users, strict=True)])
+        own = log.requests([str(users[n]) for n in bare])
+        if len(bare) == len(users):
+            return own
+        order = np.zeros(len(users), dtype=np.int64)
+        order[bare] = np.arange(len(bare))
+        rest = np.setdiff1d(np.arange(len(users)), bare)
+        order[rest] = len(bare) + np.arange(len(rest))
+        told = Requests.of([Request(events[n], users[n]) for n in rest.tolist()])
+        return (own + told).take(order)
+
     def _candidates(
         self, history: History, items: Items, user_id: str | None
     ) -> tuple[Request, list[str], list[str]]:
         """A request that asks for some items, their ids and titles."""
         frame = as_items(items)
         ids, titles = frame["item_id"].to_list(), frame["title"].to_list()
-        known = set() if self.dataset is None else set(self.dataset.items["item_id"])
+        known = item_places(self.dataset or NOTHING)
         candidates = tuple(
             Candidate(item_id if item_id in known else None, title)
             for item_id, title in zip(ids, titles, strict=True)
@@ -221,29 +250,36 @@ class Answers(ABC):
     def _scores(self, catalogue: Catalogue, asked: Requests, own: bool) -> np.ndarray:
         """float32 [B, I]; people with no history get the popular items of the data set."""
         scores = catalogue.score(asked)
-        empty = (asked.rows["stop"] == asked.rows["start"]).to_numpy()
+        empty = asked.rows["stop"].to_numpy() == asked.rows["start"].to_numpy()
         if empty.any() and own and (counts := popularity(self._data())) is not None:
             scores[empty] = counts / max(float(counts.sum()), 1.0)
         return scores
 
 
-def _leave_out_seen(scores: np.ndarray, asked: Requests, item_ids: list[str]) -> None:
-    lengths = (asked.rows["stop"] - asked.rows["start"]).to_numpy()
-    longest = int(lengths.max(initial=0))
-    if longest:
-        codes_BH, _ = asked.history_codes(item_ids, longest)
-        rows, columns = np.nonzero(codes_BH >= 0)
-        scores[rows, codes_BH[rows, columns]] = -np.inf
+@once
+def _templates(dataset: Dataset) -> Templates:
+    return Templates.load(dataset.templates)
+
+
+def _leave_out_seen(
+    scores_BI: np.ndarray, asked: Requests, place_of: Mapping[str | None, int]
+) -> None:
+    """Items that a history names get no score. place_of: column of each item."""
+    ids = asked.pool["item_id"].to_list()
+    place_E = np.array([place_of.get(item_id, -1) for item_id in ids], dtype=np.int64)
+    start_B, stop_B = asked.rows["start"].to_numpy(), asked.rows["stop"].to_numpy()
+    for row, (start, stop) in enumerate(zip(start_B.tolist(), stop_B.tolist(), strict=True)):
+        seen = place_E[start:stop]
+        scores_BI[row, seen[seen >= 0]] = -np.inf
 
 
 def _best(
     scores: np.ndarray, item_ids: list[str], titles: list[str], k: int
 ) -> list[Recommendation]:
-    order = top_k(scores[None], k)[0]
+    best = top_k(scores[None], k)[0]
+    found = zip(best.tolist(), scores[best].tolist(), strict=True)
     return [
-        Recommendation(item_ids[i], titles[i], float(scores[i]))
-        for i in order.tolist()
-        if np.isfinite(scores[i])
+        Recommendation(item_ids[i], titles[i], score) for i, score in found if math.isfinite(score)
     ]
 
 

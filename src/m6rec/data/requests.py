@@ -48,20 +48,21 @@ class Requests:
         """Requests given one by one, as a server gets them."""
         events = [event for request in requests for event in request.history]
         pool = {name: [getattr(event, name) for event in events] for name in POOL_SCHEMA}
-        stop = np.cumsum([len(request.history) for request in requests], dtype=np.int64)
-        rows = [
-            {
-                "user_id": request.user_id,
-                "timestamp": request.timestamp,
-                "start": end - len(request.history),
-                "stop": end,
-                "target": request.target,
-                "item_ids": [candidate.item_id for candidate in request.candidates],
-                "texts": [candidate.text for candidate in request.candidates],
-                "labels": list(request.labels) or [0.0] * len(request.candidates),
-            }
-            for request, end in zip(requests, stop.tolist(), strict=True)
-        ]
+        length = np.array([len(request.history) for request in requests], dtype=np.int64)
+        stop = np.cumsum(length)
+        asked = [request.candidates for request in requests]
+        rows = {
+            "user_id": [request.user_id for request in requests],
+            "timestamp": [request.timestamp for request in requests],
+            "start": stop - length,
+            "stop": stop,
+            "target": [request.target for request in requests],
+            "item_ids": [[candidate.item_id for candidate in some] for some in asked],
+            "texts": [[candidate.text for candidate in some] for some in asked],
+            "labels": [
+                list(request.labels) or [0.0] * len(request.candidates) for request in requests
+            ],
+        }
         return cls(pl.DataFrame(pool, schema=POOL_SCHEMA), pl.DataFrame(rows, schema=ROW_SCHEMA))
 
     def __len__(self) -> int:

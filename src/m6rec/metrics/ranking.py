@@ -30,14 +30,18 @@ def pessimistic_ranks(scores_BI: np.ndarray, targets_B: np.ndarray) -> np.ndarra
 
 
 def top_k(scores_BI: np.ndarray, k: int) -> np.ndarray:
-    """Positions of each row's `k` best items, best first; [B, min(k, I)].
+    """Positions of each row's `k` best items, best first, ties by position; [B, min(k, I)].
 
-    Which of several equal scores makes the list is not specified, but it is the same every time.
+    Scores must hold no NaN.
     """
-    k = min(k, scores_BI.shape[1])
-    best = np.argpartition(-scores_BI, k - 1, axis=1)[:, :k]
-    order = np.argsort(-np.take_along_axis(scores_BI, best, axis=1), axis=1, kind="stable")
-    return np.asarray(np.take_along_axis(best, order, axis=1))
+    B, I = scores_BI.shape  # noqa: E741
+    k = min(k, I)
+    best = np.empty((B, k), dtype=np.int64)
+    for row, scores_I in enumerate(scores_BI):
+        least = np.partition(scores_I, I - k)[I - k]
+        there = np.flatnonzero(scores_I >= least)
+        best[row] = there[np.argsort(-scores_I[there], kind="stable")[:k]]
+    return best
 
 
 def hit_rate(ranks: np.ndarray, k: int) -> np.ndarray:

@@ -92,6 +92,8 @@ class Packed:
 
     def to(self, device: torch.device) -> Packed:
         """The same on a device."""
+        if self.index_BG.device == device:
+            return self
         return Packed(*(value.to(device) for value in vars(self).values()))
 
 

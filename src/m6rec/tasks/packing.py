@@ -5,6 +5,7 @@ Legend: R requests, H events of a history, E events of a pool, I items, G segmen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -164,8 +165,8 @@ class Packer:
         texts = []
         for pair in distinct[distinct >= 0].tolist():
             event, seconds = events[pair // len(begins)], float(begins[pair % len(begins)])
-            known = np.isfinite(seconds)
-            event = replace(event, timestamp=0.0 if known else None)
+            known = math.isfinite(seconds)
+            event = replace(event, timestamp=0.0) if known else event  # events here have no time
             texts.append(self.verbalizer.event(event, seconds if known else None, 0).text)
         rows = self.table.add(texts, self.budget("event"))
         outside = np.full(int((distinct < 0).sum()), -1)

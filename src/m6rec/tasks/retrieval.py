@@ -6,6 +6,7 @@ Legend: B users, N items scored, I items of the catalogue, K projection width, D
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -141,6 +142,8 @@ class Retriever:
         self, packed: Packed, vectors: Callable[[Packed], Tensor], size: int
     ) -> np.ndarray:
         total = len(packed.index_BG)
+        if 0 < total <= size:
+            return vectors(packed).cpu().numpy()
         parts = [vectors(packed.rows(slice(i, i + size))) for i in range(0, total, size)]
         if not parts:
             return np.zeros((0, self.model.config.projection), dtype=np.float32)
@@ -199,6 +202,11 @@ class Catalogue:
         self.item_ids = list(item_ids)
         self.vectors_IK = retriever.encode_items(texts, item_ids)
         self.prior_I = np.zeros(len(self.item_ids), np.float32) if prior is None else prior
+
+    @cached_property
+    def places(self) -> dict[str | None, int]:
+        """Column of each item."""
+        return {item_id: column for column, item_id in enumerate(self.item_ids)}
 
     def score(self, requests: Requests) -> np.ndarray:
         """Similarity of every request to every item, float32 [B, I]."""

@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
+from torch.nn import Module
 
 from m6rec.config import SpecialIds
 from m6rec.model import plans
@@ -119,12 +120,12 @@ class SegmentTable:
     def _add(self, texts: Sequence[str], budget: int) -> np.ndarray:
         rows_of, ids_of = self.memory.rows, self.memory.ids
         fresh = [t for t in dict.fromkeys(texts) if (t, budget) not in rows_of]
-        special = self.tokenizer.special
-        for text, ids in zip(
-            fresh, self.tokenizer.encode_batch(fresh, [budget] * len(fresh)), strict=True
-        ):
-            rows_of[text, budget] = len(ids_of)
-            ids_of.append([special.bos_source, *ids, special.eos_source])
+        if fresh:
+            special = self.tokenizer.special
+            encoded = self.tokenizer.encode_batch(fresh, [budget] * len(fresh))
+            for text, ids in zip(fresh, encoded, strict=True):
+                rows_of[text, budget] = len(ids_of)
+                ids_of.append([special.bos_source, *ids, special.eos_source])
         return np.array([rows_of[text, budget] for text in texts], dtype=np.int64)
 
     def tokens(self, rows: Sequence[int] | np.ndarray) -> SegmentTokens:
@@ -212,8 +213,13 @@ def _place(room: SegmentStates, start: int, states: SegmentStates) -> None:
 
 def below_is_frozen(model: M6, lower: int) -> bool:
     """Whether nothing below layer L' + 1 is trained, so that cached states stay right."""
-    below = [model.tokens, *(model.blocks[index] for index in range(lower))]
-    return not any(p.requires_grad for module in below for p in module.parameters())
+    below: list[Module] = [model.tokens, *(model.blocks[index] for index in range(lower))]
+    while below:  # asked at every call, and `Module.parameters` looks for what is shared as well
+        module = below.pop()
+        if any(p is not None and p.requires_grad for p in module._parameters.values()):
+            return False
+        below += [inner for inner in module._modules.values() if inner is not None]
+    return True
 
 
 def read(
