@@ -557,6 +557,9 @@ def test_time_formats(
         ("$1,299.50", "p:point", 1299.5),
         ("1 299.50 EUR", "p:point", 1299.5),
         (".5", "p", 0.5),
+        ("12,50", "p", 12.5),
+        ("12,99 €", "p", 12.99),
+        ("$1,299.50", "p", 1299.5),
         ("", "p:comma", None),
         ("  ", "p:point", None),
     ],
@@ -573,9 +576,9 @@ def test_number_formats(
 
 @pytest.mark.parametrize(
     ("text", "spec"),
-    [("12,50", "p"), ("12.50", "p:comma"), ("1,29", "p:point"), ("cheap", "p:point")],
+    [("cheap", "p"), ("12.50", "p:comma"), ("1,29", "p:point"), ("cheap", "p:point")],
 )
-def test_a_number_of_another_format_is_set_aside_not_guessed(
+def test_a_number_of_another_format_is_lost_and_told_not_guessed(
     imported: Callable[..., tuple[Imported, Path]], text: str, spec: str
 ) -> None:
     columns = {
@@ -583,24 +586,26 @@ def test_a_number_of_another_format_is_set_aside_not_guessed(
         "events": "user_id=u,item_id=i,event='e'",
     }
     files = {"items.csv": f"i;t;p\na;b;{text}\nc;d;\n", "events.csv": "u;i\nx;a\n"}
-    _, data = imported("columns", files, columns=columns)
-    assert rows(data, "items", "item_id") == [("c",)]
-    (line,) = (data / "items.csv.rejects.jsonl").read_text("utf-8").splitlines()
-    told = json.loads(line)
-    assert told["data"]["price"] == text
-    assert "comma" in told["problems"][0]["right"]
+    outcome, data = imported("columns", files, columns=columns)
+    assert rows(data, "items", "item_id", "price") == [("a", None), ("c", None)]
+    (note,) = (note for note in outcome.notes if "price" in note)
+    assert note.startswith(f"items.csv: price not a number (first line 2: {text!r}; right is a ")
+    assert note.endswith("): 1") and outcome.rejected == {}
 
 
-def test_a_time_that_can_not_be_read_is_kept_as_it_was_written(
+def test_a_time_that_can_not_be_read_is_lost_and_told_as_it_was_written(
     imported: Callable[..., tuple[Imported, Path]],
 ) -> None:
     mapping = "user_id=u,item_id=i,event='click',timestamp=t"
-    text = "u,i,t\na,b,5\na,b,2024-05-01 10:00\n"
-    _, data = imported("columns", {"events.csv": text}, columns=mapping)
-    (line,) = (data / "events.csv.rejects.jsonl").read_text("utf-8").splitlines()
-    told = json.loads(line)
-    assert told["data"]["timestamp"] == "2024-05-01 10:00"
-    assert told["problems"][0]["right"].endswith("(formats: s, ms, us, iso)")
+    text = "u,i,t\na,b,5\na,b,2024-05-01 10:00\na,b,soon\na,b,NULL\na,b,later\n"
+    outcome, data = imported("columns", {"events.csv": text}, columns=mapping)
+    times = [time for (time,) in rows(data, "events", "timestamp")]
+    assert times == [5.0, 1714557600.0, None, None, None]
+    assert outcome.notes[-1] == (
+        "events.csv: timestamp not a time (first line 4: 'soon'; right is seconds since 1970, such "
+        "as 1714564800, or a time such as 2024-05-01 12:00 (formats: s, ms, us, ns, iso, or "
+        "%d.%m.%Y)): 2"
+    )
 
 
 def test_every_format_says_in_one_line_what_it_reads() -> None:

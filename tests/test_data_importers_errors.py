@@ -49,17 +49,18 @@ def test_bad_rows_go_to_a_reject_file_with_line_and_reason(
         b"2\t11\t3\t-5\n",  # before 1970
     )
     outcome = import_data("movielens", folder, tmp_path / "data")
-    assert outcome.rows == {"events": 1}
+    assert outcome.rows == {"events": 3}
     assert outcome.read == {"u.data": 5}
-    assert outcome.rejected == {"u.data": 4}
-    assert outcome.reasons["u.data"] == {
-        "3 fields in the place of 4": 1,
-        "timestamp not a time": 1,
-        "user_id empty": 1,
-        "timestamp negative": 1,
-    }
+    assert outcome.rejected == {"u.data": 2}
+    assert outcome.reasons["u.data"] == {"3 fields in the place of 4": 1, "user_id empty": 1}
+    lost = [note for note in outcome.notes if note.startswith("u.data: ")]
+    assert [note.split(";")[0] for note in lost] == [
+        "u.data: timestamp not a time (first line 5: 'later'",
+        "u.data: timestamp before 1970 (first line 6: -5.0",
+        "u.data: value not a number (first line 5: 'five'",
+    ]
     found = rejects(Path(outcome.rejects["u.data"]))
-    assert [(line["row"], line["line"]) for line in found] == [(2, 2), (4, 5), (3, 4), (5, 6)]
+    assert [(line["row"], line["line"]) for line in found] == [(2, 2), (3, 4)]
     assert found[0]["data"] == "1\t11\t4"
     assert found[0]["problems"] == [
         {
@@ -68,14 +69,14 @@ def test_bad_rows_go_to_a_reject_file_with_line_and_reason(
             "right": "user, movie, rating, time, with a tab between them",
         }
     ]
-    assert found[2]["data"]["item_id"] == "12"  # type: ignore[index]
+    assert found[1]["data"]["item_id"] == "12"  # type: ignore[index]
     assert load(tmp_path / "data").rejected == {}, "load finds nothing more to leave out"
 
 
 def test_read_rows_are_written_or_rejected_every_one(
     source: Callable[..., Path], tmp_path: Path
 ) -> None:
-    lines = [f"u{n},i{n % 7},{'' if n % 11 == 0 else n}x" if n % 13 == 0 else f"u{n},i{n % 7},{n}"
+    lines = [f"u{n},i{n % 7},{'' if n % 11 == 0 else n}x,," if n % 13 == 0 else f"u{n},i{n % 7},{n}"
              for n in range(1000)]  # fmt: skip
     folder = source(events__csv="u,i,t\n" + "\n".join(lines) + "\n")
     outcome = import_data("columns", folder, tmp_path / "data", columns=CLICKS)
@@ -247,12 +248,12 @@ def test_files_of_the_same_name_have_reject_files_of_their_own(tmp_path: Path) -
         folder.mkdir(parents=True)
         (folder / "news.tsv").write_text("N1\tnews\tworld\tTitle\tText\n")
         good = "1\tU1\t11/15/2019 8:55:22 AM\tN1\tN1-1\n"
-        (folder / "behaviors.tsv").write_text(good + "2\tU1\t2019\t\tN1-0\n")
+        (folder / "behaviors.tsv").write_text(good + "2\tU1\t2019\t\tN1-0\n3\tU1\t2019\t\tN1\n")
     outcome = import_data("mind", tmp_path / "mind", tmp_path / "data")
     assert outcome.rejected == {"train/behaviors.tsv": 1, "dev/behaviors.tsv": 1}
     found = rejects(tmp_path / "data" / "dev-behaviors.tsv.rejects.jsonl")
     assert found[0]["file"] == str(tmp_path / "mind" / "dev" / "behaviors.tsv")
-    assert found[0]["line"] == 2
+    assert found[0]["line"] == 3
     assert found[0]["data"]["#time"] == "2019"  # type: ignore[index]
 
 

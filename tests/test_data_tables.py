@@ -59,19 +59,31 @@ def test_unusable_rows_are_left_out_counted_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     items = ITEMS + "a,again\n,nameless\nc,\n"
-    times = "u,a,click,nan\nu,a,click,-1\nu,a,click,1700000000000\nu,a,click,soon\nu,a,click,inf\n"
-    folder = worlds.write(tmp_path, {"items.csv": items, "events.csv": EVENTS + times})
+    folder = worlds.write(tmp_path, {"items.csv": items, "events.csv": EVENTS + ",a,click,3\n"})
     with caplog.at_level(logging.WARNING):
         data = load(folder)
-    assert data.rejected == {"items": 3, "events": 5}
+    assert data.rejected == {"items": 3, "events": 1}
     assert data.items["title"].to_list() == ["apple", "bread"]
     assert data.events is not None and data.events["timestamp"].to_list() == [1.0, 2.0]
-    assert "3 of 5 rows left out" in caplog.text
-    assert "timestamp NaN: 1" in caplog.text and "timestamp too late: 1" in caplog.text
+    assert "3 of 5 rows left out" in caplog.text and "user_id empty: 1" in caplog.text
+
+
+def test_times_that_can_not_be_read_cost_themselves_and_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    times = ["nan", "-1", "1700000000000", "soon", "inf", "2023-11-14 22:13:20+00"]
+    rows = "".join(f"u,a,click,{time}\n" for time in times)
+    header = EVENTS.splitlines()[0] + "\n"
+    with caplog.at_level(logging.WARNING):
+        data = load(worlds.write(tmp_path, {"events.csv": header + rows}))
+    assert data.rejected == {} and data.events is not None
+    assert data.events["timestamp"].to_list() == [None, None, None, None, 1.7e9, 1.7e9]
+    for kind in ("before 1970", "not a time", "infinite", "milliseconds, not seconds"):
+        assert f"timestamp {kind}: 1" in caplog.text
 
 
 def test_a_repeated_id_after_an_unusable_row_is_the_first_one(tmp_path: Path) -> None:
-    items = "item_id,title,available_from\na,early,-5\na,good,5\na,late,6\n"
+    items = "item_id,title\na, \na,good\na,late\n"
     data = load(worlds.write(tmp_path, {"items.csv": items}))
     assert data.items["title"].to_list() == ["good"]
     assert data.rejected == {"items": 2}

@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import polars as pl
 
-from m6rec.data.schema import EVENT_SYNONYMS, SPLIT_SYNONYMS, TableSpec
+from m6rec.data.schema import EVENT_SYNONYMS, SPLIT_SYNONYMS, TIMES, TableSpec
+from m6rec.data.values.nothing import something
+from m6rec.data.values.numbers import numbers
+from m6rec.data.values.times import times
+
+TOO_LARGE = 2.0**63
+
+
+@dataclass(frozen=True)
+class Conformed:
+    """frame: the table in canonical dtypes. otherwise: times that were no seconds and are now,
+    bool [rows] by column and what they were (see values/times.py)."""
+
+    frame: pl.DataFrame
+    otherwise: dict[tuple[str, str], pl.Series]
 
 
 def conform(frame: pl.DataFrame, spec: TableSpec) -> pl.DataFrame:
     """Named columns in canonical dtypes, other columns as they are.
 
     Ids become strings (3.0 and 3 are "3": a missing id turns a column of integers into floats in
-    many tools). Times of a date type become seconds since 1970. Lists of words are joined by "|".
+    many tools). Times become seconds since 1970, numbers are read as people write them, words
+    that mean nothing (NULL, nan, …) become null. Lists of words are joined by "|".
     """
-    casts = []
+    return cast(frame, spec).frame
+
+
+def cast(frame: pl.DataFrame, spec: TableSpec) -> Conformed:
+    """As `conform`, with what was understood on the way."""
+    columns: list[pl.Series] = []
+    texts: list[pl.Expr] = []
+    otherwise: dict[tuple[str, str], pl.Series] = {}
     for name, dtype in spec.dtypes().items():
         if name not in frame.columns:
             continue
-        is_text = dtype == pl.String()
-        cast = _to_text if is_text else _to_number
-        casts.append(cast(name, frame.schema[name]).cast(dtype, strict=False).alias(name))
-    return _with_synonyms(frame.with_columns(casts), spec)
+        if dtype == pl.String():
+            text = _to_text(name, frame.schema[name])
+            texts.append((text if name in spec.prose else something(text)).alias(name))
+        elif name in TIMES:
+            found = times(frame[name])
+            columns.append(found.seconds.alias(name))
+            otherwise |= {(name, unit): rows for unit, rows in found.otherwise.items()}
+        else:
+            columns.append(_as(numbers(frame[name]), dtype).alias(name))
+    return Conformed(_with_synonyms(frame.with_columns(*columns, *texts), spec), otherwise)
 
 
 def _to_text(name: str, dtype: pl.DataType) -> pl.Expr:
@@ -36,15 +66,12 @@ def _to_text(name: str, dtype: pl.DataType) -> pl.Expr:
     return column.cast(pl.String, strict=False)
 
 
-def _to_number(name: str, dtype: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
-    if dtype == pl.String():
-        return column.str.strip_chars().cast(pl.Float64, strict=False)
-    if dtype in (pl.Date, pl.Datetime):
-        return column.cast(pl.Datetime("us")).dt.timestamp("us") / 1e6
-    if dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
-        return column.cast(pl.Float64, strict=False)
-    return pl.lit(None, dtype=pl.Float64)
+def _as(number: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """A position counts: 2.5 is none."""
+    if dtype != pl.Int64():
+        return number
+    whole = (number == number.round()) & (number.abs() < TOO_LARGE)
+    return number.set(~whole.fill_null(False), None).cast(pl.Int64, strict=False)
 
 
 def _with_synonyms(frame: pl.DataFrame, spec: TableSpec) -> pl.DataFrame:

@@ -8,9 +8,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from m6rec.data.conform import conform
-from m6rec.data.rules import INSTEAD_OF_TITLE, Rule, blank, rules_for, unparsed_rules
-from m6rec.data.schema import TableSpec
+from m6rec.data.conform import cast
+from m6rec.data.rules import (
+    INSTEAD_OF_TITLE,
+    Rule,
+    blank,
+    rules_for,
+    unit_rule,
+    unparsed_rules,
+)
+from m6rec.data.schema import TIMES, TableSpec
+from m6rec.data.values.nothing import nothing
+from m6rec.data.values.times import LATEST
 
 TITLE_CHARS = 80
 """Of another column that stands in for an empty title."""
@@ -50,9 +59,13 @@ def examine(
     item_ids: the catalogue's ids, where there is a catalogue to compare with.
     seen: usable values of the table's unique column in earlier batches; this batch's are added.
     """
-    typed = conform(raw, spec)
-    broken = _apply(rules_for(spec, typed, item_ids), typed)
+    conformed = cast(raw, spec)
+    typed = conformed.frame
+    beside = typed.with_columns(_as_written(raw, name) for name in spec.required)
+    broken = _apply(rules_for(spec, beside, item_ids), beside)
     broken |= _unparsed(raw, typed, spec)
+    for (name, unit), rows in conformed.otherwise.items():
+        broken[unit_rule(name, unit)] = rows.fill_null(False).to_numpy()
     found = Examined(raw, typed, broken)
     if spec.unique is not None and seen is not None:
         broken |= _repeated(typed, spec.unique, seen, found.unusable())
@@ -74,7 +87,17 @@ def _unparsed(raw: pl.DataFrame, typed: pl.DataFrame, spec: TableSpec) -> dict[R
         if raw.schema[rule.column] != typed.schema[rule.column]
     )
     names = [rule.column for rule in rules]
-    return _apply(rules, typed.select(names).with_columns(raw[n].alias(f"raw:{n}") for n in names))
+    return _apply(rules, typed.select(names).with_columns(_as_written(raw, n) for n in names))
+
+
+def _as_written(raw: pl.DataFrame, name: str) -> pl.Series:
+    """`raw:NAME`, text: null where there was no value."""
+    column = raw[name]
+    if column.dtype.is_nested() or column.dtype in (pl.Object, pl.Binary):
+        there = column.is_not_null()
+        text = pl.Series(["a value"]).extend_constant("a value", len(column) - 1)
+        return text.head(len(column)).set(~there, None).alias(f"raw:{name}")
+    return column.cast(pl.String, strict=False).alias(f"raw:{name}")
 
 
 def _repeated(
@@ -92,18 +115,25 @@ def _repeated(
 
 
 def readable(found: Examined, spec: TableSpec) -> pl.DataFrame:
-    """The typed rows, as the warnings about them say: numbers that are not finite are null, and
-    where a title is empty other columns stand in for it."""
-    names = [name for name, dtype in spec.dtypes().items() if dtype == pl.Float64()]
+    """The typed rows, as the warnings about them say: numbers that are not finite and times that
+    can not be are null, and where a title is empty other columns stand in for it."""
     warned = {(rule.problem, rule.column) for rule in found.broken}
+    unsound = {column for _, column in warned} & set(spec.numbers)
     typed = found.typed.with_columns(
-        pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name)
-        for name in names
-        if ("not finite", name) in warned
+        pl.when(_sound(name)).then(pl.col(name)).alias(name)
+        for name, dtype in spec.dtypes().items()
+        if dtype == pl.Float64() and name in unsound
     )
     if ("empty", "title") not in warned:
         return typed
     others = [name for name in INSTEAD_OF_TITLE if name in typed.columns]
     words = [pl.when(~blank(name)).then(pl.col(name).str.strip_chars()) for name in others]
     instead = pl.coalesce(words).str.slice(0, TITLE_CHARS)
-    return typed.with_columns(title=pl.when(blank("title")).then(instead).otherwise("title"))
+    untitled = nothing(pl.col("title"))
+    title = pl.when(untitled).then(pl.coalesce(instead, "title")).otherwise("title")
+    return typed.with_columns(title=title)
+
+
+def _sound(name: str) -> pl.Expr:
+    column = pl.col(name)
+    return column.is_between(0, LATEST, closed="left") if name in TIMES else column.is_finite()

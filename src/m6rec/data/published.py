@@ -15,8 +15,9 @@ import polars as pl
 
 from m6rec.data.files import Broken, parse_json_line
 from m6rec.data.requests import POOL_SCHEMA, ROW_SCHEMA, Requests
-from m6rec.data.rules import MILLISECONDS, Severity
+from m6rec.data.rules import Severity
 from m6rec.data.schema import EVENT_SYNONYMS, DataError
+from m6rec.data.values.times import EXAMPLES, wrong_seconds
 
 Line = dict[str, object]
 EVENT_WORDS = ("item_id", "text", "query")
@@ -58,8 +59,7 @@ def wrongs(request: Line) -> Iterator[Wrong]:
         if isinstance(event, dict) and not (isinstance(event.get("event"), str) and event["event"]):
             yield Wrong(f"history[{i}].event", event.get("event"), "empty", "click, purchase, …")
     time = request.get("timestamp")
-    if time is not None and not _between(time, 0, MILLISECONDS):
-        right = "seconds (not milliseconds) since 1970, or leave the key out"
+    if time is not None and (right := _wrong_time(time)):
         yield Wrong("timestamp", time, "no time", right)
     if "target" not in request and "candidates" not in request:
         yield Wrong("target", None, "missing", "target: item_id, or candidates with labels")
@@ -83,6 +83,12 @@ def _wrong_candidates(request: Line) -> Iterator[Wrong]:
     for i, label in enumerate(labels):
         if not _between(label, 0, 1):
             yield Wrong(f"labels[{i}]", label, "no label", "0 (no) to 1 (yes)")
+
+
+def _wrong_time(value: object) -> str | None:
+    """What would be right in the place of this, where it is no time in seconds."""
+    number = _number(value)
+    return EXAMPLES["s"] if number is None else wrong_seconds(number)
 
 
 def _wrong_words(key: str, value: object, names: tuple[str, ...]) -> Iterator[Wrong]:

@@ -12,27 +12,34 @@ from typing import Literal
 
 import polars as pl
 
-from m6rec.data.schema import EVENT_KINDS, SPLITS, TableSpec
+from m6rec.data.schema import EVENT_KINDS, SPLITS, TIMES, TableSpec
+from m6rec.data.values.ids import without_decimals
+from m6rec.data.values.nothing import nothing
+from m6rec.data.values.numbers import NUMBER
+from m6rec.data.values.times import LATEST, NAMES
 
 Severity = Literal["error", "warning"]
 
 LONG_TITLE = 10_000
 INSTEAD_OF_TITLE = ("description", "category", "brand")
 """Columns that stand in for an empty title, the first that says anything."""
-NUMBER = "a number such as 1299.5, or nothing; import reads 1.299,50 € by price=COLUMN:comma"
-MILLISECONDS = 1e11
-"""Seconds above this lie after the year 5138; clocks in milliseconds are above it since 1973."""
+SECONDS = "seconds since 1970 (UTC) or a time such as 2024-05-01 12:00, or nothing"
+LEFT_EMPTY = "; it is read as nothing"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """bad: boolean expression, true for a bad row; the other fields say so to a person."""
+    """bad: boolean expression, true for a bad row; the other fields say so to a person.
+
+    told: an import says so, too: the value was lost, or read as something else than was said.
+    """
 
     problem: str
     severity: Severity
     column: str
     bad: pl.Expr = field(compare=False)
     right: str
+    told: bool = False
 
 
 def rules_for(
@@ -67,10 +74,21 @@ def _required(spec: TableSpec, columns: list[str]) -> Iterator[Rule]:
             for instead in ("text", "query"):
                 bad = bad & blank(instead) if instead in columns else bad
             right = "the item's id (a search may have a query, an event a text instead)"
-        yield Rule("empty", "error", name, bad, right)
+        yield from _empty(name, bad, right, columns)
         if name.endswith("_id"):
             spaces = pl.col(name).str.contains(r"^\s|\s$").fill_null(False)
             yield Rule("spaces at the ends", "warning", name, spaces, "the id without spaces")
+
+
+def _empty(name: str, bad: pl.Expr, right: str, columns: list[str]) -> Iterator[Rule]:
+    """A row without a required value, and one where a word stands for none."""
+    if f"raw:{name}" not in columns:
+        yield Rule("empty", "error", name, bad, right)
+        return
+    word = bad & ~blank(f"raw:{name}")
+    yield Rule("empty", "error", name, bad & blank(f"raw:{name}"), right)
+    right = f"{right}; NULL, nan, undefined and the like are none"
+    yield Rule("a word for nothing", "error", name, word, right)
 
 
 def _numbers(spec: TableSpec, columns: list[str]) -> Iterator[Rule]:
@@ -78,38 +96,40 @@ def _numbers(spec: TableSpec, columns: list[str]) -> Iterator[Rule]:
         if name not in columns:
             continue
         column = pl.col(name)
-        if name in ("timestamp", "available_from"):
+        if name in TIMES:
             yield from _times(name)
         elif name != "position":
             bad = (~column.is_finite()).fill_null(False)
-            right = "a finite number, or nothing; it is read as nothing"
-            yield Rule("not finite", "warning", name, bad, right)
+            right = "a finite number, or nothing" + LEFT_EMPTY
+            yield Rule("not finite", "warning", name, bad, right, told=True)
         if name in ("price", "relevance"):
             bad = (column < 0).fill_null(False)
             yield Rule("negative", "warning", name, bad, "zero or more")
 
 
 def _times(name: str) -> Iterator[Rule]:
+    """Times that can not be: they are read as unknown."""
     column = pl.col(name)
-    right = "seconds since 1970 (UTC), or nothing where the time is not known"
-    yield Rule("NaN", "error", name, column.is_nan().fill_null(False), right)
-    yield Rule("infinite", "error", name, column.is_infinite().fill_null(False), right)
-    negative = (column < 0) & column.is_finite()
-    yield Rule("negative", "error", name, negative.fill_null(False), right)
-    late = (column > MILLISECONDS) & column.is_finite()
-    right = "seconds since 1970; this looks like milliseconds, divide by 1000"
-    yield Rule("too late", "error", name, late.fill_null(False), right)
+    right = SECONDS + LEFT_EMPTY
+    bad = {
+        "infinite": column.is_infinite(),
+        "before 1970": (column < 0) & column.is_finite(),
+        "after the year 9999": (column >= LATEST) & column.is_finite(),
+    }
+    for problem, rows in bad.items():
+        yield Rule(problem, "warning", name, rows.fill_null(False), right, told=True)
 
 
 def _titles(columns: list[str]) -> Iterator[Rule]:
     others = [name for name in INSTEAD_OF_TITLE if name in columns]
-    nothing = pl.all_horizontal([blank(name) for name in others]) if others else pl.lit(True)
-    untitled = blank("title")
+    alone = pl.all_horizontal([blank(name) for name in others]) if others else pl.lit(True)
+    # A word for nothing may be a title ("Null"): it goes only where something else can be read.
+    untitled = blank("title") | (nothing(pl.col("title")) & ~alone)
     yield Rule(
-        "empty, and nothing else to read", "error", "title", untitled & nothing, "words to read"
+        "empty, and nothing else to read", "error", "title", untitled & alone, "words to read"
     )
     yield Rule(
-        "empty", "warning", "title", untitled & ~nothing, "a title; other columns stand in for it"
+        "empty", "warning", "title", untitled & ~alone, "a title; other columns stand in for it"
     )
     yield Rule(
         "very long",
@@ -143,7 +163,11 @@ def _request_of_impression(frame: pl.DataFrame) -> Rule:
 
 
 def _known_items(item_ids: pl.Series, columns: list[str]) -> Rule:
-    unknown = ~pl.col("item_id").is_in(item_ids.implode()) & ~blank("item_id")
+    # Loading gives ids one spelling ("101.0" is "101"), which is seen in all tables together.
+    bare = item_ids.to_frame("id").select(without_decimals(pl.col("id")))["id"].implode()
+    there = pl.col("item_id").is_in(item_ids.implode())
+    there = there | without_decimals(pl.col("item_id")).is_in(bare)
+    unknown = ~there & ~blank("item_id")
     for instead in ("text", "query"):
         unknown = unknown & blank(instead) if instead in columns else unknown
     right = "an item_id of the items table; without one nothing is known about the item"
@@ -151,11 +175,19 @@ def _known_items(item_ids: pl.Series, columns: list[str]) -> Rule:
 
 
 def unparsed_rules(spec: TableSpec, columns: list[str]) -> tuple[Rule, ...]:
-    """Rules over the raw value beside the cast one (`raw:NAME`): what did not become a number."""
+    """Rules over the raw value beside the cast one (`raw:NAME`, text): what could not be read."""
     rules = []
     for name, dtype in spec.dtypes().items():
         if name in columns and dtype != pl.String():
-            bad = pl.col(f"raw:{name}").is_not_null() & pl.col(name).is_null()
-            right = NUMBER if name != "timestamp" else "seconds since 1970 as a number"
-            rules.append(Rule("not a number", "error", name, bad, right))
+            bad = ~nothing(pl.col(f"raw:{name}")) & pl.col(name).is_null()
+            time = name in TIMES
+            problem = "not a time" if time else "not a number"
+            right = SECONDS + LEFT_EMPTY if time else NUMBER
+            rules.append(Rule(problem, "warning", name, bad, right, told=True))
     return tuple(rules)
+
+
+def unit_rule(name: str, unit: str) -> Rule:
+    """Times that count something else than seconds, and were read as such."""
+    right = f"seconds since 1970; they are read as {NAMES[unit]}"
+    return Rule(f"{NAMES[unit]}, not seconds", "warning", name, pl.lit(True), right, told=True)

@@ -18,13 +18,15 @@ class TableSpec:
     """One canonical table. Columns that are not named here are kept as they are.
 
     required: columns that must be there; numbers and strings: the dtype a named column is cast
-    to; unique: the column whose values may occur once only.
+    to; prose: strings that are read as they stand, for "Null" may be a title and "nan" a search;
+    unique: the column whose values may occur once only.
     """
 
     name: str
     required: tuple[str, ...]
     numbers: tuple[str, ...] = ()
     strings: tuple[str, ...] = ()
+    prose: tuple[str, ...] = ()
     unique: str | None = None
 
     def dtypes(self) -> dict[str, pl.DataType]:
@@ -42,6 +44,7 @@ TABLES = {
             required=("item_id", "title"),
             numbers=("price", "available_from"),
             strings=("item_id", "title", "category", "description", "brand"),
+            prose=("title",),
             unique="item_id",
         ),
         TableSpec(
@@ -49,6 +52,7 @@ TABLES = {
             required=("user_id", "item_id", "event"),
             numbers=("timestamp", "value", "position", "price"),
             strings=("user_id", "item_id", "event", "text", "query", "request_id", "split"),
+            prose=("text", "query"),
         ),
         TableSpec("users", required=("user_id",), strings=("user_id",), unique="user_id"),
         TableSpec(
@@ -56,15 +60,20 @@ TABLES = {
             required=("user_id", "item_id"),
             numbers=("rating", "timestamp"),
             strings=("user_id", "item_id", "text", "feature", "explanation", "split"),
+            prose=("text", "feature", "explanation"),
         ),
         TableSpec(
             "queries",
             required=("query", "item_id"),
             numbers=("relevance", "timestamp"),
             strings=("query", "item_id", "user_id", "split"),
+            prose=("query",),
         ),
     )
 }
+
+TIMES = ("timestamp", "available_from")
+"""Columns of seconds since 1970."""
 
 EVENT_KINDS = (
     "impression",

@@ -15,6 +15,7 @@ import polars as pl
 from m6rec.data.examine import Examined, examine, readable
 from m6rec.data.files import FORMATS, LINE, ROW, find_table, read_batches
 from m6rec.data.schema import TABLES, DataError, TableSpec
+from m6rec.data.values.ids import same_spelling
 
 __all__ = ["DataError", "Dataset", "load", "load_table", "write_table"]
 
@@ -62,6 +63,7 @@ def load(folder: str | Path, names: Collection[str] = TABLES) -> Dataset:
         tables[name], left_out = load_table(path, TABLES[name])
         if left_out:
             rejected[name] = left_out
+    tables = same_spelling(tables)
     events = tables.pop("events", None)
     return Dataset(
         name=folder.resolve().name,
@@ -115,6 +117,7 @@ def load_table(path: Path, spec: TableSpec) -> tuple[pl.DataFrame, int]:
     """One table without its unusable rows, and how many those are."""
     parts: list[pl.DataFrame] = []
     problems: Counter[str] = Counter()
+    told: Counter[str] = Counter()
     rows = 0
     for found, broken in examined_batches(path, spec):
         rows += broken
@@ -128,10 +131,13 @@ def load_table(path: Path, spec: TableSpec) -> tuple[pl.DataFrame, int]:
         for rule, mask in found.broken.items():
             if rule.severity == "error":
                 problems[f"{rule.column} {rule.problem}"] += int(mask.sum())
+            elif rule.told:
+                told[f"{rule.column} {rule.problem}"] += int((mask & ~bad).sum())
     table = pl.concat(parts, how="diagonal_relaxed", rechunk=True) if parts else pl.DataFrame()
     del parts
     left_out = rows - table.height
     _report(path, rows, left_out, +problems)
+    _report_values(path, +told)
     return _complete(table, spec), left_out
 
 
@@ -197,6 +203,13 @@ def _report(path: Path, rows: int, left_out: int, problems: Counter[str]) -> Non
             kinds,
             path.parent,
         )
+
+
+def _report_values(path: Path, told: Counter[str]) -> None:
+    """Values that were lost, or read as something else than the table says, in rows that count."""
+    if told:
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in told.most_common())
+        log.warning("%s: values (%s); `m6rec check %s` shows them", path, kinds, path.parent)
 
 
 def _complete(table: pl.DataFrame, spec: TableSpec) -> pl.DataFrame:

@@ -19,6 +19,7 @@ from m6rec.data.importers.jsontext import as_text, joined
 from m6rec.data.importers.pieces import Importer, Maps, Notes, Piece
 from m6rec.data.importers.reading import Record, ending, files_of, object_frame, read_objects
 from m6rec.data.schema import DataError
+from m6rec.data.values.nothing import is_nothing
 
 PARTS = ("train", "valid", "test")
 JSON = (".jsonl", ".json")
@@ -117,7 +118,7 @@ def _item(file: Path, item: Record, notes: Notes) -> dict[str, str | None]:
     description = joined(item.get("description"), " ") or joined(item.get("features"), " ")
     price = as_text(item.get("price"))
     number = _price(price)
-    if price is not None and number is None and price.lower() not in ("none", "—", "-"):
+    if price is not None and number is None and not is_nothing(price):
         notes.count(f"{file.name}: prices that are no number, left empty")
     return {
         "item_id": as_text(item.get("parent_asin") or item.get("asin")),

@@ -77,6 +77,7 @@ class Collection:
         self.rejects: dict[tuple[str, str], Rejects] = {}
         self._files: dict[str, RejectFile] = {}
         self._tables: dict[str, _Parts] = {}
+        self._first: dict[tuple[str, Finding], str] = {}
 
     def add(self, piece: Piece) -> None:
         """Sets the piece's bad rows aside and keeps the rest."""
@@ -87,7 +88,7 @@ class Collection:
         rejects = self._rejects(piece)
         for line in piece.broken:
             rejects.add(line.row, line.line, [_of_line(line)], line.text)
-        frame = _without_wrong(piece, rejects)
+        frame = self._without_wrong(piece, rejects)
         parts.write(self._usable(piece, frame, parts, rejects))
         self.read[piece.name] = max(self.read.get(piece.name, 0), piece.read)
         self.progress(piece.name, piece.read)
@@ -117,8 +118,39 @@ class Collection:
         bad = found.unusable()
         if bad.any():
             _reject(found, np.flatnonzero(bad), rejects)
+        for rule, rows in found.broken.items():
+            if rule.told:
+                self._tell(piece, _of_rule(rule), rows & ~bad, found.raw, rule.column)
         kept = readable(found, parts.spec).filter(~bad)
         return kept.select(name for name in kept.columns if name[0] != "#" or name == UPDATED)
+
+    def _without_wrong(self, piece: Piece, rejects: Rejects) -> pl.DataFrame:
+        """The rows that can be used; a value that could not be read costs itself, and is told."""
+        bad = np.zeros(piece.frame.height, dtype=bool)
+        for finding, mask in piece.wrong:
+            if finding.severity == "error":
+                bad |= mask.to_numpy()
+            else:
+                values = f"#{finding.column}"
+                self._tell(piece, finding, mask.to_numpy(), piece.frame, values)
+        for row in np.flatnonzero(bad):
+            findings = [finding for finding, mask in piece.wrong if mask[int(row)]]
+            _reject_row(piece.frame, int(row), findings, rejects)
+        return piece.frame.filter(~bad) if bad.any() else piece.frame
+
+    def _tell(
+        self, piece: Piece, finding: Finding, rows: np.ndarray, frame: pl.DataFrame, column: str
+    ) -> None:
+        """Counts values that were lost or read otherwise, with the first of them."""
+        if not rows.any():
+            return
+        kind = (piece.name, finding)
+        if kind not in self._first:
+            row = frame.row(int(np.argmax(rows)), named=True)
+            where = f"line {row[LINE]}" if row.get(LINE) else f"row {row[ROW]}"
+            self._first[kind] = f"{where}: {shown(row.get(column))}"
+        words = f"{piece.name}: {finding.column} {finding.problem} (first {self._first[kind]}; "
+        self.notes.count(f"{words}right is {finding.right})", int(rows.sum()))
 
     def _first_only(self, piece: Piece, frame: pl.DataFrame, parts: _Parts) -> pl.DataFrame:
         """Without the rows whose id was taken before; of several here, the first titled counts."""
@@ -202,17 +234,6 @@ def _in_order(spec: TableSpec, names: list[str]) -> list[str]:
 
 def _of_line(line: Broken) -> Finding:
     return Finding("", line.problem, "error", line.right)
-
-
-def _without_wrong(piece: Piece, rejects: Rejects) -> pl.DataFrame:
-    """The rows all of whose values could be read."""
-    bad = np.zeros(piece.frame.height, dtype=bool)
-    for _, mask in piece.wrong:
-        bad |= mask.to_numpy()
-    for row in np.flatnonzero(bad):
-        findings = [finding for finding, mask in piece.wrong if mask[int(row)]]
-        _reject_row(piece.frame, int(row), findings, rejects)
-    return piece.frame.filter(~bad) if bad.any() else piece.frame
 
 
 def _reject(found: Examined, rows: np.ndarray, rejects: Rejects) -> None:

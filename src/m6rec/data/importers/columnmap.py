@@ -10,18 +10,18 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
 from m6rec.data.files import LINE, ROW
-from m6rec.data.importers.numbers import NUMBER_FORMATS, WRITTEN_AS, NumberFormat, plain
-from m6rec.data.importers.times import EXAMPLES, TIME_FORMATS, TimeFormat, seconds
 from m6rec.data.report import Finding
-from m6rec.data.rules import blank
-from m6rec.data.schema import TABLES, DataError
+from m6rec.data.schema import TABLES, TIMES, DataError
+from m6rec.data.values.nothing import nothing
+from m6rec.data.values.numbers import NUMBER_FORMATS, WRITTEN_AS, NumberFormat, numbers
+from m6rec.data.values.times import NAMES, TIME_FORMATS, Times, example, times
 
-TIMES = ("timestamp", "available_from")
 EXAMPLE = "user_id=visitor,item_id=sku,event='click',timestamp=ts:ms"
 
 Wrong = tuple[tuple[Finding, pl.Series], ...]
@@ -29,11 +29,14 @@ Wrong = tuple[tuple[Finding, pl.Series], ...]
 
 @dataclass(frozen=True)
 class Column:
-    """Where a canonical column comes from: a column of the file, or the same words in all rows."""
+    """Where a canonical column comes from: a column of the file, or the same words in all rows.
+
+    time: one of TIME_FORMATS, or a format of strptime.
+    """
 
     source: str | None = None
     constant: str | None = None
-    time: TimeFormat | None = None
+    time: str | None = None
     number: NumberFormat | None = None
 
 
@@ -83,22 +86,19 @@ class ColumnMap:
 
         Columns of the map that the batch lacks are left out (JSON Lines may lack them at times).
         """
-        chosen = [pl.col(name) for name in (ROW, LINE) if name in frame.columns]
+        chosen: list[pl.Expr | pl.Series] = [
+            pl.col(name) for name in (ROW, LINE) if name in frame.columns
+        ]
         wrong: Wrong = ()
         for name, column in self.columns.items():
             if column.constant is not None:
                 chosen.append(pl.lit(column.constant).alias(name))
             elif column.source in frame.columns:
-                source, dtype = pl.col(column.source), frame.schema[column.source]
-                if column.time is not None:
-                    source = seconds(source, dtype, column.time)
-                elif column.number is not None:
-                    source = plain(source, dtype, column.number)
-                found = _unreadable(frame, name, column, source)
+                values, found = _read(name, frame[column.source], column)
                 if found:
                     chosen.append(pl.col(column.source).alias(f"#{name}"))  # for the rejects
                 wrong += found
-                chosen.append(source.alias(name))
+                chosen.append(values.alias(name))
         if self.rest:
             taken = {*self.sources(), *self.columns, ROW, LINE}
             chosen += [pl.col(name) for name in frame.columns if name not in taken]
@@ -112,28 +112,43 @@ class ColumnMap:
         return [name for name in columns if name not in sources and name not in (ROW, LINE)]
 
 
-def _unreadable(frame: pl.DataFrame, name: str, column: Column, read: pl.Expr) -> Wrong:
-    """Rows whose time or number has another format."""
+def _read(name: str, values: pl.Series, column: Column) -> tuple[pl.Series, Wrong]:
+    """A column as its map says, and the rows whose time or number could not be read so."""
     if column.time is not None:
-        right = f"{EXAMPLES[column.time]} (formats: {', '.join(TIME_FORMATS)})"
-        problem = "not a time"
+        found = times(values, column.time)
+        read, problem = found.seconds, "not a time"
+        right = f"{example(column.time)} (formats: {', '.join(TIME_FORMATS)}, or %d.%m.%Y)"
+        more = other_units(name, column.time, found)
     elif column.number is not None:
-        right, problem = WRITTEN_AS[column.number], "not a number"
+        read, problem, more = numbers(values, column.number), "not a number", ()
+        right = WRITTEN_AS[column.number]
     else:
-        return ()
-    assert column.source is not None
-    there = pl.col(column.source).is_not_null()
-    if frame.schema[column.source] == pl.String():
-        there = ~blank(column.source)
-    bad = frame.select(there & read.is_null()).to_series()
-    return ((Finding(name, problem, "error", right), bad),) if bad.any() else ()
+        return values, ()
+    text = values.cast(pl.String, strict=False).to_frame("raw")
+    there = text.select((~nothing(pl.col("raw"))).alias("there"))["there"]
+    bad = there & read.is_null()
+    lost: Wrong = ((Finding(name, problem, "warning", right), bad),) if bad.any() else ()
+    return read, lost + more
+
+
+def other_units(name: str, kind: str, found: Times) -> Wrong:
+    """Times that counted something else than was said, and were read as what they count."""
+    said = NAMES.get(kind, kind)
+    return tuple(
+        (
+            Finding(name, f"{NAMES[unit]}, not {said}", "warning", f"read as {NAMES[unit]}"),
+            rows.fill_null(False),
+        )
+        for unit, rows in found.otherwise.items()
+    )
 
 
 def parse_map(table: str, spec: str | Mapping[str, str]) -> ColumnMap:
     """A map from `TARGET=SOURCE,…` or {target: source}. Raises DataError for what it can't read.
 
-    SOURCE is a column, a column and the format of a time (`ts:ms`; s, ms, us or iso) or of a number
-    (`preis:comma`; comma or point, which begins the decimals), or a constant in single quotes.
+    SOURCE is a column, a column and the format of a time (`ts:ms`; s, ms, us, ns, iso, or one of
+    strptime, `'ts:%b %d, %Y'`; quotes protect commas) or of a number (`preis:comma`; comma or
+    point, which begins the decimals), or a constant in single quotes.
     `from=FILE` names the file of the folder, `*` keeps all other columns.
     """
     if table not in TABLES:
@@ -168,6 +183,9 @@ def _pairs(table: str, spec: str) -> dict[str, str]:
 
 
 def _column(name: str, source: str, is_number: bool) -> Column:
+    column, _, form = source.strip("'").partition(":")
+    if name in TIMES and column and "%" in form:
+        return Column(column, time=_sound_format(name, form))
     if len(source) > 1 and source[0] == source[-1] == "'":
         return Column(constant=source[1:-1])
     column, _, ending = source.rpartition(":")
@@ -180,3 +198,19 @@ def _column(name: str, source: str, is_number: bool) -> Column:
         if column and ending.lower() == kind:
             return Column(column, time=kind)
     return Column(source, time="s")
+
+
+def _sound_format(name: str, form: str) -> str:
+    """Raises DataError for a format that reads no time back that it wrote."""
+    moment = datetime(2024, 5, 1, 13, 45, 59, tzinfo=UTC)
+    try:
+        written = moment.strftime(form)
+        read = times(pl.Series([written]), form).seconds[0]
+    except (ValueError, pl.exceptions.PolarsError):
+        read = None
+    if read is None or abs(read - moment.timestamp()) > 86_400:
+        raise DataError(
+            f"column map: {form!r} reads no time for {name}; right is a format of strptime, such "
+            "as %d.%m.%Y %H:%M (with a year, a month and a day)"
+        )
+    return form

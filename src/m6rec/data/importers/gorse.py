@@ -26,9 +26,10 @@ from m6rec.data.importers.reading import (
     read_objects,
     read_rows,
 )
-from m6rec.data.importers.times import EXAMPLES, iso_seconds, known
 from m6rec.data.report import Finding
 from m6rec.data.schema import DataError
+from m6rec.data.values.nothing import nothing
+from m6rec.data.values.times import EXAMPLES, known, times
 
 KEYS = {"items": ("itemid",), "users": ("userid",), "events": ("feedbacktype", "userid", "itemid")}
 FILES = {"items": "items", "users": "users", "events": "feedback"}
@@ -114,10 +115,11 @@ def _piece(file: Path, table: str, objects: Objects, notes: Notes) -> Piece:
     wrong: Wrong = ()
     if table != "users":
         target = "timestamp" if table == "events" else "available_from"
-        frame = frame.with_columns(iso_seconds(pl.col("time")).alias(target))
-        bad = frame["time"].is_not_null() & frame[target].is_null()
+        frame = frame.with_columns(times(frame["time"], "iso").seconds.alias(target))
+        unread = ~nothing(pl.col("time")) & pl.col(target).is_null()
+        bad = frame.select(unread.alias("bad"))["bad"]
         if bad.any():
-            wrong = ((Finding(target, "not a time", "error", EXAMPLES["iso"]), bad),)
+            wrong = ((Finding(target, "not a time", "warning", EXAMPLES["iso"]), bad),)
         frame = frame.with_columns(known(pl.col(target)).alias(target)).rename({"time": "#time"})
     return Piece(table, file, frame, objects.read, objects.broken, wrong)
 

@@ -14,13 +14,14 @@ import polars as pl
 
 from m6rec.data.files import Broken
 from m6rec.data.importers.collect import UPDATED
-from m6rec.data.importers.columnmap import Wrong
+from m6rec.data.importers.columnmap import Wrong, other_units
 from m6rec.data.importers.jsontext import as_text, is_vector
 from m6rec.data.importers.pieces import Importer, Maps, Notes, Piece
 from m6rec.data.importers.reading import Objects, Record, files_of, object_frame, read_objects
-from m6rec.data.importers.times import iso_seconds
 from m6rec.data.report import Finding
 from m6rec.data.schema import DataError
+from m6rec.data.values.nothing import nothing
+from m6rec.data.values.times import times
 
 ENDINGS = (".jsonl", ".json", ".ndjson")
 KINDS = ("item", "user", "ranking", "interaction")
@@ -94,14 +95,15 @@ def _has_id(item: object) -> bool:
 
 def _timed(frame: pl.DataFrame, target: str) -> tuple[pl.DataFrame, Wrong]:
     """Milliseconds as text or number, or ISO 8601, as seconds in the column `target`."""
-    text = pl.col("timestamp").str.strip_chars()
-    number = text.cast(pl.Float64, strict=False) / 1000
-    frame = frame.with_columns(
-        pl.col("timestamp").alias("#time"), pl.coalesce(number, iso_seconds(text)).alias(target)
-    )
-    bad = frame["#time"].is_not_null() & frame[target].is_null()
+    found = times(frame["timestamp"], "ms")
+    frame = frame.with_columns(pl.col("timestamp").alias("#time"), found.seconds.alias(target))
+    unread = ~nothing(pl.col("#time")) & pl.col(target).is_null()
+    bad = frame.select(unread.alias("bad"))["bad"]
     right = "milliseconds since 1970, or a time such as 2022-06-22T11:21:39Z"
-    wrong: Wrong = ((Finding("timestamp", "not a time", "error", right), bad),) if bad.any() else ()
+    lost: Wrong = (
+        ((Finding("timestamp", "not a time", "warning", right), bad),) if bad.any() else ()
+    )
+    wrong = lost + other_units("timestamp", "ms", found)
     return frame.drop("timestamp") if target != "timestamp" else frame, wrong
 
 

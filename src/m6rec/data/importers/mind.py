@@ -161,7 +161,7 @@ def _wrong(events: pl.DataFrame) -> Wrong:
         found.append((Finding("event", "not known", "error", right), unlabelled))
     if untimed.any():
         right = "a time such as 11/15/2019 8:55:22 AM"
-        found.append((Finding("timestamp", "not a time", "error", right), untimed))
+        found.append((Finding("timestamp", "not a time", "warning", right), untimed))
     return tuple(found)
 
 
