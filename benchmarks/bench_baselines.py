@@ -1,8 +1,10 @@
 """Baselines on the real data sets: `python benchmarks/bench_baselines.py DATA_ROOT [SET …]`.
 
 Writes benchmarks/results/SET.json and out/SET.html for each set, and prints the tables.
-Text similarity runs where DATA_ROOT/../vectors or `--vectors FOLDER` holds SET.npy, made by
-item_vectors.py. Needs the `bench` extra for SASRec and DIN; without it they are named as missing.
+What reads text vectors runs where DATA_ROOT/../vectors or `--vectors FOLDER` holds SET.npy, made by
+item_vectors.py. `--ranks FOLDER` keeps each model's ranks or predictions as SET.MODEL.NAME.npy, for
+paired comparisons with models that are measured elsewhere. Needs the `bench` extra for SASRec,
+UniSRec, DIN and FinalMLP; without it they are named as missing.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from m6rec.evaluation.suite import SuiteOptions, run_suite
 RESULTS = Path(__file__).parent / "results"
 RATING = LabelRule(event="rating", threshold=4)
 SHOTS = (16, 64, 256)
-SHOWN = ("hr@10", "ndcg@10", "hr@100", "auc", "gauc", "logloss")
+SHOWN = ("hr@3", "hr@5", "hr@10", "ndcg@10", "hr@100", "auc", "gauc", "logloss")
 SEEDS = range(5)
 
 
@@ -47,6 +49,7 @@ class Cut:
 CUTS = {
     "amazon_industrial": Cut("retrieve", "published", {}),
     "online_retail": Cut("retrieve", "temporal", {}),
+    "amazon14_beauty": Cut("retrieve", "leave-one-out", {}),
     "ml100k": Cut("rank", "temporal", {"label": RATING}),
     "tallrec_book": Cut("rank", "published", {}),
 }
@@ -64,14 +67,16 @@ def splits_of(name: str, root: Path) -> list[Split]:
 def table(results: list[Result]) -> str:
     """Markdown: one row per model."""
     names = [name for name in SHOWN if name in results[0].metrics]
-    head = ["model", *names, "unseen hr@100", "tuned s", "scored s"]
+    head = ["model", *names, "unseen hr@100", "CPU min", "tuned s", "scored s"]
     lines = [" | ".join(head), " | ".join(["---"] * len(head))]
     for result in results:
         cells = [f"{result.metrics[n].value:.4f}" for n in names]
         unseen = result.breakdown.get("unseen", {}).get("hr@100")
         cells.append("" if unseen is None else f"{unseen.value:.3f}")
         made = 0.0 if result.made is None else result.made.seconds
-        lines.append(" | ".join([result.model, *cells, f"{made:.0f}", f"{result.seconds:.1f}"]))
+        cost = None if result.made is None else result.made.cpu_seconds
+        cells += ["" if cost is None else f"{cost / 60:.2f}", f"{made:.0f}"]
+        lines.append(" | ".join([result.model, *cells, f"{result.seconds:.1f}"]))
     return "\n".join(f"| {line} |" for line in lines)
 
 
@@ -80,6 +85,7 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("sets", nargs="*", default=list(CUTS))
     parser.add_argument("--vectors", type=Path)
+    parser.add_argument("--ranks", type=Path)
     parser.add_argument("--budget", type=float, default=240.0)
     parser.add_argument("--only", nargs="*", help="measure these baselines, keep the others' rows")
     given = parser.parse_args()
@@ -89,10 +95,21 @@ def main() -> None:
         options = SuiteOptions(
             budget=given.budget, vectors=vectors, rule=CUTS[name].options.get("label")
         )
-        measure(name, given.root, options, given.only)
+        found = measure(name, given.root, options, given.only)
+        if given.ranks is not None:
+            keep_evidence(found, given.ranks, name)
 
 
-def measure(name: str, root: Path, options: SuiteOptions, only: list[str] | None) -> None:
+def keep_evidence(results: list[Result], folder: Path, name: str) -> None:
+    """Ranks or predictions of each model; of a few-shot set those of its last draw."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for result in results:
+        model = result.model.lower().replace(",", "").replace(" ", "-")
+        for what, values in result.evidence.items():
+            np.save(folder / f"{name}.{model}.{what}.npy", values)
+
+
+def measure(name: str, root: Path, options: SuiteOptions, only: list[str] | None) -> list[Result]:
     """The baselines on one set; the report shows the first seed of a few-shot set."""
     found: list[Result] = []
     missing: dict[str, str] = {}
@@ -110,6 +127,7 @@ def measure(name: str, root: Path, options: SuiteOptions, only: list[str] | None
         print(f"not run: {who}: {why}")
     shown = found[:: len(SEEDS)] if name == "tallrec_book" else found
     write_report(shown, Path("out") / f"{name}.html", f"Baselines: {name}", missing)
+    return found
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:

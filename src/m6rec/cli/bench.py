@@ -16,8 +16,10 @@ from m6rec.data import tables
 from m6rec.data.options import Task as SplitTask
 from m6rec.data.splits import Split, make_split
 from m6rec.evaluation.report import write_report
+from m6rec.evaluation.reported import Reported
 from m6rec.evaluation.result import Result
 from m6rec.evaluation.suite import Suite, SuiteOptions, run_suite
+from m6rec.evaluation.summary import metric_name, others_of
 from m6rec.recommender import M6Rec
 from m6rec.text.templates import Templates
 from m6rec.text.verbalize import Verbalizer
@@ -56,9 +58,23 @@ def bench(
     out.print(as_table(results))
     for name, reason in suite.missing.items():
         out.print(f"not run: {name}: {reason}")
+    others = [one for other in others_of(results[0]) for one in other.figures] if results else []
+    for one in others:
+        out.print(f"{one.model}, {told(one)}")
     out.print(f"report: {report}")
-    results_json = [result.to_dict() for result in results]
-    write_json({"results": results_json, "missing": dict(suite.missing)}, json)
+    body = {
+        "results": [result.to_dict() for result in results],
+        "missing": dict(suite.missing),
+        "others": [one.model_dump() for one in others],
+    }
+    write_json(body, json)
+
+
+def told(one: Reported) -> str:
+    """What somebody else measured under the same protocol, in a line."""
+    who = "as published" if one.who == "published" else "retrained by others"
+    figures = ", ".join(f"{metric_name(name)} {value:.4f}" for name, value in one.metrics.items())
+    return f"{who}: {figures} ({one.source})"
 
 
 def compare(rec: M6Rec, split: Split, names: Sequence[str] | None, options: SuiteOptions) -> Suite:

@@ -15,7 +15,9 @@ from m6rec.data.tables import load
 from m6rec.evaluation.result import Result
 from m6rec.recommender import M6Rec
 
-SHOWN = ("hr@10", "ndcg@10", "hr@100", "mrr", "coverage@10", "auc", "gauc", "logloss", "ece")
+SHOWN = (
+    "hr@3", "hr@5", "hr@10", "ndcg@10", "hr@100", "coverage@10", "auc", "gauc", "logloss", "ece",
+)  # fmt: skip
 WRITTEN = {
     "explain": ("bleu-1", "bleu-4", "rouge1", "rouge2", "rougeL", "usr", "fmr", "fcr", "div",
                 "faithful", "ppl"),
@@ -68,10 +70,13 @@ def evaluate(
 
 
 def as_table(results: Sequence[Result], shown: Sequence[str] = SHOWN) -> Table:
-    """Results as rows, the usual metrics as columns, with their intervals."""
+    """Results as rows, the usual metrics as columns, with their intervals; and what it cost in
+    minutes of processor time to choose and fit a model, where that is known."""
     names = [name for name in shown if any(name in result.metrics for result in results)]
-    table = Table("", *names)
-    for result in results:
+    costs = [None if made is None else made.cpu_seconds for made in (r.made for r in results)]
+    known = any(cost is not None for cost in costs)
+    table = Table("", *names, *(["CPU min"] if known else []))
+    for result, cost in zip(results, costs, strict=True):
         cells = []
         for name in names:
             found = result.metrics.get(name)
@@ -81,5 +86,7 @@ def as_table(results: Sequence[Result], shown: Sequence[str] = SHOWN) -> Table:
                 cells.append(f"{found.value:.4f}")
             else:
                 cells.append(f"{found.value:.4f} [dim]{found.low:.3f}–{found.high:.3f}[/]")
+        if known:
+            cells.append("–" if cost is None else f"{cost / 60:.2f}")
         table.add_row(result.model, *cells)
     return table

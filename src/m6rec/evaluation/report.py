@@ -55,6 +55,7 @@ def report_html(
         "figure": figure,
         "signed": signed,
         "seconds": seconds,
+        "minutes": minutes,
     }
     template = environment.get_template("report.html.jinja")
     blocks = [{"section": section, **_plots(section)} for section in sections(results)]
@@ -77,6 +78,11 @@ def seconds(value: float) -> str:
     if value < 1:
         return f"{1000 * value:.0f} ms"
     return f"{value:.1f} s" if value < 60 else f"{value / 60:.1f} min"
+
+
+def minutes(value: float) -> str:
+    """Seconds of processor time in minutes, two figures where they are few."""
+    return f"{value / 60:.2f}" if value < 600 else f"{value / 60:.0f}"
 
 
 def _plots(section: Section) -> dict[str, Any]:

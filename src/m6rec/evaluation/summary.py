@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from m6rec.evaluation.reported import Reported, Who, reported_for
 from m6rec.evaluation.result import EvaluationError, Result, compare
 from m6rec.metrics.bootstrap import Estimate
 
-RETRIEVE = ("hr@10", "ndcg@10", "mrr", "hr@100", "coverage@10")
+RETRIEVE = ("hr@3", "hr@5", "hr@10", "ndcg@10", "hr@100", "mrr", "coverage@10")
 RANK = ("auc", "gauc", "logloss", "ece", "copc")
 COMPARED = {"retrieve": ("hr@10", "ndcg@10", "hr@100"), "rank": ("auc", "gauc", "logloss")}
 SPLIT_BY = {"retrieve": ("hr@10", "ndcg@10", "hr@100"), "rank": ("auc", "gauc", "logloss")}
@@ -72,6 +73,18 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Others:
+    """What others measured with one model under this protocol, by who measured it."""
+
+    model: str
+    figures: tuple[Reported, ...]
+
+    def by(self, who: Who) -> tuple[Reported, ...]:
+        """Those that its authors published, or those that somebody else retrained."""
+        return tuple(one for one in self.figures if one.who == who)
+
+
+@dataclass(frozen=True)
 class Difference:
     """A model against the reference, on the same draws of the same users.
 
@@ -89,6 +102,7 @@ class Section:
 
     figures: the main table; everything: all metrics; shares: "seen" and "unseen" -> a table.
     reference: the best baseline (or the best model, where none is a baseline) by `headline`.
+    others: what other people measured under the same protocol, by model.
     """
 
     results: tuple[Result, ...]
@@ -99,6 +113,17 @@ class Section:
     reference: Result | None
     compared: tuple[str, ...]
     differences: tuple[Difference, ...]
+    others: tuple[Others, ...] = ()
+
+    def of(self, model: str) -> Others:
+        """What others measured with a model; nothing where they did not."""
+        return next((one for one in self.others if one.model == model), Others(model, ()))
+
+    @property
+    def not_run(self) -> tuple[Others, ...]:
+        """Models that only others measured."""
+        ours = {result.model for result in self.results}
+        return tuple(one for one in self.others if one.model not in ours)
 
     @property
     def first(self) -> Result:
@@ -135,7 +160,15 @@ def _section(results: list[Result]) -> Section:
         reference=reference,
         compared=compared,
         differences=_differences(results, reference, compared),
+        others=others_of(results[0]),
     )
+
+
+def others_of(result: Result) -> tuple[Others, ...]:
+    """What other people measured under the protocol of a result; of its test part alone."""
+    found = reported_for(result.card) if result.part == "test" else ()
+    models = dict.fromkeys(one.model for one in found)
+    return tuple(Others(name, tuple(one for one in found if one.model == name)) for name in models)
 
 
 def _headline(task: str, every: Sequence[str]) -> str:

@@ -79,9 +79,10 @@ def recent_counts(walked: Walks, window: float) -> list[np.ndarray]:
 
     Without times: all training events of the item.
     """
-    if walked.lag:
-        return [walked.popularity[walk.numbers].astype(np.float64) for walk in walked.users]
     numbers = np.concatenate([walk.numbers for walk in walked.users])
+    if walked.lag:
+        count_A = np.bincount(numbers).astype(np.float64)
+        return [count_A[walk.numbers] for walk in walked.users]
     when = np.concatenate([walk.when for walk in walked.users])
     when = when - when.min()
     order = np.lexsort((when, numbers))
