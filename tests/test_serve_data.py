@@ -270,7 +270,7 @@ def test_a_catalogue_that_has_grown_gets_new_directions_beside_the_answers(tmp_p
         until(lambda: model.retriever is not before, 20)
         found = ids(client.post("/v1/recommend", json={"history": ["clicked: lamp"], "k": 100}))
         assert len(found) == 15 + len(items)
-        assert model.fitted_on == len(found)
+        assert model.vectors.fitted_on == len(found)
         vector_K = model.item_vectors(["wool-boot"])[0]
         assert model.index.search(vector_K, 1).ids == ["wool-boot"], "index and retriever agree"
 

@@ -5,8 +5,6 @@ Legend: N items, K projection width.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import threading
 import time
@@ -16,18 +14,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
-from m6rec.answers import NOTHING
-from m6rec.data.tables import Dataset
-from m6rec.model.checkpoint import fingerprint
 from m6rec.recommender import M6Rec
 from m6rec.records import Event, Request
 from m6rec.serving.batching import Batcher, BatchSettings
-from m6rec.serving.directions import directions_key, read_directions, write_directions
 from m6rec.serving.engine import EngineSettings
 from m6rec.serving.known import (
     HISTORY,
@@ -41,16 +34,14 @@ from m6rec.serving.pipeline import Served, Wanted, begin
 from m6rec.serving.ranking import FastRanker
 from m6rec.serving.runtimes.choose import AUTO
 from m6rec.serving.runtimes.remembered import remember, remembered
+from m6rec.serving.source import Source
+from m6rec.serving.space import ENTRIES_AT_ONCE, ItemVectors, Space
 from m6rec.serving.working import Working
 from m6rec.stores.journal.base import Entry, Journal
-from m6rec.stores.states.cache import StateCache
-from m6rec.stores.vectors.base import Filter, VectorError, VectorIndex
-from m6rec.stores.vectors.opening import new_index, open_index
-from m6rec.tasks.build import UNTRAINED, build_retriever
+from m6rec.stores.vectors.base import Filter, VectorIndex
 from m6rec.tasks.opening import Opener
 from m6rec.tasks.retrieval import Retriever
 from m6rec.tasks.segments import SegmentTable
-from m6rec.text.templates import Templates
 from m6rec.text.verbalize import Verbalizer
 
 log = logging.getLogger(__name__)
@@ -59,11 +50,6 @@ WARM_USERS, WARM = 8, 0.25
 """Most requests that a model ranks for when it is opened; seconds of an answer that are quick."""
 ITEMS_AT_ONCE = 16
 """Items that are encoded between two batches of requests."""
-FIT_ON = 20_000
-"""Most items that untrained projections are started from."""
-GROWN = 2
-"""Untrained projections are started anew when there are so many times the items, up to FIT_ON."""
-ENTRIES_AT_ONCE = 2000
 GRAPHS = "graphs"
 """Folder beside a model's vectors for what the engine made of the network."""
 CATALOGUE = "catalogue"
@@ -73,33 +59,10 @@ POPULAR_FOR = 1.0
 
 
 @dataclass(frozen=True)
-class Source:
-    """What a model is opened from. base: the data folder, for reviews, queries, dialogues and
-    templates; folder: where snapshots are kept (None: nowhere); index: the address of a Qdrant
-    server (None: vectors are in this process)."""
-
-    model: str
-    adapters: tuple[Path, ...] = ()
-    base: Dataset = NOTHING
-    cache: StateCache | None = None
-    folder: Path | None = None
-    batching: BatchSettings | None = None
-    index: str | None = None
-
-
-@dataclass(frozen=True)
 class Chunk:
     """Items whose vectors are to be made and put into the index."""
 
     item_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Space:
-    """A retriever and the vectors that it made: they change together."""
-
-    retriever: Retriever
-    index: VectorIndex
 
 
 @final
@@ -127,10 +90,9 @@ class LiveModel:
         self._following = threading.Lock()
         self._using, self._used = 0, threading.Condition()
         self.working = Working(self.texts, self._forget_texts)
-        self.retriever = self._open_retriever()
+        self.vectors = ItemVectors(self.face, source, journal, self.shown, self.working)
         self.ranker = self._open_ranker(batching.workers)
-        self.fitted_on = 0
-        self.index = self._open_index(known)
+        self.vectors.open()
         self._batcher: Batcher[Wanted | Chunk | Space, Served | None] = Batcher(
             self._begin, batching
         )
@@ -177,7 +139,7 @@ class LiveModel:
                 self._apply(batch)
                 self.number = batch[-1].number
                 taken += len(batch)
-            if taken and self._has_grown():
+            if taken and self.vectors.has_grown():
                 self._begin_again()
         return taken
 
@@ -232,22 +194,29 @@ class LiveModel:
             self._popular = (now, [(i, people) for i, people in chosen if i in self.shown])
         return self._popular[1]
 
+    @property
+    def retriever(self) -> Retriever:
+        """What makes vectors of users and items."""
+        return self.vectors.retriever
+
+    @property
+    def index(self) -> VectorIndex:
+        """The items' vectors."""
+        return self.vectors.index
+
     def item_vectors(self, item_ids: Sequence[str]) -> np.ndarray:
         """Unit vectors: float32 [N, K]."""
-        return _vectors(self.retriever, item_ids)
+        return self.vectors.of(item_ids)
 
     @property
     def boost(self) -> float:
         """What retrieval adds for items that its training did not know."""
-        task = self.face.tasks.get("retrieve")
-        return 0.0 if task is None else task.new_item_boost
+        return self.vectors.boost
 
     def save(self) -> None:
         """Writes a snapshot, so that the next start makes no vectors again."""
-        folder = self._snapshot_folder()
-        if folder is not None and len(self.index):
-            with self._following:
-                self.index.save(folder, self.number, journal=self.journal.name)
+        with self._following:
+            self.vectors.save(self.number)
 
     def forget_user(self, user_id: str) -> None:
         """Drops what is held of a user in memory by name."""
@@ -311,17 +280,13 @@ class LiveModel:
 
     def _take(self, what: Chunk | Space) -> None:
         if isinstance(what, Space):
-            self.retriever, self.index = what.retriever, what.index
+            self.vectors.take(what)
         else:
-            self._put(Space(self.retriever, self.index), what.item_ids)
+            self.vectors.put(what.item_ids)
 
     def _begin_again(self) -> None:
         """Directions for a catalogue that has grown: made beside the answers, then put in place."""
-        with self.working():
-            retriever = self._untrained(self.retriever.packer.verbalizer)
-            self._start_projections(retriever)
-        index = self._whole_index(retriever)
-        self._batcher.submit(Space(retriever, index), CATALOGUE).result()
+        self._batcher.submit(self.vectors.anew(), CATALOGUE).result()
 
     def _apply(self, batch: Iterable[Entry]) -> None:
         """Counts come last: where the index can not be reached, the same batch comes again."""
@@ -357,41 +322,9 @@ class LiveModel:
         for words in self._verbalizers():
             words.put_item(item_id, None)
 
-    def _put(self, space: Space, item_ids: Sequence[str]) -> None:
-        there = [item_id for item_id in item_ids if item_id in self.shown]
-        if there:
-            with self.working():
-                vectors = self._extended(_vectors(space.retriever, there), there)
-            attributes = [self.shown[item_id]._asdict() for item_id in there]
-            space.index.put(there, vectors, attributes)
-
-    def _extended(self, vectors_NK: np.ndarray, item_ids: Sequence[str]) -> np.ndarray:
-        """With the boost of new items as one more dimension, which queries have as 1."""
-        if not self.boost:
-            return vectors_NK
-        task = self.face.tasks["retrieve"]
-        known = set(task.known)
-        boost_N = np.array([0.0 if i in known else self.boost for i in item_ids], np.float32)
-        return np.concatenate([vectors_NK, boost_N[:, None]], axis=1)
-
     def _verbalizers(self) -> list[Verbalizer]:
         found = [self.retriever.packer.verbalizer]
         return found if self.ranker is None else [*found, self.ranker.ranker.packer.verbalizer]
-
-    def _open_retriever(self) -> Retriever:
-        task, data = self.face.tasks.get("retrieve"), self.face.dataset
-        assert data is not None
-        opener = self.face.opener()
-        if task is not None:
-            words = Templates.from_dict(task.templates, "the task's templates")
-            return opener.retriever(task, Verbalizer(words, data.items, data.users))
-        words = Templates.load(data.templates)
-        return self._untrained(Verbalizer(words, data.items, data.users))
-
-    def _untrained(self, words: Verbalizer) -> Retriever:
-        retriever = build_retriever(self.face.opener().backbone, words, UNTRAINED)
-        retriever.model.eval()
-        return retriever
 
     def _open_ranker(self, at_once: int) -> FastRanker | None:
         task, data = self.face.tasks.get("rank"), self.face.dataset
@@ -399,7 +332,7 @@ class LiveModel:
             return None
         opener: Opener = self.face.opener()
         assert data is not None
-        folder = self._model_folder()
+        folder = self.vectors.folder()
         settings = EngineSettings(
             runtime=remembered(folder),
             at_once=at_once,
@@ -409,83 +342,3 @@ class LiveModel:
         if settings.runtime == AUTO:
             remember(folder, ranker.engine.runtime.name)
         return ranker
-
-    def _open_index(self, known: Known) -> VectorIndex:
-        kept = self._model_folder()
-        if "retrieve" not in self.face.tasks and kept is not None:
-            self.fitted_on = read_directions(self.retriever.model, kept)
-        if "retrieve" in self.face.tasks or self.fitted_on:
-            folder = self._snapshot_folder()
-            if folder is not None:
-                try:
-                    index, number = open_index(folder, self.journal.name)
-                    return self._caught_up(index, number)
-                except VectorError as error:
-                    log.info("vectors are made anew: %s", error)
-        else:
-            self._start_projections(self.retriever)
-        return self._whole_index(self.retriever)
-
-    def _caught_up(self, index: VectorIndex, number: int) -> VectorIndex:
-        """A snapshot with what came after it."""
-        fresh: dict[str, None] = {}
-        while batch := self.journal.entries(number, ENTRIES_AT_ONCE):
-            for entry in batch:
-                if entry.kind == "item":
-                    fresh[entry.key] = None
-                elif entry.kind == "erase_item":
-                    index.remove([entry.key])
-            number = batch[-1].number
-        self._put(Space(self.retriever, index), list(fresh))
-        return index
-
-    def _whole_index(self, retriever: Retriever) -> VectorIndex:
-        width = self.face.backbone.config.projection + bool(self.boost)
-        made, ids = f"m6rec-{self._key()}-{directions_key(retriever.model)}", list(self.shown)
-        index = new_index(width, len(ids), self.source.index, made)
-        for first in range(0, len(ids), 1024):
-            self._put(Space(retriever, index), ids[first : first + 1024])
-        return index
-
-    def _start_projections(self, retriever: Retriever) -> None:
-        ids = list(self.shown)
-        if not ids:
-            return
-        ids = ids[:: max(1, len(ids) // FIT_ON)]
-        words = retriever.packer.verbalizer
-        texts = [words.item(item_id).text for item_id in ids]
-        retriever.start_untrained(retriever.pack_items(texts, ids))
-        self.fitted_on = len(self.shown)
-        folder = self._model_folder()
-        if folder is not None:
-            write_directions(retriever.model, folder, self.fitted_on)
-
-    def _has_grown(self) -> bool:
-        """Whether untrained directions were started from a much smaller catalogue."""
-        if "retrieve" in self.face.tasks or self.fitted_on >= FIT_ON or not self.shown:
-            return False
-        return len(self.shown) >= GROWN * self.fitted_on
-
-    def _key(self) -> str:
-        """Names what item vectors depend on beside untrained projections."""
-        task = self.face.tasks.get("retrieve")
-        templates = self.retriever.packer.verbalizer.templates.to_dict()
-        made = [self.face.fingerprint, json.dumps(templates, sort_keys=True, default=str)]
-        if task is not None:
-            made += [fingerprint(task.tensors), task.spec.model_dump_json()]
-        return hashlib.sha256("\0".join(made).encode()).hexdigest()[:16]
-
-    def _model_folder(self) -> Path | None:
-        folder = self.source.folder
-        return None if folder is None else folder / self._key()
-
-    def _snapshot_folder(self) -> Path | None:
-        folder = self._model_folder()
-        if folder is None or "retrieve" in self.face.tasks:
-            return folder
-        return folder / directions_key(self.retriever.model)
-
-
-def _vectors(retriever: Retriever, item_ids: Sequence[str]) -> np.ndarray:
-    words = retriever.packer.verbalizer
-    return retriever.encode_items([words.item(i).text for i in item_ids], item_ids)

@@ -66,11 +66,13 @@ class Served:
 class Shop(Protocol):
     """What the steps need of an opened model (serving/live.py)."""
 
-    retriever: Retriever
     ranker: FastRanker | None
-    index: VectorIndex
     shown: dict[str, Shown]
 
+    @property
+    def retriever(self) -> Retriever: ...
+    @property
+    def index(self) -> VectorIndex: ...
     @property
     def boost(self) -> float: ...
     @property

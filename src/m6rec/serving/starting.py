@@ -17,9 +17,10 @@ from m6rec.data.tables import EMPTY_ITEMS, Dataset
 from m6rec.model.hf import shipped
 from m6rec.records import M6Error
 from m6rec.serving.keys import KeyRing
-from m6rec.serving.live import LiveModel, Source
+from m6rec.serving.live import LiveModel
 from m6rec.serving.registry import Registry, RegistryError
 from m6rec.serving.service import Service, ServiceSettings
+from m6rec.serving.source import Source
 from m6rec.stores.journal.base import Journal, Told
 from m6rec.stores.journal.opening import open_journal
 from m6rec.stores.states.opening import open_cache

@@ -36,7 +36,7 @@ from m6rec.tasks.packing import Columns, Packer, join, pack, read_column
 from m6rec.tasks.segments import Plan, SegmentTable, below_is_frozen, read
 from m6rec.text.feature_table import FeatureTable
 from m6rec.text.feature_words import Coded, FeatureWords
-from m6rec.text.features import flat
+from m6rec.text.own_history import flat
 from m6rec.text.past import YesNo
 
 CANDIDATES_AT_ONCE = 512

@@ -1,46 +1,33 @@
-"""Cross features while events come in: the same numbers as `CrossFeatures`, one event at a time."""
+"""Cross features while events come in: the same numbers as `CrossFeatures`, at any moment.
+
+Legend: R requests, N candidates of all requests in order, E events, P pairs of a user and an item,
+I items.
+"""
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections import defaultdict
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import final
 
 import numpy as np
 import polars as pl
 
-from m6rec.records import Event, M6Error, Request
+from m6rec.records import Event, M6Error
 from m6rec.text.feature_table import Counts, FeatureTable, rates
 from m6rec.text.feature_words import FeatureWords
-from m6rec.text.own_history import Catalogue, Questions, count_histories
-from m6rec.text.past import PartSums, YesNo, percentile, pooled, read_one
+from m6rec.text.features import in_time
+from m6rec.text.live_catalogue import LiveCatalogue
+from m6rec.text.live_counts import NEVER, Count, ItemCounts, Log, Person
+from m6rec.text.own_history import Questions, count_histories
+from m6rec.text.past import PartSums, YesNo, pooled, read_one
 from m6rec.text.tally import Sums
 from m6rec.text.templates import Templates
 
-HISTORY_SCHEMA = {
-    "event": pl.String,
-    "item_id": pl.String,
-    "text": pl.String,
-    "timestamp": pl.Float64,
-    "value": pl.Float64,
-}
-
 REMEMBERED = 1 << 20
-
-
-@dataclass(slots=True)
-class Count:
-    """Events of one key: acted, judged, positive."""
-
-    acted: float = 0.0
-    judged: float = 0.0
-    positive: float = 0.0
-
-    def add(self, other: Count) -> None:
-        self.acted += other.acted
-        self.judged += other.judged
-        self.positive += other.positive
 
 
 @dataclass(order=True, frozen=True, slots=True)
@@ -55,27 +42,58 @@ class Waiting:
     request_id: str | None = field(compare=False)
 
 
+@final
 class FeatureState:
     """Counts that grow with the log; asked at a moment, it has seen what lies strictly before.
 
-    Memory grows with users, items, and the pairs of user and item or part of an item that occur.
-    Of the judgements within one request (see `past.read`) the newest REMEMBERED are remembered.
-    A moment before one already asked about sees what that one saw: nothing is ever taken back.
+    Memory grows with users, items, and the pairs of user and item that occur. Of the judgements
+    within one request (see `past.read`) the newest REMEMBERED are remembered. A moment before one
+    already asked about sees what that one saw: time does not run back. Safe to use from threads.
+
+    events: a log to begin with, columns as in `CrossFeatures`, counted at once up to `now`.
     """
 
-    def __init__(self, items: pl.DataFrame, rule: YesNo, templates: Templates) -> None:
+    def __init__(
+        self,
+        items: pl.DataFrame,
+        rule: YesNo,
+        templates: Templates,
+        events: pl.DataFrame | None = None,
+        now: float = math.inf,
+    ) -> None:
         self.rule, self.words = rule, FeatureWords(templates)
         self._recent = int(templates.option("recent"))
-        self._catalogue = Catalogue.read(items, templates.option("cross"))
+        self._catalogue = LiveCatalogue(templates.option("cross"))
+        self._catalogue.read(items)
+        self._lock = threading.RLock()
         self._waiting: list[Waiting] = []
         self._arrived = 0
         self._everybody = Count()
-        self._item: defaultdict[str, Count] = defaultdict(Count)
-        self._user: defaultdict[str, Count] = defaultdict(Count)
-        self._part: defaultdict[tuple[str, str, int], Count] = defaultdict(Count)
-        self._pair: dict[tuple[str, str], tuple[int, float]] = {}
-        self._items_with: list[int] = [0, 0]
+        self._items = ItemCounts()
+        self._people: dict[str, Person] = {}
         self._told: dict[tuple[str, str, str, bool], None] = {}
+        self._log = Log.empty()
+        if events is not None:
+            self._begin(in_time(events), now)
+
+    def _begin(self, timed: pl.DataFrame, now: float) -> None:
+        past = timed.filter(pl.col("timestamp") < now)
+        for item_id in past["item_id"].unique().sort():
+            self._catalogue.items.add(item_id)
+        self._log, told = Log.of(past, self._catalogue.items, self.rule, REMEMBERED)
+        self._told = dict.fromkeys(told)
+        self._everybody.add(self._log.everybody())
+        self._items.begin(*self._log.of_items(len(self._catalogue.items)))
+        for row in timed.filter(pl.col("timestamp") >= now).iter_rows(named=True):
+            event = Event(
+                row["event"], row["item_id"], timestamp=row["timestamp"], value=row["value"]
+            )
+            self.update(row["user_id"], event, row.get("request_id"))
+
+    def put_item(self, item_id: str, row: Mapping[str, object] | None) -> None:
+        """Adds an item, or replaces it; None: it is gone, and what the log says of it stays."""
+        with self._lock:
+            self._catalogue.put(item_id, row)
 
     def update(self, user_id: str, event: Event, request_id: str | None = None) -> None:
         """Takes in one event with an item and a time (seconds), in any order.
@@ -86,37 +104,71 @@ class FeatureState:
             raise M6Error(
                 f"cross features count events with an item_id and a timestamp; got {event!r}"
             )
-        self._arrived += 1
-        place = (event.timestamp, self._arrived)
-        heapq.heappush(self._waiting, Waiting(*place, user_id, event.item_id, event, request_id))
+        with self._lock:
+            self._arrived += 1
+            place = (event.timestamp, self._arrived)
+            coming = Waiting(*place, user_id, event.item_id, event, request_id)
+            heapq.heappush(self._waiting, coming)
 
-    def table(self, request: Request) -> FeatureTable:
-        """Features of the request's candidates at its timestamp."""
-        now = float("nan") if request.timestamp is None else request.timestamp
+    def users(self) -> list[str]:
+        """Everybody who is counted."""
+        with self._lock:
+            waiting = (one.user_id for one in self._waiting)
+            return list(dict.fromkeys((*self._people, *self._log.users(), *waiting)))
+
+    def forget(self, user_id: str) -> None:
+        """Takes a user and all their events out of every count."""
+        with self._lock:
+            person = self._person(user_id)
+            if person is not None:
+                self._everybody.take(person.total)
+                for item, pair in person.items.items():
+                    self._items.take(item, pair)
+            self._people.pop(user_id, None)
+            self._log.forget(user_id)
+            self._told = {key: None for key in self._told if key[0] != user_id}
+            self._waiting = [one for one in self._waiting if one.user_id != user_id]
+            heapq.heapify(self._waiting)
+
+    def table(self, pool: pl.DataFrame, rows: pl.DataFrame) -> FeatureTable:
+        """Features of every candidate of every request, each at its request's timestamp.
+
+        pool, rows: as in `Requests`.
+        """
+        asked = Questions.of(rows)
+        with self._lock:
+            said = self._said(asked, rows)
+            own = count_histories(
+                asked, pool, rows, self._catalogue, self.rule, self._recent, said.covered
+            )
+            return rates(said.beside(own))
+
+    def sentences(self, pool: pl.DataFrame, rows: pl.DataFrame) -> list[list[str]]:
+        """The features of every candidate in words."""
+        return self.words.sentences(self.table(pool, rows))
+
+    def _person(self, user_id: str | None) -> Person | None:
+        """What is counted of a user; None: nothing yet."""
+        if user_id is None:
+            return None
+        person = self._people.get(user_id) or self._log.person(user_id)
+        if person is not None:
+            self._people[user_id] = person
+        return person
+
+    def _count_until(self, now: float) -> None:
         while self._waiting and self._waiting[0].timestamp < now:
             self._count(heapq.heappop(self._waiting))
-        own = self._own(request, now)
-        return rates(own if math.isnan(now) else self._over_log(request, now, own))
-
-    def sentences(self, request: Request) -> list[list[str]]:
-        """The features of the request's candidates in words."""
-        return self.words.sentences(self.table(request))
 
     def _count(self, event: Waiting) -> None:
+        item = self._catalogue.items.add(event.item_id)
         added = self._added(event)
-        user, item = event.user_id, event.item_id
+        person = self._person(event.user_id)
+        if person is None:
+            person = self._people[event.user_id] = Person()
         self._everybody.add(added)
-        self._user[user].add(added)
-        self._item[item].add(added)
-        for column in self._catalogue.columns:
-            for part in self._parts(item, column):
-                self._part[user, column, part].add(added)
-        if added.acted:
-            times = int(self._item[item].acted)
-            self._items_with.extend([0] * (times + 2 - len(self._items_with)))
-            self._items_with[times] += 1
-            count, last = self._pair.get((user, item), (0, event.timestamp))
-            self._pair[user, item] = (count + 1, max(last, event.timestamp))
+        self._items.add(item, added)
+        person.add(item, added, event.timestamp)
 
     def _added(self, waiting: Waiting) -> Count:
         """What an event adds; of one request, an item is judged once."""
@@ -136,66 +188,91 @@ class FeatureState:
             del self._told[next(iter(self._told))]
         return True
 
-    def _parts(self, item_id: str, column: str) -> list[int]:
-        code = self._catalogue.items.get(item_id)
-        parts = self._catalogue.columns[column]
-        return [] if code < 0 else parts.part[parts.start[code] : parts.start[code + 1]].tolist()
+    def _said(self, asked: Questions, rows: pl.DataFrame) -> _Said:
+        """What the log says of every candidate, each request at its own moment."""
+        columns = self._catalogue.columns
+        said = _Said.nothing(len(asked), list(columns))
+        users = rows["user_id"].to_list()
+        for request, part in _in_order(asked):
+            now = float(asked.now[part.start])
+            self._count_until(now)
+            item = self._catalogue.items.of(asked.ids[part])
+            said.known[part] = True
+            said.everybody[part] = self._everybody.row()
+            said.item[part], said.percentile[part] = self._items.of(item)
+            person = self._person(users[request])
+            if person is None:
+                continue
+            said.covered[part] = True
+            said.user[part] = person.total.row()
+            pairs = [person.items.get(code) for code in item.tolist()]
+            said.own[part] = [0.0 if pair is None else pair.acted for pair in pairs]
+            last = np.array([NEVER if pair is None else pair.last for pair in pairs])
+            said.own_seconds[part] = now - np.where(np.isfinite(last), last, np.nan)
+            for column, parts in columns.items():
+                of_part = person.of_parts(column, parts, self._catalogue.version)
+                row_M, part_M = parts.explode(item)
+                sums = [of_part.get(code, (0.0, 0.0, 0.0)) for code in part_M.tolist()]
+                sums_M3 = np.array(sums, dtype=np.float64).reshape(-1, 3)
+                found = pooled(row_M, Sums(*sums_M3.T), len(item))
+                said.parts[column][part] = np.stack([found.most, found.judged, found.positive], 1)
+        return said
 
-    def _own(self, request: Request, now: float) -> Counts:
-        """What the request's history says; the user's side is left out for users of the log."""
-        ids = [candidate.item_id for candidate in request.candidates]
-        asked = Questions(
-            request=np.zeros(len(ids), dtype=np.int64),
-            now=np.full(len(ids), now),
-            ids=ids,
-            texts=[candidate.text for candidate in request.candidates],
-        )
-        pool = pl.DataFrame(
-            [tuple(getattr(event, name) for name in HISTORY_SCHEMA) for event in request.history],
-            schema=HISTORY_SCHEMA,
-            orient="row",
-        )
-        rows = pl.DataFrame({"start": [0], "stop": [pool.height]})
-        known = not math.isnan(now) and request.user_id in self._user
-        skip = np.full(len(ids), known)
-        return count_histories(asked, pool, rows, self._catalogue, self.rule, self._recent, skip)
 
-    def _over_log(self, request: Request, now: float, own: Counts) -> Counts:
-        """What the log says, and what the history says of a user it does not know yet."""
-        ids = [candidate.item_id or "" for candidate in request.candidates]
-        item = _sums([self._item.get(name, Count()) for name in ids])
-        times = item.acted.astype(np.int64)
-        with_events = np.array(self._items_with, dtype=np.int64)
-        counts = replace(
-            own,
-            known=np.ones(len(ids), dtype=bool),
-            everybody=_sums([self._everybody] * len(ids)),
-            item=item,
-            percentile=percentile(
-                times, with_events[times], with_events[times + 1], with_events[1]
-            ),
+@dataclass(frozen=True)
+class _Said:
+    """Counts over the log for N candidates: float64 [N], or [N, 3] (acted, judged, positive)."""
+
+    known: np.ndarray
+    covered: np.ndarray
+    everybody: np.ndarray
+    item: np.ndarray
+    percentile: np.ndarray
+    user: np.ndarray
+    own: np.ndarray
+    own_seconds: np.ndarray
+    parts: dict[str, np.ndarray]
+
+    @classmethod
+    def nothing(cls, count: int, columns: list[str]) -> _Said:
+        three, no, nan = (count, 3), np.zeros(count, dtype=bool), np.full(count, np.nan)
+        return cls(
+            known=no.copy(),
+            covered=no.copy(),
+            everybody=np.zeros(three),
+            item=np.zeros(three),
+            percentile=nan.copy(),
+            user=np.zeros(three),
+            own=np.zeros(count),
+            own_seconds=nan.copy(),
+            parts={column: np.full(three, np.nan) for column in columns},
         )
-        user = request.user_id
-        if user is None or user not in self._user:
-            return counts
-        pairs = [self._pair.get((user, name), (0, math.nan)) for name in ids]
+
+    def beside(self, own: Counts) -> Counts:
+        """With what histories say of users whom the log does not know yet."""
+        covered = self.covered
         return replace(
-            counts,
-            user=_sums([self._user[user]] * len(ids)),
-            own=np.array([count for count, _ in pairs], dtype=np.float64),
-            own_seconds=now - np.array([last for _, last in pairs], dtype=np.float64),
-            parts={column: self._part_sums(user, column, ids) for column in own.parts},
+            own,
+            known=self.known,
+            everybody=Sums(*self.everybody.T),
+            item=Sums(*self.item.T),
+            percentile=self.percentile,
+            user=Sums.choose(covered, Sums(*self.user.T), own.user),
+            own=np.where(covered, self.own, own.own),
+            own_seconds=np.where(covered, self.own_seconds, own.own_seconds),
+            parts={
+                column: PartSums.choose(covered, PartSums(*part.T), own.parts[column])
+                for column, part in self.parts.items()
+            },
         )
 
-    def _part_sums(self, user: str, column: str, ids: list[str]) -> PartSums:
-        row, found = [], []
-        for index, name in enumerate(ids):
-            for part in self._parts(name, column):
-                row.append(index)
-                found.append(self._part.get((user, column, part), Count()))
-        return pooled(np.array(row, dtype=np.int64), _sums(found), len(ids))
 
-
-def _sums(counts: list[Count]) -> Sums:
-    rows = [(count.acted, count.judged, count.positive) for count in counts]
-    return Sums(*np.array(rows, dtype=np.float64).reshape(-1, 3).T)
+def _in_order(asked: Questions) -> Iterator[tuple[int, slice]]:
+    """Requests that have candidates and a moment, by it: their row and the slice of candidates."""
+    if not len(asked):
+        return
+    start = np.flatnonzero(np.diff(asked.request, prepend=-1))
+    stop = np.append(start[1:], len(asked))
+    for n in np.argsort(asked.now[start], kind="stable").tolist():
+        if not math.isnan(asked.now[start[n]]):
+            yield int(asked.request[start[n]]), slice(int(start[n]), int(stop[n]))

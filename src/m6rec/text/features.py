@@ -7,9 +7,7 @@ same moment. Legend: R requests, N candidates of all requests in order, E events
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -52,7 +50,7 @@ class CrossFeatures:
         pool, rows: as in `Requests` (the events of histories; user_id, timestamp, start, stop and
         the lists item_ids and texts).
         """
-        asked = _questions(rows)
+        asked = Questions.of(rows)
         own = (pool, rows, self._catalogue, self.rule, self._recent)
         if self._log is None:
             return rates(count_histories(asked, *own, skip=np.zeros(len(asked), dtype=bool)))
@@ -71,18 +69,6 @@ class CrossFeatures:
         item = self._catalogue.items.of(timed["item_id"])
         added = read(timed, self.rule)
         return Past(user, item, timed["timestamp"].to_numpy(), added, self._catalogue.columns)
-
-
-def _questions(rows: pl.DataFrame) -> Questions:
-    ids, texts = (rows[name].to_list() for name in ("item_ids", "texts"))
-    request = np.repeat(np.arange(rows.height), [len(some) for some in ids])
-    now = rows["timestamp"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    return Questions(request, now[request], flat(ids), flat(texts))
-
-
-def flat(lists: Sequence[Sequence[str | None]]) -> list[str | None]:
-    """One list of many."""
-    return list(chain.from_iterable(lists))
 
 
 def in_time(events: pl.DataFrame) -> pl.DataFrame:

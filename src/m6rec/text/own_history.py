@@ -5,16 +5,23 @@ Legend: R requests, N candidates of all requests in order, E events of the pool.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 
 from m6rec.text.feature_table import Counts
-from m6rec.text.past import Past, YesNo, read
+from m6rec.text.past import PartsOf, Past, YesNo, read
 from m6rec.text.shared_words import shared
 from m6rec.text.tally import Codes, Parts, Sums
+
+
+def flat(lists: Sequence[Sequence[str | None]]) -> list[str | None]:
+    """One list of many."""
+    return list(chain.from_iterable(lists))
 
 
 @dataclass(frozen=True)
@@ -28,15 +35,40 @@ class Questions:
     ids: Sequence[str | None]
     texts: Sequence[str | None]
 
+    @classmethod
+    def of(cls, rows: pl.DataFrame) -> Questions:
+        """rows: as in `Requests`."""
+        ids, texts = (rows[name].to_list() for name in ("item_ids", "texts"))
+        request = np.repeat(np.arange(rows.height), [len(some) for some in ids])
+        now = rows["timestamp"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        return cls(request, now[request], flat(ids), flat(texts))
+
     def __len__(self) -> int:
         return len(self.request)
+
+
+class NameCodes(Protocol):
+    """Strings → 0, 1, 2 …; -1 for those that are not among them."""
+
+    def __len__(self) -> int: ...
+    def of(self, names: Sequence[str | None]) -> np.ndarray: ...
+
+
+class AnyCatalogue(Protocol):
+    """What is asked of `Catalogue`, and of one that grows (live_catalogue.py)."""
+
+    @property
+    def items(self) -> NameCodes: ...
+    @property
+    def columns(self) -> Mapping[str, PartsOf]: ...
 
 
 @dataclass(frozen=True)
 class Catalogue:
     """Items as codes, and their parts in every column that cross features look at.
 
-    Items that only the log names have codes too, and no parts.
+    Items that only the log names have codes too, and no parts. A column that says nothing of any
+    item is left out.
     """
 
     items: Codes
@@ -49,28 +81,33 @@ class Catalogue:
         """others: ids that the log names."""
         known = items["item_id"].cast(pl.String)
         codes = Codes(known if others is None else pl.concat([known, others]))
-        there = [column for column in columns if column in items.columns]
+        there = [
+            column
+            for column in columns
+            if column in items.columns and items[column].null_count() < items.height
+        ]
         return cls(codes, {column: Parts(items[column]) for column in there})
 
-    def together(
-        self, asked: Sequence[str | None], pool: Sequence[str | None]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Codes of two columns of ids; those known to neither catalogue nor log come after."""
-        ids = [*asked, *pool]
-        code = self.items.of(ids).copy()  # polars may lend its own memory, read-only
-        after: dict[str, int] = {}
-        for place in np.flatnonzero(code < 0).tolist():
-            name = ids[place]
-            if name is not None:
-                code[place] = len(self.items) + after.setdefault(name, len(after))
-        return code[: len(asked)], code[len(asked) :]
+
+def together(
+    items: NameCodes, asked: Sequence[str | None], pool: Sequence[str | None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of two columns of ids; those known to neither catalogue nor log come after."""
+    ids = [*asked, *pool]
+    code = items.of(ids).copy()  # polars may lend its own memory, read-only
+    after: dict[str, int] = {}
+    for place in np.flatnonzero(code < 0).tolist():
+        name = ids[place]
+        if name is not None:
+            code[place] = len(items) + after.setdefault(name, len(after))
+    return code[: len(asked)], code[len(asked) :]
 
 
 def count_histories(
     asked: Questions,
     pool: pl.DataFrame,
     rows: pl.DataFrame,
-    catalogue: Catalogue,
+    catalogue: AnyCatalogue,
     rule: YesNo,
     recent: int,
     skip: np.ndarray,
@@ -84,7 +121,7 @@ def count_histories(
     start, stop = rows["start"].to_numpy(), rows["stop"].to_numpy()
     bare = np.ones(rows.height, dtype=bool)
     bare[asked.request[skip]] = False
-    item, pool_item = catalogue.together(asked.ids, pool["item_id"].to_list())
+    item, pool_item = together(catalogue.items, asked.ids, pool["item_id"].to_list())
     past = _as_past(pool, pool_item, added, start, np.where(bare, stop, start), catalogue)
     end = np.full(len(asked), len(past))
     own, last = past.of_pair(asked.request, item, end)
@@ -110,7 +147,7 @@ def _as_past(
     added: Sums,
     start: np.ndarray,
     stop: np.ndarray,
-    catalogue: Catalogue,
+    catalogue: AnyCatalogue,
 ) -> Past:
     """Each request's history as the past of a user of its own."""
     length = stop - start

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import polars as pl
 
-from m6rec.text.tally import Parts, Sums, Tally
+from m6rec.text.tally import Sums, Tally
 
 NOT_ACTED = ("impression", "search")
 """Kinds of events by which the user has not chosen the item."""
@@ -104,6 +104,14 @@ class PartSums:
         )
 
 
+class PartsOf(Protocol):
+    """The parts of items in one column, as codes below `count`; see `tally.Parts`."""
+
+    @property
+    def count(self) -> int: ...
+    def explode(self, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+
+
 class Past:
     """Counts over E events. user, item: int64 [E], item -1 unknown; time: float64 [E] ascending.
 
@@ -116,7 +124,7 @@ class Past:
         item: np.ndarray,
         time: np.ndarray,
         added: Sums,
-        columns: Mapping[str, Parts],
+        columns: Mapping[str, PartsOf],
     ) -> None:
         self.user, self.item, self.time, self.added = user, item, time, added
         self.columns = columns

@@ -87,7 +87,7 @@ class Parts:
         names = [list(dict.fromkeys(parts(value))) for value in column.to_list()]
         flat = [name for row in names for name in row]
         codes = Codes(flat)
-        self.count = len(codes)
+        self.count: int = len(codes)
         self.part = codes.of(flat)
         self.start = np.cumsum([0, *(len(row) for row in names)])
 
