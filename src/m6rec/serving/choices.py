@@ -64,6 +64,10 @@ class Choices:
                 self._set(pair, True)
         return True
 
+    def users(self) -> list[str]:
+        """Everybody who stands by an item, or said anything against one."""
+        return list({*self._items, *(user_id for user_id, _ in self._against)})
+
     def forget(self, user_id: str) -> None:
         """Takes a user's choices out of the counts."""
         for item_id in list(self._items.get(user_id, ())):

@@ -18,9 +18,11 @@ from typing import Any, final
 
 import numpy as np
 
+from m6rec.data.labels import LabelRule
 from m6rec.recommender import M6Rec
 from m6rec.records import Event, Request
 from m6rec.serving.batching import Batcher, BatchSettings
+from m6rec.serving.counts import LiveCounts
 from m6rec.serving.engine import EngineSettings
 from m6rec.serving.known import (
     HISTORY,
@@ -42,6 +44,8 @@ from m6rec.stores.vectors.base import Filter, VectorIndex
 from m6rec.tasks.opening import Opener
 from m6rec.tasks.retrieval import Retriever
 from m6rec.tasks.segments import SegmentTable
+from m6rec.text.feature_state import FeatureState
+from m6rec.text.templates import Templates
 from m6rec.text.verbalize import Verbalizer
 
 log = logging.getLogger(__name__)
@@ -54,8 +58,6 @@ GRAPHS = "graphs"
 """Folder beside a model's vectors for what the engine made of the network."""
 CATALOGUE = "catalogue"
 """Whose turn it is in the batcher when items are taken in."""
-POPULAR_FOR = 1.0
-"""Seconds that the order by popularity is kept."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +85,13 @@ class LiveModel:
             known = reading.result()
         self.face.use(known.dataset(source.base, journal))
         self.shown = {item_id: Shown.of(body) for item_id, body in known.items.items()}
-        self.choices = known.choices
         self.number = known.number
         self._items_changed, self._renewed_until = False, 0.0
-        self._popular: tuple[float, list[tuple[str, int]]] = (-POPULAR_FOR, [])
         self._following = threading.Lock()
         self._using, self._used = 0, threading.Condition()
         self.working = Working(self.texts, self._forget_texts)
         self.vectors = ItemVectors(self.face, source, journal, self.shown, self.working)
+        self.counts = LiveCounts(journal, known, self.shown, self._open_features())
         self.ranker = self._open_ranker(batching.workers)
         self.vectors.open()
         self._batcher: Batcher[Wanted | Chunk | Space, Served | None] = Batcher(
@@ -133,6 +134,7 @@ class LiveModel:
 
     def catch_up(self) -> int:
         """Takes in what the journal holds beyond; returns how many entries that were."""
+        self.counts.catch_up()
         taken = 0
         with self._following:
             while batch := self.journal.entries(self.number, ENTRIES_AT_ONCE):
@@ -166,7 +168,7 @@ class LiveModel:
 
     def popular(self, count: int, where: Filter) -> list[tuple[str, float]]:
         """The items that most people chose, with their shares of all choices."""
-        out, chosen = {*where.hide, *where.bought}, self._by_popularity()
+        out, chosen = {*where.hide, *where.bought}, self.counts.by_popularity()
         found, total = [], sum(people for _, people in chosen)
         for item_id, people in chosen:
             shown = self.shown.get(item_id)
@@ -179,20 +181,13 @@ class LiveModel:
     @property
     def chosen(self) -> Counter[str]:
         """How many people chose each item and stayed with it."""
-        return self.choices.counts
+        return self.counts.choices.counts
 
     @property
     def most_chosen(self) -> int:
         """How many people chose the most popular item, at least 1."""
-        first = self._by_popularity()[:1]
+        first = self.counts.by_popularity()[:1]
         return first[0][1] if first else 1
-
-    def _by_popularity(self) -> list[tuple[str, int]]:
-        now = time.monotonic()
-        if now - self._popular[0] > POPULAR_FOR:
-            chosen = self.chosen.copy().most_common()
-            self._popular = (now, [(i, people) for i, people in chosen if i in self.shown])
-        return self._popular[1]
 
     @property
     def retriever(self) -> Retriever:
@@ -220,7 +215,6 @@ class LiveModel:
 
     def forget_user(self, user_id: str) -> None:
         """Drops what is held of a user in memory by name."""
-        self.choices.forget(user_id)
         for words in self._verbalizers():
             words.put_user(user_id, None)
 
@@ -263,6 +257,7 @@ class LiveModel:
 
     def _begin(self, asks: Sequence[Wanted | Chunk | Space]) -> Callable[[], list[Served | None]]:
         """All but what the network does of answers; catalogues are taken in on the way."""
+        self.counts.keep_up()
         for ask in asks:
             if not isinstance(ask, Wanted):
                 self._take(ask)
@@ -289,9 +284,8 @@ class LiveModel:
         self._batcher.submit(self.vectors.anew(), CATALOGUE).result()
 
     def _apply(self, batch: Iterable[Entry]) -> None:
-        """Counts come last: where the index can not be reached, the same batch comes again."""
+        """Where the index can not be reached, the same batch comes again."""
         fresh: dict[str, dict[str, Any]] = {}
-        events: list[dict[str, Any]] = []
         for entry in batch:
             if entry.kind == "item":
                 fresh[entry.key] = entry.body
@@ -302,8 +296,8 @@ class LiveModel:
             elif entry.kind == "user":
                 for words in self._verbalizers():
                     words.put_user(entry.key, entry.body)
-            elif entry.kind == "event":
-                events.append(entry.body)
+            elif entry.kind == "erase_user":
+                self._forget(entry.key)
         for item_id, body in fresh.items():
             for words in self._verbalizers():
                 words.put_item(item_id, body)
@@ -312,9 +306,14 @@ class LiveModel:
         for first in range(0, len(ids), ITEMS_AT_ONCE):
             chunk = Chunk(tuple(ids[first : first + ITEMS_AT_ONCE]))
             self._batcher.submit(chunk, CATALOGUE).result()
-        if not self.choices.take(events, self.journal.history):
-            self.choices = Known.read(self.journal).choices
         self._items_changed = self._items_changed or bool(ids)
+
+    def _forget(self, masked: str) -> None:
+        """Drops words of a user who was erased, here or by another server of this journal."""
+        for words in self._verbalizers():
+            for user_id in words.user_ids():
+                if self.journal.masked(user_id) == masked:
+                    words.put_user(user_id, None)
 
     def _remove(self, item_id: str) -> None:
         self.index.remove([item_id])
@@ -325,6 +324,16 @@ class LiveModel:
     def _verbalizers(self) -> list[Verbalizer]:
         found = [self.retriever.packer.verbalizer]
         return found if self.ranker is None else [*found, self.ranker.ranker.packer.verbalizer]
+
+    def _open_features(self) -> FeatureState | None:
+        """Counts of the journal so far, for a ranker; they follow what comes."""
+        task, data = self.face.tasks.get("rank"), self.face.dataset
+        if task is None:
+            return None
+        assert data is not None
+        rule = LabelRule.from_dict(task.rule or {})
+        words = Templates.from_dict(task.templates, "the task's templates")
+        return FeatureState(data.items, rule, words, data.events, time.time())
 
     def _open_ranker(self, at_once: int) -> FastRanker | None:
         task, data = self.face.tasks.get("rank"), self.face.dataset
@@ -338,7 +347,7 @@ class LiveModel:
             at_once=at_once,
             kept=None if folder is None else folder / GRAPHS,
         )
-        ranker = FastRanker(opener.ranker(task, data), settings)
+        ranker = FastRanker(opener.ranker(task, data, self.counts.features), settings)
         if settings.runtime == AUTO:
             remember(folder, ranker.engine.runtime.name)
         return ranker

@@ -122,8 +122,10 @@ class Registry:
                 raise RegistryError("right are shares above 0 that are 1 together")
             self._shares = dict(shares)
 
-    def notify(self) -> None:
-        """Says that the journal has something new."""
+    def notify(self, number: int = 0) -> None:
+        """Says that the journal has something new, up to entry `number`."""
+        for model in self.models():
+            model.counts.tell(number)
         self._told.set()
 
     def close(self) -> None:

@@ -119,7 +119,7 @@ class Service:
             lambda: self.journal.submit(kind, bodies, idempotency=idempotency)
         )
         appended = await asyncio.wrap_future(submitted)
-        self.registry.notify()
+        self.registry.notify(appended.last)
         return appended
 
     async def read(self, work: Callable[[], T]) -> T:
@@ -131,13 +131,13 @@ class Service:
         receipt = await self.read(lambda: self.journal.erase_user(user_id))
         for model in self.registry.models():
             model.forget_user(user_id)
-        self.registry.notify()
+        self.registry.notify(receipt.number)
         return receipt
 
     async def erase_item(self, item_id: str) -> Receipt:
         """Erases an item."""
         receipt = await self.read(lambda: self.journal.erase_item(item_id))
-        self.registry.notify()
+        self.registry.notify(receipt.number)
         return receipt
 
     async def answer(self, questions: Sequence[Question], client: str) -> list[Answered]:

@@ -14,7 +14,7 @@ from m6rec.data.tables import Dataset
 from m6rec.tasks.build import Backbone, build_ranker, build_retriever, untrained_retriever
 from m6rec.tasks.build_writing import build_author
 from m6rec.tasks.folder import TaskFolder
-from m6rec.tasks.ranking import Ranker
+from m6rec.tasks.ranking import FeatureSource, Ranker
 from m6rec.tasks.retrieval import Catalogue, Retriever, item_prior
 from m6rec.tasks.writing import Author
 from m6rec.text.aspects import Aspects
@@ -60,11 +60,13 @@ class Opener:
         self._fill(task, retriever)
         return retriever
 
-    def ranker(self, task: TaskFolder, dataset: Dataset) -> Ranker:
-        """Ranking, its features counted over the log of a data set."""
+    def ranker(
+        self, task: TaskFolder, dataset: Dataset, features: FeatureSource | None = None
+    ) -> Ranker:
+        """Ranking, its features counted over the log of a data set, or elsewhere (`features`)."""
         words, rule = _templates(task), LabelRule.from_dict(task.rule or {})
         items = dataset.items if dataset.items.height else NO_ITEMS
-        features = CrossFeatures(dataset.events, items, rule, words)
+        features = features or CrossFeatures(dataset.events, items, rule, words)
         verbalizer = Verbalizer(words, items, dataset.users)
         ranker = build_ranker(self.backbone, verbalizer, task.spec, features, task.known)
         ranker.name = _name(task)

@@ -48,6 +48,10 @@ class Rows:
     def __len__(self) -> int:
         return self._frame.height
 
+    def names(self) -> list[str]:
+        """Ids of all rows."""
+        return list(self._row)
+
     def find(self, name: str | None) -> int | None:
         """Row of an id, None where there is none."""
         return None if name is None else self._row.get(name)
@@ -138,6 +142,10 @@ class Verbalizer:
         else:
             self._items.put(item_id, row)
         self._event_text.cache_clear()  # the others go by row, and a new row has a new number
+
+    def user_ids(self) -> list[str]:
+        """Users of whom anything is known."""
+        return [] if self._users is None else self._users.names()
 
     def put_user(self, user_id: str, row: Mapping[str, object] | None) -> None:
         """The same for a user."""

@@ -1,0 +1,100 @@
+"""What a journal says of behaviour, counted while it grows: choices of items, and cross features.
+
+Counts follow the journal on their own, ahead of vectors, which take time to be made: an event that
+was acknowledged is counted before the next answer.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import final
+
+from m6rec.serving.choices import event_of
+from m6rec.serving.known import Known
+from m6rec.stores.journal.base import Body, Entry, Journal
+from m6rec.text.feature_state import FeatureState
+
+ENTRIES_AT_ONCE = 2000
+POPULAR_FOR = 1.0
+"""Seconds that the order by popularity is kept."""
+
+
+@final
+class LiveCounts:
+    """choices: who stands by which item; features: for a ranker, where there is one. Both hold the
+    journal up to entry `number`. shown: the items that are there. Safe to use from threads."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        known: Known,
+        shown: Collection[str],
+        features: FeatureState | None,
+    ) -> None:
+        self.choices, self._shown = known.choices, shown
+        self.features, self.number = features, known.number
+        self._journal, self._told = journal, known.number
+        self._following = threading.Lock()
+        self._popular: tuple[float, list[tuple[str, int]]] = (-POPULAR_FOR, [])
+
+    def tell(self, number: int) -> None:
+        """Says that the journal has entries up to this number."""
+        self._told = max(self._told, number)
+
+    def keep_up(self) -> None:
+        """Counts what it was told of: costs nothing where that is counted already."""
+        if self._told > self.number:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Counts all that the journal holds beyond."""
+        with self._following:
+            while batch := self._journal.entries(self.number, ENTRIES_AT_ONCE):
+                self._count(batch)
+                self.number = batch[-1].number
+
+    def by_popularity(self) -> list[tuple[str, int]]:
+        """Items that were chosen, and by how many people, most of them first."""
+        now = time.monotonic()
+        if now - self._popular[0] > POPULAR_FOR:
+            chosen = self.choices.counts.copy().most_common()
+            self._popular = (now, [(i, people) for i, people in chosen if i in self._shown])
+        return self._popular[1]
+
+    def _count(self, batch: Sequence[Entry]) -> None:
+        events: list[Body] = []
+        for entry in batch:
+            if entry.kind == "event":
+                events.append(entry.body)
+                self._count_features(entry)
+            elif entry.kind == "erase_user":
+                self._choose(events)
+                events = []
+                self._forget(entry.key)
+            elif self.features is not None and entry.kind in ("item", "erase_item"):
+                self.features.put_item(entry.key, entry.body if entry.kind == "item" else None)
+        self._choose(events)
+
+    def _choose(self, events: Sequence[Body]) -> None:
+        if not self.choices.take(events, self._journal.history):
+            self.choices = Known.read(self._journal).choices
+
+    def _forget(self, masked: str) -> None:
+        """Drops a user who was erased, here or by another server of this journal."""
+        features = [] if self.features is None else self.features.users()
+        for user_id in {*self.choices.users(), *features}:
+            if self._journal.masked(user_id) == masked:
+                self.choices.forget(user_id)
+                if self.features is not None:
+                    self.features.forget(user_id)
+
+    def _count_features(self, entry: Entry) -> None:
+        """An event without a time of its own happened when it came."""
+        event = event_of(entry.body)
+        if self.features is not None and event.item_id is not None:
+            when = entry.at if event.timestamp is None else event.timestamp
+            event = replace(event, timestamp=when)
+            self.features.update(entry.key, event, entry.body.get("request_id"))
