@@ -40,7 +40,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runtime is chosen, since measuring each takes a minute."""
-    monkeypatch.setattr(live_module, "remembered", lambda folder: "pytorch")
+    monkeypatch.setattr(live_module, "remembered", lambda folder: "torch-fp32")
 
 
 @pytest.fixture
@@ -141,6 +141,7 @@ def test_another_server_of_the_journal_counts_and_forgets_as_well(
         try:
             tell(client, *HATS, ("new here", "purchase", "red-hat"))
             other.catch_up()
+            service.registry.current.counts.catch_up()
             assert counted(other) == counted(service.registry.current)
             assert "new here" in counted(other)
             assert client.delete("/v1/users/new here").status_code == 200
