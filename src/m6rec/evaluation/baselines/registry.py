@@ -257,7 +257,7 @@ BASELINES: tuple[Baseline, ...] = (
                 "ridge": (500.0, 100.0, 2000.0, 8000.0),
                 "itself": (False, True),
                 "decay": (0.8, 0.4, 0.2, 1.0),
-                "text_weight": (150.0, 50.0, 500.0, 1500.0),
+                "text_weight": (150.0, 50.0, 500.0, 1500.0, 10.0),
                 "text_ridge": (5.0, 1.0, 20.0),
             }
         ),
