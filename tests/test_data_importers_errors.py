@@ -173,7 +173,7 @@ def test_a_folder_of_something_else_says_what_the_format_reads(
         ("movielens", {"ratings__csv": "userId,userId\n", "movies__csv": "movieId,title,genres\n"},
          "names column 'userId' twice"),
         ("gorse", {"feedback__jsonl": '{"UserId": "a"}\n'}, "line 1 has no 'feedbacktype'"),
-        ("gorse", {"items__jsonl": '[{"ItemId": "a"}]\n'}, "a JSON list: 1"),
+        ("gorse", {"items__jsonl": '["a"]\n'}, "a JSON str: 1"),
         ("metarank", {"e__jsonl": '{"event": "click"}\n'}, "event 'click': 1.*line 1"),
         ("amazon", {"B__csv": "user_id,asin,rating,timestamp\n"}, "no column 'parent_asin'"),
         ("amazon", {"B__jsonl": '{"user_id": "a"}\n'}, "there is no column 'parent_asin'"),
@@ -183,7 +183,7 @@ def test_a_folder_of_something_else_says_what_the_format_reads(
         ("columns", {"events__csv": ""}, "the columns are none at all"),
         ("columns", {"events__jsonl": '{"u": 1, "i": 2}\n'}, "there is no column 't'"),
         ("columns", {"events__parquet": "no parquet"}, "can not be read as PARQUET"),
-        ("columns", {"events__csv": 'u,i,t\na,"b,1\nc,d,2\n'}, "2 fields in the place of 3: 1"),
+        ("columns", {"events__csv": 'u,i,t\na,"b,1\n'}, "a quote is opened and not closed: 1"),
     ],
 )  # fmt: skip
 def test_a_file_of_another_shape_is_an_error_that_names_it(

@@ -14,6 +14,7 @@ from m6rec.cli.recommend import as_table
 from m6rec.cli.tune import parse_settings
 from m6rec.data.catalogue import as_items
 from m6rec.data.files import FORMATS, LINE, ROW, read_batches
+from m6rec.data.lines import is_unicode, text_lines
 from m6rec.data.schema import DataError
 from m6rec.recommender import M6Rec
 
@@ -82,13 +83,27 @@ def _named(rec: M6Rec, items: list[str]) -> dict[str, str]:
 def _listed(path: Path) -> dict[str, str]:
     """Title by id of a file's items."""
     if path.suffix == ".txt":
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeError) as error:
-            raise DataError(f"{path}: can not be read as text ({error})") from None
-        return {line.strip(): line.strip() for line in lines if line.strip()}
+        return _titles(path)
     if path.suffix[1:] not in FORMATS:
         raise DataError(f"{path}: right is .txt (one title a line) or .{', .'.join(FORMATS)}")
-    frame = pl.concat([batch.frame for batch in read_batches(path)])
+    batches = list(read_batches(path))
+    for line in (line for batch in batches for line in batch.broken):
+        where = f"row {line.row}" if line.line is None else f"line {line.line}"
+        raise DataError(f"{path}, {where}: {line.problem}; right is {line.right}")
+    frame = pl.concat([batch.frame for batch in batches], how="diagonal")
     table = as_items(frame.drop(ROW, LINE, strict=False))
     return dict(table.select("item_id", "title").rows())
+
+
+def _titles(path: Path) -> dict[str, str]:
+    """One title a line; blank lines are none."""
+    titles = {}
+    try:
+        for number, text in enumerate(text_lines(path), 1):
+            if not is_unicode(text):
+                raise DataError(f"{path}, line {number}: bytes that are not UTF-8")
+            titles[text.strip()] = text.strip()
+    except OSError as error:
+        raise DataError(f"{path}: can not be read as text ({error})") from None
+    titles.pop("", None)
+    return titles

@@ -14,7 +14,7 @@ import polars as pl
 
 from m6rec.data.dialogs import dialog_wrongs
 from m6rec.data.examine import Examined, examine
-from m6rec.data.files import LINE, ROW, Broken, read_batches
+from m6rec.data.files import LINE, ROW, Broken, LeftOut, read_batches
 from m6rec.data.published import Line, Wrong, read_lines, unknown_items, wrongs
 from m6rec.data.report import Collector, Example, Finding, RejectFile, Report, TableReport, shown
 from m6rec.data.rules import Rule
@@ -134,6 +134,8 @@ def _table(state: _Check, path: Path, spec: TableSpec) -> None:
                 found = found.without(lacking)
             _note(state, spec.name, found)
             _note_broken(state, spec.name, batch.broken, rejects)
+            if not rejects.seen:
+                _note_left_out(state, spec.name, batch.left_out)
             _reject(found, rejects)
             rejects.seen += batch.frame.height + len(batch.broken)
             if spec.name == "items":
@@ -184,6 +186,13 @@ def _note_broken(state: _Check, table: str, broken: Iterable[Broken], rejects: R
         example = Example(line.row, line.line, shown(line.text))
         state.collector.add(table, finding, 1, [example])
         rejects.write(line.row, line.line, [finding], line.text)
+
+
+def _note_left_out(state: _Check, table: str, columns: Iterable[LeftOut]) -> None:
+    for one in columns:
+        right = f"{one.right}; the table is read without the column"
+        finding = Finding(one.column, one.problem, "warning", right)
+        state.collector.add(table, finding, 1, [Example(None, None, f"the column {one.column}")])
 
 
 def _reject(found: Examined, rejects: RejectFile) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import polars as pl
 
-from m6rec.data.files import Broken, parse_json_line
+from m6rec.data.batches import Broken
+from m6rec.data.jsonlines import json_rows
 from m6rec.data.requests import POOL_SCHEMA, ROW_SCHEMA, Requests
 from m6rec.data.rules import Severity
 from m6rec.data.schema import EVENT_SYNONYMS, DataError
@@ -37,13 +38,9 @@ class Wrong:
 
 def read_lines(path: Path) -> Iterator[tuple[int, Line | Broken]]:
     """(line, object or what is wrong with it); blank lines are none. Raises DataError."""
-    row = 0
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-            for line, text in enumerate(file, 1):
-                if not text.isspace():
-                    row += 1
-                    yield line, parse_json_line(row, line, text)
+        for _, line, value in json_rows(path):
+            yield line, value
     except OSError as error:
         raise DataError(f"{path}: can not be read ({error.strerror})") from error
 

@@ -152,6 +152,9 @@ def examined_batches(path: Path, spec: TableSpec) -> Iterator[tuple[Examined | N
         if batch.frame.height == 0 and batch.broken:
             yield None, len(batch.broken)
             continue
+        if not columns:
+            for one in batch.left_out:
+                log.warning("%s: column %r is left out: %s", path, one.column, one.problem)
         columns |= dict.fromkeys(batch.frame.columns)
         if path.suffix != ".jsonl":
             require_columns(path, spec, list(columns))

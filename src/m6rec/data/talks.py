@@ -8,6 +8,7 @@ words (tasks/dialogue_state.py).
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from m6rec.data.published import Line, read_lines
 from m6rec.data.schema import SPLIT_SYNONYMS, SPLITS, DataError
 from m6rec.data.tables import Dataset
 from m6rec.records import Event, ProtocolCard
+
+log = logging.getLogger(__name__)
 
 Role = Literal["user", "system"]
 Part = Literal["train", "valid", "test"]
@@ -111,7 +114,16 @@ def talk_split(dataset: Dataset, **cutting: Any) -> TalkSplit:
     if dataset.dialogs is None:
         raise DataError(f"{dataset.name}: conversation needs a file dialogs.jsonl")
     limits = Cutting.of(cutting, by="user")
-    lines = list(sound_dialogs(read_lines(dataset.dialogs)))
+    read = list(read_lines(dataset.dialogs))
+    lines = list(sound_dialogs(read))
+    unsound = len(read) - len(lines)
+    if unsound:
+        log.warning(
+            "%s: %d of %d lines left out, which are no sound dialogues; `m6rec check` shows them",
+            dataset.dialogs,
+            unsound,
+            len(read),
+        )
     talks = [_talk(line) for line in lines]
     part, rule = dialog_parts(lines, limits)
     parts = {
@@ -121,7 +133,7 @@ def talk_split(dataset: Dataset, **cutting: Any) -> TalkSplit:
     if not parts["train"]:
         raise DataError(f"{dataset.name}: no dialogue of dialogs.jsonl belongs to train or valid")
     items, added = _catalogue(dataset.items, talks)
-    card = _card(dataset.name, rule, limits, parts, items.height, added)
+    card = _card(dataset.name, rule, limits, parts, items.height, added, unsound)
     return TalkSplit(**parts, items=items, card=card, limits=limits)
 
 
@@ -239,19 +251,27 @@ def _catalogue(items: pl.DataFrame, talks: Sequence[Talk]) -> tuple[pl.DataFrame
 
 
 def _card(
-    name: str, rule: str, limits: Cutting, parts: dict[str, tuple[Talk, ...]], size: int, added: int
+    name: str,
+    rule: str,
+    limits: Cutting,
+    parts: dict[str, tuple[Talk, ...]],
+    size: int,
+    added: int,
+    unsound: int,
 ) -> ProtocolCard:
     told = [
         f"at most {most} replies of {of} (seed {limits.seed})"
         for of, most in (("train", limits.max_train), ("a judged part", limits.max_eval))
         if most is not None
     ]
-    notes = (
+    notes: tuple[str, ...] = (
         "what turns say of items (liked, seen) is not read",
         f"catalogue: {size} items, {added} of them known from dialogues alone, of all parts",
         "recall: each item that the person names in a reply; new: without items named before, "
         "which no list holds either",
     )
+    if unsound:
+        notes += (f"{unsound} lines of dialogs.jsonl are left out: no sound dialogues",)
     digest = hashlib.sha256()
     for part in ("valid", "test"):
         for talk in parts[part]:

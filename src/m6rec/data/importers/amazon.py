@@ -15,9 +15,10 @@ import polars as pl
 
 from m6rec.data.importers.columnmap import parse_map
 from m6rec.data.importers.columns import any_batches, mapped_pieces
-from m6rec.data.importers.jsontext import as_text, joined
 from m6rec.data.importers.pieces import Importer, Maps, Notes, Piece
-from m6rec.data.importers.reading import Record, ending, files_of, object_frame, read_objects
+from m6rec.data.importers.reading import ending, files_of
+from m6rec.data.jsonlines import Record, object_frame, read_objects
+from m6rec.data.jsontext import as_text, joined
 from m6rec.data.schema import DataError
 from m6rec.data.values.nothing import is_nothing
 

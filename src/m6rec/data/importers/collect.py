@@ -18,6 +18,7 @@ from m6rec.data.conform import conform
 from m6rec.data.examine import Examined, examine, readable
 from m6rec.data.files import LINE, ROW, Broken
 from m6rec.data.importers.pieces import Notes, Piece
+from m6rec.data.parquet import scan
 from m6rec.data.report import Example, Finding, RejectFile, json_ready, shown
 from m6rec.data.rules import Rule
 from m6rec.data.schema import TABLES, DataError, TableSpec
@@ -85,6 +86,8 @@ class Collection:
         parts = self._tables.setdefault(piece.table, _Parts(spec, self.folder))
         parts.offered += piece.frame.height + len(piece.broken)
         parts.mergeable |= piece.mergeable
+        for one in piece.left_out:
+            self.notes.say(f"{piece.name}: column {one.column!r} is left out: {one.problem}")
         rejects = self._rejects(piece)
         for line in piece.broken:
             rejects.add(line.row, line.line, [_of_line(line)], line.text)
@@ -204,7 +207,7 @@ class Collection:
 
     def _write_whole(self, parts: _Parts) -> int:
         path = self.folder / f"{parts.spec.name}.parquet"
-        scans = [pl.scan_parquet(part, glob=False) for part in parts.files]
+        scans = [scan(part) for part in parts.files]
         table = pl.concat(scans, how="diagonal_relaxed") if len(scans) > 1 else scans[0]
         names = _in_order(parts.spec, table.collect_schema().names())
         if not parts.mergeable:

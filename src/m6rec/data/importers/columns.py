@@ -6,19 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from m6rec.data.files import LINE, ROW, Batch, read_batches
+from m6rec.data.batches import LINE, ROW, Batch
+from m6rec.data.delimited import Layout, read_rows
+from m6rec.data.files import read_batches
 from m6rec.data.importers.columnmap import EXAMPLE, ColumnMap
-from m6rec.data.importers.jsontext import as_text
 from m6rec.data.importers.pieces import Importer, Maps, Notes, Piece
-from m6rec.data.importers.reading import (
-    Layout,
-    ending,
-    files_of,
-    object_frame,
-    read_objects,
-    read_rows,
-    text_lines,
-)
+from m6rec.data.importers.reading import ending, files_of
+from m6rec.data.jsonlines import JSON_BATCH_ROWS, json_batches
+from m6rec.data.lines import text_lines
 from m6rec.data.schema import TABLES, DataError
 
 ENDINGS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -73,12 +68,7 @@ def any_batches(file: Path) -> Iterator[Batch]:
     if kind == ".parquet":
         yield from read_batches(file)
     elif kind in (".jsonl", ".ndjson", ".json"):
-        for objects in read_objects(file):
-            texts = [
-                (row, line, {name: as_text(value) for name, value in record.items()})
-                for row, line, record in objects.rows
-            ]
-            yield Batch(object_frame(texts), objects.broken)
+        yield from json_batches(file, JSON_BATCH_ROWS)
     elif kind in ENDINGS:
         separator = "\t" if kind == ".tsv" else _separator(file)
         yield from read_rows(file, Layout(separator, quotes=True))
@@ -115,7 +105,8 @@ def mapped_pieces(file: Path, columns: ColumnMap, batches: Iterator[Batch]) -> I
             columns.require_sources(file, names)
         read += batch.frame.height + len(batch.broken)
         frame, wrong = columns.apply(batch.frame)
-        yield Mapped(Piece(columns.table, file, frame, read, batch.broken, wrong), names)
+        piece = Piece(columns.table, file, frame, read, batch.broken, wrong)
+        yield Mapped(replace(piece, left_out=batch.left_out), names)
     if loose:
         columns.require_sources(file, list(there))
 

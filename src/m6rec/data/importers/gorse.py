@@ -11,21 +11,13 @@ from pathlib import Path
 
 import polars as pl
 
-from m6rec.data.files import LINE, ROW
+from m6rec.data.batches import LINE, ROW
+from m6rec.data.delimited import Layout, read_rows
 from m6rec.data.importers.columnmap import Wrong
-from m6rec.data.importers.jsontext import as_text, is_vector, joined
 from m6rec.data.importers.pieces import Importer, Maps, Notes, Piece
-from m6rec.data.importers.reading import (
-    Layout,
-    Located,
-    Objects,
-    Record,
-    ending,
-    find,
-    object_frame,
-    read_objects,
-    read_rows,
-)
+from m6rec.data.importers.reading import ending, find
+from m6rec.data.jsonlines import Located, Objects, Record, object_frame, read_objects
+from m6rec.data.jsontext import as_text, is_vector, joined
 from m6rec.data.report import Finding
 from m6rec.data.schema import DataError
 from m6rec.data.values.nothing import nothing

@@ -15,9 +15,10 @@ import polars as pl
 from m6rec.data.files import Broken
 from m6rec.data.importers.collect import UPDATED
 from m6rec.data.importers.columnmap import Wrong, other_units
-from m6rec.data.importers.jsontext import as_text, is_vector
 from m6rec.data.importers.pieces import Importer, Maps, Notes, Piece
-from m6rec.data.importers.reading import Objects, Record, files_of, object_frame, read_objects
+from m6rec.data.importers.reading import files_of
+from m6rec.data.jsonlines import Objects, Record, object_frame, read_objects
+from m6rec.data.jsontext import as_text, is_vector
 from m6rec.data.report import Finding
 from m6rec.data.schema import DataError
 from m6rec.data.values.nothing import nothing

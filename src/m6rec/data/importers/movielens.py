@@ -13,11 +13,12 @@ from pathlib import Path
 
 import polars as pl
 
-from m6rec.data.files import Batch, Broken
+from m6rec.data.batches import Batch, Broken
+from m6rec.data.delimited import Layout, read_rows
 from m6rec.data.importers.columnmap import ColumnMap, parse_map
 from m6rec.data.importers.columns import mapped_pieces
 from m6rec.data.importers.pieces import Importer, Maps, Notes, Piece
-from m6rec.data.importers.reading import Layout, find, read_rows
+from m6rec.data.importers.reading import find
 from m6rec.data.schema import DataError
 
 GENRES = (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from m6rec.data.files import Broken
+from m6rec.data.batches import Broken, LeftOut
 from m6rec.data.importers.columnmap import ColumnMap
 from m6rec.data.report import Finding
 
@@ -27,7 +27,8 @@ class Piece:
     wrong: rows with a value that can not be read (bool series of frame's height each).
     secondary: the file is read for another table first, so that most rows repeat an id; repeats
         are counted, not rejected. mergeable: rows of one id are updates, the newest value counts.
-    folder: tells files of the same name in several folders apart.
+    folder: tells files of the same name in several folders apart. left_out: columns of the file
+        that can not be read.
     """
 
     table: str
@@ -39,6 +40,7 @@ class Piece:
     secondary: bool = False
     mergeable: bool = False
     folder: str = ""
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def name(self) -> str:

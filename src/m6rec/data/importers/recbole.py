@@ -12,11 +12,12 @@ from pathlib import Path
 
 import polars as pl
 
-from m6rec.data.files import LINE, ROW, Batch
+from m6rec.data.batches import LINE, ROW, Batch
+from m6rec.data.delimited import Layout, read_rows
 from m6rec.data.importers.columnmap import Column, ColumnMap
 from m6rec.data.importers.columns import mapped_pieces
 from m6rec.data.importers.pieces import Importer, Maps, Notes, Piece
-from m6rec.data.importers.reading import Layout, files_of, read_rows
+from m6rec.data.importers.reading import files_of
 from m6rec.data.schema import TABLES, DataError
 
 TYPES = ("token", "token_seq", "float", "float_seq")

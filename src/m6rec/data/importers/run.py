@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -131,7 +130,7 @@ def _unfinished(target: Path) -> Iterator[Path]:
 def _readable_errors(source: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, UnicodeError, csv.Error, pl.exceptions.PolarsError) as error:
+    except (OSError, UnicodeError, pl.exceptions.PolarsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{source}: can not be imported ({reason})") from error
 

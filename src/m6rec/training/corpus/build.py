@@ -86,7 +86,9 @@ def filtered(documents: Iterable[Document]) -> tuple[list[Document], Counter[str
     passed: list[Document] = []
     seen: set[tuple[str, ...]] = set()
     for document in documents:
-        if document.kind not in OF_TITLES and not is_english(_judged(document)):
+        if not document.text.strip():
+            dropped["nothing to read"] += 1
+        elif document.kind not in OF_TITLES and not is_english(_judged(document)):
             dropped["language"] += 1
         elif len(document.text.split()) < SHORTEST[document.kind]:
             dropped["length"] += 1

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 import polars as pl
 
+from m6rec.data.parquet import scan
 from m6rec.records import M6Error
 
 Kind = Literal[
@@ -104,7 +105,7 @@ def read_corpus(folder: Path) -> Corpus:
             raise CorpusError(f"{folder / name} is missing; a corpus is written by build_corpus")
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        frame = pl.read_parquet(folder / DOCUMENTS)
+        frame = scan(folder / DOCUMENTS).collect()
     except (json.JSONDecodeError, UnicodeDecodeError, pl.exceptions.PolarsError, OSError) as error:
         raise CorpusError(f"{folder} is damaged: {error}") from None
     if frame.schema != pl.Schema(SCHEMA):

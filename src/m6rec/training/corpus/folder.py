@@ -150,7 +150,9 @@ class DataFolder:
         self._leave("dialogues", len(lines) - sum(train))
         for dialog in itertools.compress(sound, train):
             key = f"{self.name} {dialog['dialog_id']}"
-            yield from dialogue_documents(self.name, key, dialog)
+            documents = list(dialogue_documents(self.name, key, dialog))
+            self._leave("dialogues without two turns of words", not documents)
+            yield from documents
 
     def _histories(self, path: Path) -> pl.DataFrame:
         """What published train requests show of users: the longest history of each, and its target.

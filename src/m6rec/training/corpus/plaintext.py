@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from m6rec.data.lines import LineAccount, bare, is_blank, is_unicode
 from m6rec.training.corpus.cleaning import clean_part
 from m6rec.training.corpus.documents import CorpusError, Document
 
@@ -23,7 +24,7 @@ def text_documents(source: str, files: list[Path]) -> Iterator[Document]:
     for path in files:
         for text in _texts(path):
             cleaned = clean_part(text, longest=len(text))
-            parts = cut_at_sentences(cleaned)
+            parts = cut_at_sentences(cleaned) or [""]  # counted there, where it is left out
             for first in range(0, len(parts), PARTS):
                 some = tuple(parts[first : first + PARTS])
                 key = cleaned[:KEY].lower()
@@ -32,17 +33,26 @@ def text_documents(source: str, files: list[Path]) -> Iterator[Document]:
 
 def _texts(path: Path) -> list[str]:
     """Paragraphs where the file has blank lines between others, else lines."""
+    account = LineAccount(path)
+    paragraphs: list[list[str]] = [[]]
     try:
-        whole = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise CorpusError(
-            f"{path}, line {line}: bytes that are not UTF-8; save the file as UTF-8"
-        ) from None
+        for number, text in enumerate(account.lines(), 1):
+            if not is_unicode(text):
+                raise CorpusError(
+                    f"{path}, line {number}: bytes that are not UTF-8; save the file as UTF-8"
+                )
+            if is_blank(text):
+                account.blank += 1
+                if paragraphs[-1]:
+                    paragraphs.append([])
+            else:
+                paragraphs[-1].append(bare(text))
     except OSError as error:
         raise CorpusError(f"{path}: can not be read ({error.strerror})") from None
-    paragraphs = re.split(r"\n(?:[^\S\n]*\n)+", whole.strip())
-    return paragraphs if len(paragraphs) > 1 else whole.strip().split("\n")
+    found = [lines for lines in paragraphs if lines]
+    account.rows += sum(map(len, found))
+    account.settle()
+    return ["\n".join(lines) for lines in found] if len(found) > 1 else paragraphs[0]
 
 
 def cut_at_sentences(text: str, most: int = WORDS) -> list[str]:

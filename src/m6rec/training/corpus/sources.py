@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from m6rec.data import tables
+from m6rec.data.parquet import scan
 from m6rec.data.splits import make_split
 from m6rec.text.templates import Templates
 from m6rec.text.verbalize import Verbalizer
@@ -39,16 +40,16 @@ class Source:
 
 def amazon_industrial(folder: Path) -> Iterator[Document]:
     """Items, and what users bought in the train part."""
-    items = pl.read_parquet(folder / "items.parquet")
+    items = scan(folder / "items.parquet").collect()
     yield from item_documents("amazon_industrial", items)
-    events = pl.read_parquet(folder / "events.parquet").filter(pl.col("split") == "train")
+    events = scan(folder / "events.parquet").collect().filter(pl.col("split") == "train")
     yield from _behaviour("amazon_industrial", items, events.sort("user_id", "position"), "bought")
 
 
 def amazon_reviews(folder: Path) -> Iterator[Document]:
     """Reviews with their headline, rating and product."""
-    titles = dict(pl.read_parquet(folder / "items.parquet").select("item_id", "title").rows())
-    for row in pl.read_parquet(folder / "reviews.parquet").iter_rows(named=True):
+    titles = dict(scan(folder / "items.parquet").collect().select("item_id", "title").rows())
+    for row in scan(folder / "reviews.parquet").collect().iter_rows(named=True):
         rating = row["rating"]
         category = (row["category"] or "").removesuffix("_5core_2014").removesuffix("_2023_sample")
         parts = {
@@ -63,7 +64,7 @@ def amazon_reviews(folder: Path) -> Iterator[Document]:
 
 def catalogs(folder: Path) -> Iterator[Document]:
     """Titles of the catalogues whose terms allow it."""
-    frame = pl.read_parquet(folder / "items.parquet")
+    frame = scan(folder / "items.parquet").collect()
     for name in CATALOGUES:
         yield from item_documents(f"catalogs/{name}", frame.filter(pl.col("source") == name))
 
@@ -80,8 +81,8 @@ def online_retail(folder: Path) -> Iterator[Document]:
 
 def xrec(folder: Path) -> Iterator[Document]:
     """Explanations of the train part, with the profiles that they were written for."""
-    titles = dict(pl.read_parquet(folder / "items.parquet").select("item_id", "title").rows())
-    rows = pl.read_parquet(folder / "reviews.parquet").filter(pl.col("split") == "train")
+    titles = dict(scan(folder / "items.parquet").collect().select("item_id", "title").rows())
+    rows = scan(folder / "reviews.parquet").collect().filter(pl.col("split") == "train")
     for row in rows.iter_rows(named=True):
         about = [clean_part(titles.get(row["item_id"])), clean_part(row["item_summary"])]
         parts = {
