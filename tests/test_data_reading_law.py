@@ -131,7 +131,8 @@ def require_law(
             continue
         start = max(s for s in starts if s < n)
         stop = min((s for s in starts if s > n), default=len(lines) + 1)
-        record = "\n".join(lines[start - 1 : stop - 1]).rstrip("\r\n \t\x0b\x1c\x85\u2028")
+        last = max(n for n in said if n < stop)
+        record = "\n".join(lines[start - 1 : last]).rstrip("\r\n")
         require_one_record(record, separator, rows.get(start), f"line {n} of {what}")
 
 

@@ -55,9 +55,10 @@ class LineAccount:
                 if head[:2] in UTF_16:
                     raise DataError(f"{path}: saved as UTF-16; save it as UTF-8")
                 end = _line_end(head)
-                for words in io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", newline=end):
-                    self.read += 1
-                    yield words
+                with io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", newline=end) as text:
+                    for words in text:
+                        self.read += 1
+                        yield words
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataError(
                 f"{path}: the gzip file is cut off or damaged after line {self.read} ({error}); "
