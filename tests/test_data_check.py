@@ -51,7 +51,7 @@ def test_sound_data_has_no_problem_and_no_reject_file(tmp_path: Path) -> None:
 
 def test_each_bad_time_is_told_with_row_line_value_and_remedy(tmp_path: Path) -> None:
     times = ["5", "nan", "-1", "soon", "1700000000000", "inf", ""]
-    rows = "".join(f"u,a,click,{time}\n" for time in times)
+    rows = "".join(f"u{n},a,click,{time}\n" for n, time in enumerate(times))
     report = check(worlds.write(tmp_path, {"items.csv": ITEMS, "events.csv": EVENTS + rows}))
     problems = found(report)
     expected = {

@@ -52,7 +52,7 @@ TESTS = (
     "test_edge_rank.py",
 )
 """Every dependency is at work in one of them."""
-HELPERS = ("pytest", "hypothesis", "httpx")
+HELPERS = ("pytest", "hypothesis", "httpx", "openai")
 """Of the extra `dev`, what running tests needs."""
 
 

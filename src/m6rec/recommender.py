@@ -16,8 +16,10 @@ from rich.console import Console
 from m6rec.answers import Answers
 from m6rec.authors import Authors, check_own_split, is_writing
 from m6rec.data import tables
+from m6rec.data.caps import capped
 from m6rec.data.labels import LabelRule, default_rule
 from m6rec.data.options import Task
+from m6rec.data.schema import DataError
 from m6rec.data.splits import Method as SplitMethod
 from m6rec.data.splits import Split, make_split
 from m6rec.data.tables import Dataset
@@ -157,6 +159,7 @@ class M6Rec(Answers, Authors):
         split: SplitMethod | Split = "auto",
         label: LabelRule | None = None,
         targets: Collection[str] | None = None,
+        max_events_per_user: int | float | None = None,
         templates: str | Path | None = None,
         tuning: Mapping[str, Any] | None = None,
         train: Mapping[str, Any] | None = None,
@@ -167,14 +170,16 @@ class M6Rec(Answers, Authors):
         """Tunes a task on the train part of a data set and keeps the best epoch by its valid part.
 
         method, plan: paper sections 4 and 3. split, label, targets: as in `make_split` (targets are
-        the kinds of events that retrieval has to foresee), or a Split. tuning: changes to Tuning
-        (rank, prompts, layers); train: to TrainSettings (rate, epochs, minutes, …); reading: to
-        the settings of the task (online_layers, max_history, residual, …). Tasks that write have a
-        split of their own (data/writing.py), of which `reading` may limit the parts (max_train).
+        the kinds of events that retrieval has to foresee), or a Split. max_events_per_user: only
+        the newest events of each user count (below 1: so large a share of all events). tuning:
+        changes to Tuning (rank, prompts, layers); train: to TrainSettings (rate, epochs, …);
+        reading: to the settings of the task (online_layers, max_history, residual, …). Tasks that
+        write have a split of their own (data/writing.py), of which `reading` may limit the parts
+        (max_train).
         state: folder from which an interrupted run goes on. The backbone stays as it is.
         Raises M6Error with what is wrong in the data or the settings.
         """
-        dataset = _load(data)
+        dataset = _capped(_load(data), split, max_events_per_user)
         words = Templates.load(dataset.templates, templates)
         if is_writing(task):
             check_own_split(task, split, label, targets)
@@ -221,13 +226,14 @@ class M6Rec(Answers, Authors):
         split: SplitMethod | Split = "auto",
         label: LabelRule | None = None,
         targets: Collection[str] | None = None,
+        max_events_per_user: int | float | None = None,
     ) -> Result:
         """Full-ranking (retrieve) or candidate-wise (rank) figures with intervals and the card.
 
         label: None is what the task was tuned with. Retrieval without a tuned task is measured as
         it is: with no training. Tasks that write: `evaluate_writing` has the baselines too.
         """
-        dataset = _load(data)
+        dataset = _capped(_load(data), split, max_events_per_user)
         if is_writing(task):
             check_own_split(task, split, label, targets)
             return self.evaluate_writing(task, dataset, part, baselines=False)[0]
@@ -269,6 +275,16 @@ def _cut(
         return split
     positives = None if targets is None else frozenset(targets)
     return make_split(dataset, task, split, label=label, positives=positives)
+
+
+def _capped(dataset: Dataset, split: SplitMethod | Split, cap: int | float | None) -> Dataset:
+    """Raises DataError where a split that is cut already shall be cut otherwise."""
+    if cap is not None and isinstance(split, Split):
+        raise DataError(
+            "max_events_per_user beside a Split: it was cut without; right is "
+            "make_split(…, max_events_per_user=…)"
+        )
+    return capped(dataset, cap)
 
 
 def _load(data: Data) -> Dataset:

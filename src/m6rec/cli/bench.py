@@ -11,8 +11,9 @@ import typer
 
 from m6rec.cli.common import DEFAULT_MODEL, Adapter, Data, Json, Model, err, out, verb, write_json
 from m6rec.cli.evaluate import as_table
-from m6rec.cli.tune import Positive, SplitBy, Targets, parse_label, parse_targets
+from m6rec.cli.tune import Cap, Positive, SplitBy, Targets, parse_label, parse_targets
 from m6rec.data import tables
+from m6rec.data.caps import capped, parse_cap
 from m6rec.data.options import Task as SplitTask
 from m6rec.data.splits import Split, make_split
 from m6rec.evaluation.report import write_report
@@ -36,6 +37,7 @@ def bench(
     split: SplitBy = "auto",
     label: Positive = None,
     targets: Targets = None,
+    cap: Cap = None,
     report: Annotated[Path, typer.Option(help="Where the HTML report goes.")] = Path("report.html"),
     model: Model = DEFAULT_MODEL,
     budget: Annotated[float, typer.Option(help="Seconds of tuning per baseline.", min=1)] = 300,
@@ -43,7 +45,7 @@ def bench(
     json: Json = None,
 ) -> None:
     """Compare with baselines that are tuned on valid; results with intervals and a report."""
-    dataset, rec = tables.load(data), M6Rec.from_pretrained(model)
+    dataset, rec = capped(tables.load(data), parse_cap(cap)), M6Rec.from_pretrained(model)
     tuned = rec if adapter is None else M6Rec.from_pretrained(model).load_adapter(adapter)
     rule = parse_label(label) or tuned.rule(task)
     cut = make_split(dataset, task, split, label=rule, positives=parse_targets(targets))

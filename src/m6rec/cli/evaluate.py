@@ -10,7 +10,8 @@ from rich.table import Table
 
 from m6rec.authors import check_own_split, is_writing
 from m6rec.cli.common import DEFAULT_MODEL, Adapter, Data, Json, Model, out, verb, write_json
-from m6rec.cli.tune import Positive, SplitBy, Targets, Task, parse_label, parse_targets
+from m6rec.cli.tune import Cap, Positive, SplitBy, Targets, Task, parse_label, parse_targets
+from m6rec.data.caps import capped, parse_cap
 from m6rec.data.tables import load
 from m6rec.evaluation.result import Result
 from m6rec.recommender import M6Rec
@@ -42,6 +43,7 @@ def evaluate(
     split: SplitBy = "auto",
     label: Positive = None,
     targets: Targets = None,
+    cap: Cap = None,
     limit: Annotated[
         int | None, typer.Option("--limit", help="Most texts judged (tasks that write).", min=1)
     ] = None,
@@ -56,13 +58,19 @@ def evaluate(
     if is_writing(task):
         cutting: dict[str, Any] = {} if limit is None else {"max_eval": limit}
         check_own_split(task, split, label, targets)
-        results = rec.evaluate_writing(task, load(data), part, **cutting)
+        results = rec.evaluate_writing(task, capped(load(data), parse_cap(cap)), part, **cutting)
         out.print(as_table(results, WRITTEN[task]))
         out.print(f"{results[0].card.dataset}: {results[0].card.split}")
         write_json({"results": [result.to_dict() for result in results]}, json)
         return
     result = rec.evaluate(
-        task, data, part, split=split, label=parse_label(label), targets=parse_targets(targets)
+        task,
+        data,
+        part,
+        split=split,
+        label=parse_label(label),
+        targets=parse_targets(targets),
+        max_events_per_user=parse_cap(cap),
     )
     out.print(as_table([result]))
     out.print(f"{result.card.dataset}: {result.card.split}")

@@ -21,6 +21,7 @@ from m6rec.cli.common import (
     verb,
     write_json,
 )
+from m6rec.data.caps import parse_cap
 from m6rec.data.labels import LabelRule
 from m6rec.data.schema import DataError
 from m6rec.data.splits import Method as SplitMethod
@@ -41,6 +42,14 @@ Targets = Annotated[
     str | None,
     typer.Option("--targets", help="Kinds of events to foresee, such as click,purchase."),
 ]
+Cap = Annotated[
+    str | None,
+    typer.Option(
+        "--max-events-per-user",
+        metavar="N|SHARE",
+        help="Only the newest events of each user count: 200, or 1% of all events (for bots).",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting, such as rate=1e-3, epochs=4, residual=true."),
@@ -60,6 +69,7 @@ def tune(
     split: SplitBy = "auto",
     label: Positive = None,
     targets: Targets = None,
+    cap: Cap = None,
     templates: Template = None,
     settings: Set = None,
     json: Json = None,
@@ -77,6 +87,7 @@ def tune(
         split=split,
         label=parse_label(label),
         targets=parse_targets(targets),
+        max_events_per_user=parse_cap(cap),
         templates=templates,
         tuning=layout,
         train=train,

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from m6rec.data.copies import Census
 from m6rec.data.dialogs import dialog_wrongs
-from m6rec.data.examine import Examined, examine
+from m6rec.data.examine import Examined, examine, readable
 from m6rec.data.files import LINE, ROW, Broken, LeftOut, read_batches
 from m6rec.data.published import Line, Wrong, read_lines, unknown_items, wrongs
 from m6rec.data.report import Collector, Example, Finding, RejectFile, Report, TableReport, shown
@@ -125,6 +126,7 @@ def _table(state: _Check, path: Path, spec: TableSpec) -> None:
     seen: set[str] = set()
     known = None if spec.name == "items" else state.item_ids
     ids: list[pl.Series] = []
+    census = Census()
     with _counted(state, spec.name, path) as rejects:
         for batch in read_batches(path):
             there += [name for name in batch.frame.columns if name not in (*there, ROW, LINE)]
@@ -138,9 +140,14 @@ def _table(state: _Check, path: Path, spec: TableSpec) -> None:
                 _note_left_out(state, spec.name, batch.left_out)
             _reject(found, rejects)
             rejects.seen += batch.frame.height + len(batch.broken)
+            if spec.name == "events" and "user_id" not in lacking:
+                usable = readable(found, spec).filter(~found.unusable())
+                census.add(usable)
             if spec.name == "items":
                 ids.append(found.typed["item_id"].filter(~found.unusable()))
             state.progress(spec.name, rejects.seen)
+        for finding, count, examples in census.findings(state.collector.limit):
+            state.collector.add(spec.name, finding, count, examples)
         _judge_table(state, spec, sorted(lacking, key=spec.required.index), there, rejects)
     if spec.name == "items" and "item_id" not in lacking:
         state.item_ids = pl.concat(ids)

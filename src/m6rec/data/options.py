@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from m6rec.data.caps import check_cap
 from m6rec.data.labels import LabelRule
 from m6rec.data.schema import DataError
 
@@ -28,6 +29,7 @@ class SplitOptions:
     valid_fraction: float = 0.1
     test_fraction: float = 0.1
     max_train_per_user: int | None = None
+    max_events_per_user: int | float | None = None
     max_train: int | None = None
     max_eval: int | None = None
     seen_items: Literal["kept", "masked"] = "kept"
@@ -38,6 +40,7 @@ class SplitOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise DataError(f"{name} = {value}: right is 1 or more")
+        check_cap(self.max_events_per_user)
         if self.min_history is not None and self.min_history < 0:
             raise DataError(f"min_history = {self.min_history}: right is 0 or more")
         shares = (self.valid_fraction, self.test_fraction)

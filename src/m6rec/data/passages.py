@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from m6rec.config import Settings
 from m6rec.data.schema import SPLITS, DataError
+from m6rec.data.tables import Dataset
 from m6rec.data.verdicts import told
 from m6rec.records import Event, ProtocolCard
 
@@ -153,7 +154,7 @@ def share_of(key: str | None) -> float:
 
 
 def make_card(
-    dataset: str,
+    dataset: Dataset,
     task: WritingTask,
     cutting: Cutting,
     given: bool,
@@ -169,11 +170,11 @@ def make_card(
         if (limit := getattr(cutting, name)) is not None
     ]
     return ProtocolCard(
-        dataset=dataset,
+        dataset=dataset.name,
         task=task,
         split=cutting.words(given),
         sort="row of the table",
-        filters=(*filters, *limits),
+        filters=(*dataset.left_out(), *filters, *limits),
         seen_items="kept",
         candidates="none: a text is written",
         max_history=max_history,

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from m6rec.data.caps import capped
 from m6rec.data.eventsplit import cut_events, smallest_history
 from m6rec.data.labels import LabelRule
 from m6rec.data.log import Log, prepare
@@ -61,6 +62,7 @@ def make_split(
     valid_fraction: float = 0.1,
     test_fraction: float = 0.1,
     max_train_per_user: int | None = None,
+    max_events_per_user: int | float | None = None,
     max_train: int | None = None,
     max_eval: int | None = None,
     seen_items: Literal["kept", "masked"] = "kept",
@@ -79,6 +81,7 @@ def make_split(
         not; "auto" excludes where ties occur, but for published, column and leave-one-out.
     valid_fraction, test_fraction: shares of the events to judge (temporal) or items (unseen-item).
     max_train_per_user, max_train, max_eval: newest per user, and drawn by seed.
+    max_events_per_user: newest events of each user that count at all; below 1: a share of all.
     Raises DataError where the data can not be split this way.
     """
     options = SplitOptions(
@@ -92,6 +95,7 @@ def make_split(
         valid_fraction=valid_fraction,
         test_fraction=test_fraction,
         max_train_per_user=max_train_per_user,
+        max_events_per_user=max_events_per_user,
         max_train=max_train,
         max_eval=max_eval,
         seen_items=seen_items,
@@ -99,24 +103,35 @@ def make_split(
     )
     if method not in (*METHODS, "auto"):
         raise DataError(f"split method {method!r}: right is auto, {', '.join(METHODS)}")
+    dataset = capped(dataset, max_events_per_user)
     if method == "published" or (method == "auto" and is_published(dataset, task)):
         pieces = cut_published(dataset, task, options)
         filters = _filters(dataset, None, task, options)
     else:
         log = prepare(dataset, task, options)
-        pieces = cut_events(log, _choose(log) if method == "auto" else method, options)
+        pieces = _cut_auto(log, options) if method == "auto" else cut_events(log, method, options)
         filters = _filters(dataset, log, task, options)
     if method == "auto":
         pieces = replace(pieces, notes=(*pieces.notes, "the method was chosen by 'auto'"))
     return _assemble(dataset, task, pieces, filters, options)
 
 
-def _choose(log: Log) -> Method:
+def _cut_auto(log: Log, options: SplitOptions) -> Pieces:
+    """By the first method that the events allow.
+
+    Times that are days only may have too few moments to cut at, or no history before any.
+    """
     if "split" in log.events.columns and (log.events["split"] == "test").any():
-        return "column"
+        return cut_events(log, "column", options)
     times = log.events["timestamp"].filter(log.anchors)
-    timed = times.null_count() * 2 <= len(times) and times.n_unique() >= 3
-    return "temporal" if timed else "leave-one-out"
+    if times.null_count() * 2 <= len(times) and times.n_unique() >= 3:
+        try:
+            pieces = cut_events(log, "temporal", options)
+        except DataError:
+            return cut_events(log, "leave-one-out", options)
+        if len(pieces.valid) and len(pieces.test):
+            return pieces
+    return cut_events(log, "leave-one-out", options)
 
 
 def _assemble(
@@ -195,9 +210,7 @@ def _filters(
     dataset: Dataset, log: Log | None, task: Task, options: SplitOptions
 ) -> tuple[str, ...]:
     """Every rule that left rows out, in words."""
-    words = [
-        f"{table}: {count} unusable rows left out" for table, count in dataset.rejected.items()
-    ]
+    words = list(dataset.left_out())
     if log is not None:
         if log.left_out:
             words.append(f"{log.left_out} events of items without a row left out")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from m6rec.data.copies import without_copies
 from m6rec.data.examine import Examined, examine, readable
 from m6rec.data.files import FORMATS, LINE, ROW, find_table, read_batches
 from m6rec.data.schema import TABLES, DataError, TableSpec
@@ -32,7 +33,8 @@ class Dataset:
     events: user_id, item_id, event, timestamp, value (the last two null where not known), any
         other columns; sorted by user, timestamp (unknown first), position, row of the file.
     requests: file by split name. dialogs, templates: files.
-    rejected: rows left out by `load`, by table; tables without any are not named.
+    rejected: rows left out by `load`, by table; tables without any are not named. copies: exact
+    copies of events that `load` dropped. cuts: what else was left out on purpose, in words.
     """
 
     name: str
@@ -46,13 +48,25 @@ class Dataset:
     dialogs: Path | None = None
     templates: Path | None = None
     rejected: Mapping[str, int] = field(default_factory=dict)
+    copies: int = 0
+    cuts: tuple[str, ...] = ()
+
+    def left_out(self) -> tuple[str, ...]:
+        """Every rule that left rows out of the tables, in words for a protocol card."""
+        words = [
+            f"{table}: {count} unusable rows left out" for table, count in self.rejected.items()
+        ]
+        if self.copies:
+            words.append(f"events: {self.copies} exact copies left out")
+        return (*words, *self.cuts)
 
 
 def load(folder: str | Path, names: Collection[str] = TABLES) -> Dataset:
     """Loads the canonical tables of a folder (Parquet, CSV or JSON Lines); names: which of them.
 
-    Unusable rows are left out, counted in `rejected` and logged. Raises DataError for a folder
-    without tables, and for a table that is empty, lacks a required column or can not be read.
+    Unusable rows and exact copies of events are left out, counted and logged. Raises DataError for
+    a folder without tables, and for a table that is empty, lacks a required column or can not be
+    read.
     """
     folder = Path(folder)
     files = dataset_files(folder)
@@ -64,17 +78,31 @@ def load(folder: str | Path, names: Collection[str] = TABLES) -> Dataset:
         if left_out:
             rejected[name] = left_out
     tables = same_spelling(tables)
-    events = tables.pop("events", None)
+    events, copies = _events(tables.pop("events", None), files)
     return Dataset(
         name=folder.resolve().name,
         path=folder,
-        events=None if events is None else sort_events(events),
+        events=events,
         requests=files.requests,
         dialogs=files.dialogs,
         templates=files.templates,
         rejected=rejected,
-        **tables,
+        copies=copies,
+        **tables,  # type: ignore[arg-type]
     )
+
+
+def _events(events: pl.DataFrame | None, files: DatasetFiles) -> tuple[pl.DataFrame | None, int]:
+    """Events in order, each once, and how many copies there were."""
+    if events is None:
+        return None, 0
+    found, copies = without_copies(sort_events(events))
+    if copies:
+        path = files.tables["events"]
+        log.warning(
+            "%s: %d of %d events are exact copies; each counts once", path, copies, events.height
+        )
+    return found, copies
 
 
 @dataclass(frozen=True)

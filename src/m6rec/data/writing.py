@@ -101,7 +101,7 @@ def _explanations(dataset: Dataset, most: int, options: dict[str, Any]) -> Writi
     notes = ["histories end before the review" if timed else "reviews have no time: all events"]
     notes.append("histories leave out events with the item itself")
     card = make_card(
-        dataset.name, "explain", cutting, given is not None, parts, most,
+        dataset, "explain", cutting, given is not None, parts, most,
         (f"rows with {column!r}",), notes,
     )  # fmt: skip
     return WritingSplit(
@@ -254,7 +254,7 @@ def _of_titles(
     most: int,
     filters: tuple[str, ...],
 ) -> WritingSplit:
-    card = make_card(dataset.name, "title", cutting, False, parts, most, filters)
+    card = make_card(dataset, "title", cutting, False, parts, most, filters)
     return WritingSplit(
         "title", **parts, items=dataset.items, users=dataset.users, features=(), card=card
     )
@@ -280,7 +280,7 @@ def _item_queries(dataset: Dataset, most: int, options: dict[str, Any]) -> Writi
 
     parts = finish(found, cutting, read)
     words = f"queries of at least {RELEVANT:g} of the highest relevance; each once for an item"
-    card = make_card(dataset.name, "query", cutting, given is not None, parts, most, (words,))
+    card = make_card(dataset, "query", cutting, given is not None, parts, most, (words,))
     return WritingSplit(
         "query", **parts, items=dataset.items, users=dataset.users, features=(), card=card
     )
@@ -308,7 +308,7 @@ def _user_queries(dataset: Dataset, most: int, options: dict[str, Any]) -> Writi
 
     parts = finish(asked, cutting, read)
     card = make_card(
-        dataset.name, "query", cutting, given is not None, parts, most,
+        dataset, "query", cutting, given is not None, parts, most,
         ("searches of users, with what they did before",),
     )  # fmt: skip
     return WritingSplit(
