@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from index_candidates import candidates, catalogue, shoppers, truth
 
+from m6rec.offers import Filter
 from m6rec.stores.vectors import inverted
-from m6rec.stores.vectors.base import Filter
 from m6rec.stores.vectors.local import LocalIndex
 from m6rec.stores.vectors.opening import open_index
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from m6rec.offers import Filter
 from m6rec.stores.vectors import inverted
-from m6rec.stores.vectors.base import Filter, VectorError, VectorIndex
+from m6rec.stores.vectors.base import VectorError, VectorIndex
 from m6rec.stores.vectors.local import LocalIndex
 from m6rec.stores.vectors.opening import new_index, open_index
 from m6rec.stores.vectors.qdrant import QdrantIndex

@@ -13,10 +13,10 @@ from pydantic_core import from_json
 from m6rec.data.kinds import Verdict, kind_of
 from m6rec.data.schema import TABLES
 from m6rec.data.tables import Dataset, sort_events
+from m6rec.offers import Offer
 from m6rec.records import Event
 from m6rec.serving.choices import Choices, event_of
 from m6rec.stores.journal.base import Body, EntryText, Journal
-from m6rec.stores.vectors.base import Filter
 
 HISTORY = 200
 """Newest events of a user that are looked at: what is read, seen and bought is among them."""
@@ -37,23 +37,12 @@ class Shown(NamedTuple):
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Shown:
         """From its body."""
-        title, category = body["title"], body.get("category")
-        return cls(title, category, body.get("price"), body.get("available_from"))
+        return cls(body["title"], *Offer.of(body))
 
-    def passes(self, where: Filter) -> bool:
-        """Whether a filter lets it through; ids are not asked."""
-        if where.categories is not None and self.category not in where.categories:
-            return False
-        least, most = where.least_price, where.most_price
-        priced = least is not None or most is not None
-        if priced and (
-            self.price is None
-            or (least is not None and self.price < least)
-            or (most is not None and self.price > most)
-        ):
-            return False
-        start = self.available_from
-        return start is None or where.now is None or start <= where.now
+    @property
+    def offer(self) -> Offer:
+        """What of it a filter asks."""
+        return Offer(self.category, self.price, self.available_from)
 
 
 @dataclass

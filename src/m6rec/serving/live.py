@@ -19,6 +19,7 @@ from typing import Any, final
 import numpy as np
 
 from m6rec.data.labels import LabelRule
+from m6rec.offers import Filter
 from m6rec.recommender import M6Rec
 from m6rec.records import Event, Request
 from m6rec.serving.batching import Batcher, BatchSettings
@@ -40,7 +41,7 @@ from m6rec.serving.source import Source
 from m6rec.serving.space import ENTRIES_AT_ONCE, ItemVectors, Space
 from m6rec.serving.working import Working
 from m6rec.stores.journal.base import Entry, Journal
-from m6rec.stores.vectors.base import Filter, VectorIndex
+from m6rec.stores.vectors.base import VectorIndex
 from m6rec.tasks.opening import Opener
 from m6rec.tasks.retrieval import Retriever
 from m6rec.tasks.segments import SegmentTable
@@ -172,7 +173,7 @@ class LiveModel:
         found, total = [], sum(people for _, people in chosen)
         for item_id, people in chosen:
             shown = self.shown.get(item_id)
-            if shown is not None and item_id not in out and shown.passes(where):
+            if shown is not None and item_id not in out and shown.offer.passes(where):
                 found.append((item_id, people / total))
                 if len(found) == count:
                     break

@@ -14,10 +14,11 @@ from typing import Protocol
 import numpy as np
 
 from m6rec.data.requests import Requests
+from m6rec.offers import Filter
 from m6rec.records import Candidate, Request
 from m6rec.serving.known import Shown
 from m6rec.serving.ranking import FastRanker
-from m6rec.stores.vectors.base import Filter, VectorIndex
+from m6rec.stores.vectors.base import VectorIndex
 from m6rec.tasks.retrieval import TIE_BREAK, Retriever
 
 EVERYTHING = Filter()

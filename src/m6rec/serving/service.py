@@ -18,6 +18,7 @@ from typing import Any, TypeVar, final
 from pydantic import Field
 
 from m6rec.config import Settings
+from m6rec.offers import Filter
 from m6rec.records import Event, M6Error, Request
 from m6rec.serving.batching import OverloadedError
 from m6rec.serving.keeper import Keeper
@@ -29,7 +30,6 @@ from m6rec.serving.metrics import Metrics
 from m6rec.serving.pipeline import EVERYTHING, Served, Wanted
 from m6rec.serving.registry import Registry
 from m6rec.stores.journal.base import Appended, Body, Journal, Receipt, Told
-from m6rec.stores.vectors.base import Filter
 
 T = TypeVar("T")
 BOUGHT = "purchase"

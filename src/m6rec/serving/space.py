@@ -36,6 +36,8 @@ FIT_ON = 20_000
 GROWN = 2
 """Untrained projections are started anew when there are so many times the items, up to FIT_ON."""
 ENTRIES_AT_ONCE = 2000
+ATTRIBUTES = "offers 1"
+"""Names what of an item stands beside its vector: vectors of another form are made anew."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ class ItemVectors:
         if there:
             with self._working():
                 vectors = self._extended(_vectors(space.retriever, there), there)
-            attributes = [self._shown[item_id]._asdict() for item_id in there]
+            attributes = [self._shown[item_id].offer._asdict() for item_id in there]
             space.index.put(there, vectors, attributes)
 
     def _extended(self, vectors_NK: np.ndarray, item_ids: Sequence[str]) -> np.ndarray:
@@ -197,7 +199,11 @@ class ItemVectors:
     def _key(self) -> str:
         """Names what item vectors depend on beside untrained projections."""
         templates = self.retriever.packer.verbalizer.templates.to_dict()
-        made = [self._face.fingerprint, json.dumps(templates, sort_keys=True, default=str)]
+        made = [
+            ATTRIBUTES,
+            self._face.fingerprint,
+            json.dumps(templates, sort_keys=True, default=str),
+        ]
         if self._task is not None:
             made += [fingerprint(self._task.tensors), self._task.spec.model_dump_json()]
         return hashlib.sha256("\0".join(made).encode()).hexdigest()[:16]

@@ -14,6 +14,7 @@ import jinja2
 from jinja2 import filters, nodes
 from jinja2.exceptions import SecurityError
 
+from m6rec.offers import parts_of
 from m6rec.text import phrases
 
 MOST_CHARS = 20_000
@@ -22,9 +23,6 @@ MOST_STEPS = 100
 """Longest range."""
 DEEPEST_LOOP = 2
 LONGEST_SOURCE = 10_000
-
-PART = re.compile(r"\s*(?:\||,|\s>\s)\s*")
-"""What separates the parts of a category: "Home > Garden", "Action|Comedy", "Action, Comedy"."""
 
 STANDS_ALONE = {
     nodes.Include: "include",
@@ -143,7 +141,7 @@ def parts(value: object) -> list[str]:
         return []
     if isinstance(value, (list, tuple)):
         return [str(part) for part in value if part is not None]
-    return [part for part in PART.split(str(value).strip()) if part]
+    return list(parts_of(str(value)))
 
 
 def listed(value: object) -> str:

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from m6rec.offers import Filter
 from m6rec.records import Event
 from m6rec.serving.service import Question
-from m6rec.stores.vectors.base import Filter
 from m6rec.text.history import parse_history
 
 PLAIN = r"^[^\x00-\x1f\x7f]+$"

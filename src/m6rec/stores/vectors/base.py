@@ -9,38 +9,23 @@ Legend: Q queries, N vectors, K hits, D dim.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from m6rec.offers import Filter
 from m6rec.records import M6Error
 
 Attributes = Mapping[str, Any]
-"""Of an item: category (text), price, available_from (seconds); others are left aside."""
+"""Of an item, as `offers.Offer` has them: category (text, maybe of several parts), price,
+available_from (seconds); others are left aside."""
 
 
 class VectorError(M6Error):
     """An index can not be opened or searched: the message says what would be right."""
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which items may be found; what is not said is not asked.
-
-    categories: one of these. least_price, most_price: both ends included; an item without a price
-    does not pass. now: available_from is not later; an item without it is available. hide, bought:
-    ids that are left out.
-    """
-
-    categories: Collection[str] | None = None
-    least_price: float | None = None
-    most_price: float | None = None
-    now: float | None = None
-    hide: Collection[str] = ()
-    bought: Collection[str] = ()
 
 
 @dataclass(frozen=True)

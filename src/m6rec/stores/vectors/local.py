@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from m6rec.offers import Filter
 from m6rec.stores.extras import need
 from m6rec.stores.vectors.base import (
     Attributes,
-    Filter,
     Found,
     VectorError,
     VectorIndex,

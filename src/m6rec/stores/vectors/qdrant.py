@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from m6rec.offers import Filter, parts_of
 from m6rec.stores.extras import need
 from m6rec.stores.vectors.base import (
     Attributes,
-    Filter,
     Found,
     VectorError,
     VectorIndex,
@@ -139,8 +139,9 @@ class QdrantIndex(VectorIndex):
         m = self._models
         must: list[Any] = []
         if where.categories is not None:
-            wanted = m.MatchAny(any=sorted(where.categories))
-            must.append(m.FieldCondition(key="category", match=wanted))
+            one_of = [self._all_of(sorted(one)) for one in where.wanted if one]
+            none = m.FieldCondition(key="category", match=m.MatchAny(any=[]))
+            must.append(m.Filter(should=one_of or [none]))
         if where.least_price is not None or where.most_price is not None:
             ends = m.Range(gte=where.least_price, lte=where.most_price)
             must.append(m.FieldCondition(key="price", range=ends))
@@ -150,6 +151,12 @@ class QdrantIndex(VectorIndex):
             must.append(m.Filter(should=[early, unsaid]))
         gone = sorted(_point(one) for one in left_out(where))
         return m.Filter(must=must, must_not=[m.HasIdCondition(has_id=gone)] if gone else None)
+
+    def _all_of(self, parts: Sequence[str]) -> Any:
+        m = self._models
+        return m.Filter(
+            must=[m.FieldCondition(key="category", match=m.MatchValue(value=one)) for one in parts]
+        )
 
     def save(self, folder: str | Path, journal_number: int, journal: str = "") -> None:
         """See VectorIndex."""
@@ -192,7 +199,10 @@ def _point(one: str) -> str:
 
 def _payload(told: Attributes) -> dict[str, Any]:
     names = ("category", "price", "available_from")
-    return {name: told[name] for name in names if told.get(name) is not None}
+    found = {name: told[name] for name in names if told.get(name) is not None}
+    return (
+        {**found, "category": list(parts_of(found["category"]))} if "category" in found else found
+    )
 
 
 def _found(points: Iterable[Any]) -> Found:

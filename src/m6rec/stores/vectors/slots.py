@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from m6rec.stores.vectors.base import Attributes, Filter, VectorError
+from m6rec.offers import Filter
+from m6rec.stores.vectors.base import Attributes, VectorError
 from m6rec.stores.vectors.snapshot import SnapshotReader, SnapshotWriter
 
 NO_CATEGORY = -1
@@ -41,9 +42,13 @@ class Columns:
 
 
 class Slots:
-    """Ids and attributes by slot. size: slots that are or were held; the arrays may be longer."""
+    """Ids and attributes by slot. size: slots that are or were held; the arrays may be longer.
 
-    def __init__(self) -> None:
+    reuse: whether a slot that is free is given to the next new id.
+    """
+
+    def __init__(self, reuse: bool = True) -> None:
+        self.reuse = reuse
         self.ids: list[str] = []
         self.slot_of: dict[str, int] = {}
         self.categories: dict[str, int] = {}
@@ -127,7 +132,8 @@ class Slots:
         self.columns.alive[slots_N] = False
         for slot in slots:
             self.ids[slot] = ""
-        self.free += slots
+        if self.reuse:
+            self.free += slots
         return slots_N
 
     def of(self, ids: Collection[str]) -> np.ndarray:
@@ -140,9 +146,8 @@ class Slots:
         n, columns = self.size, self.columns
         parts: list[np.ndarray] = []
         if where.categories is not None:
-            codes = [self.categories[one] for one in where.categories if one in self.categories]
-            wanted = np.zeros(len(self.categories) + 1, dtype=bool)
-            wanted[codes] = True
+            fitting = [where.has_category(category) for category in self.categories]
+            wanted = np.array([*fitting, False])
             parts.append(wanted[columns.category[:n]])  # the last row is for NO_CATEGORY
         if where.least_price is not None:
             parts.append(columns.price[:n] >= where.least_price)

@@ -1,0 +1,106 @@
+"""From scores of candidates to an answer: what passes, in order, filled up. For every face.
+
+Python, the command line and the server all end here, whatever made the candidates: similarities to
+the whole catalogue, the hits of a vector index, what most people chose, or several of them.
+
+Legend: I items in the order of the catalogue, N candidates, K of an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Self, final
+
+import numpy as np
+import polars as pl
+
+from m6rec.metrics.ranking import top_k
+from m6rec.offers import COLUMNS, Filter, Offer
+from m6rec.stores.vectors.slots import Slots
+
+
+@final
+class Shelf:
+    """Items in the order in which they came, and which of them pass a filter.
+
+    An item that is replaced keeps its place; one that is gone leaves a hole, so that the order is
+    that of a catalogue that is read anew.
+    """
+
+    def __init__(self) -> None:
+        self._slots = Slots(reuse=False)
+
+    @classmethod
+    def of(cls, items: pl.DataFrame) -> Self:
+        """The catalogue of a table: place i is row i."""
+        shelf = cls()
+        names = [name for name in COLUMNS if name in items.columns]
+        ids = items["item_id"].to_list()
+        rows = items.select(names).iter_rows(named=True) if names else ({} for _ in ids)
+        shelf.put(ids, [Offer.of(row) for row in rows])
+        return shelf
+
+    def __len__(self) -> int:
+        """Places, holes included."""
+        return self._slots.size
+
+    @property
+    def ids(self) -> list[str]:
+        """By place; "" for a hole."""
+        return self._slots.ids
+
+    @property
+    def place_of(self) -> Mapping[str, int]:
+        """Place of each item that is there."""
+        return self._slots.slot_of
+
+    def put(self, ids: Sequence[str], offers: Sequence[Offer]) -> None:
+        """Adds items, all different, or replaces them."""
+        self._slots.take(ids, [offer._asdict() for offer in offers])
+
+    def remove(self, item_id: str) -> None:
+        """Takes an item out."""
+        self._slots.give_back([item_id])
+
+    def passing(self, where: Filter) -> np.ndarray:
+        """What may be recommended: bool [I], a copy."""
+        passes_I = self._slots.passing(where)
+        if passes_I is None:
+            passes_I = self._slots.alive()
+        passes_I[self._slots.of({*where.hide, *where.bought})] = False
+        return passes_I
+
+    def places(self, ids: Iterable[str]) -> np.ndarray:
+        """Places of those that are there: int64."""
+        return self._slots.of(list(ids))
+
+
+def choose(
+    score_N: np.ndarray,
+    k: int,
+    passes_I: np.ndarray,
+    place_N: np.ndarray | None = None,
+    then_I: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places and scores of the best k that pass, best first; of equal ones the first of the shelf.
+
+    place_N: of the candidates, all different (None: every item is one). then_I: what comes after
+    them where they are fewer than k, by these scores (popularity); their score in the answer is
+    the least of the candidates'.
+    """
+    if place_N is None:
+        place_N = np.flatnonzero(passes_I[: len(score_N)])
+        score_N = score_N[place_N]
+    else:
+        order = np.argsort(place_N, kind="stable")
+        order = order[passes_I[place_N[order]]]
+        place_N, score_N = place_N[order], score_N[order]
+    best = top_k(score_N[None], min(k, len(score_N)))[0] if len(score_N) else np.zeros(0, np.int64)
+    place_K, score_K = place_N[best], score_N[best]
+    if then_I is None or len(place_K) == k:
+        return place_K, score_K
+    left_I = passes_I.copy()
+    left_I[place_K] = False
+    more, _ = choose(then_I, k - len(place_K), left_I)
+    least = score_K[-1] if len(score_K) else score_N.dtype.type(0)
+    return np.append(place_K, more), np.append(score_K, np.full(len(more), least, score_K.dtype))
