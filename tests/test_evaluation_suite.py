@@ -10,7 +10,8 @@ from evaluation_worlds import event
 from m6rec.data.labels import LabelRule
 from m6rec.data.splits import Split
 from m6rec.evaluation.baselines import extras
-from m6rec.evaluation.baselines.registry import BASELINES, baselines_of, rule_of
+from m6rec.evaluation.baselines.makers import rule_of
+from m6rec.evaluation.baselines.registry import BASELINES, baselines_of
 from m6rec.evaluation.baselines.tuning import tune
 from m6rec.evaluation.result import EvaluationError, compare
 from m6rec.evaluation.suite import SuiteOptions, run_baselines, run_suite

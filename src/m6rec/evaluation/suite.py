@@ -15,7 +15,8 @@ import numpy as np
 from m6rec.data.labels import LabelRule
 from m6rec.data.options import Task
 from m6rec.data.splits import Split
-from m6rec.evaluation.baselines.registry import Baseline, Context, baselines_of
+from m6rec.evaluation.baselines.makers import Context
+from m6rec.evaluation.baselines.registry import Baseline, baselines_of
 from m6rec.evaluation.baselines.tuning import (
     Choices,
     Settings,

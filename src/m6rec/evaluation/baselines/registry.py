@@ -1,4 +1,4 @@
-"""The baselines by task: what each is, what it needs, and the grid it is tuned over.
+"""The baselines by task: what each is, and the grid it is tuned over.
 
 The first choice of a grid is the default, used where nothing can be tuned. Grids are ordered: where
 the time budget ends early, what usually matters most has been tried.
@@ -8,46 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Any
 
-import numpy as np
-
-from m6rec.data.labels import LabelRule, default_rule
 from m6rec.data.options import Task
 from m6rec.data.splits import Split
-from m6rec.evaluation.baselines.ctr import CTRSettings
-from m6rec.evaluation.baselines.din import fit_din
-from m6rec.evaluation.baselines.extras import from_bench
-from m6rec.evaluation.baselines.final_mlp import fit_final_mlp
-from m6rec.evaluation.baselines.l3ae import l3ae_builder
-from m6rec.evaluation.baselines.like_rate import item_rate, like_rate, user_item_rate
-from m6rec.evaluation.baselines.neighbours import co_occurrence, ease, item_knn, ridge_inverse
-from m6rec.evaluation.baselines.popularity import popularity
-from m6rec.evaluation.baselines.sasrec import SASRecSettings, fit_sasrec, usual_length
-from m6rec.evaluation.baselines.tale import tale_builder, walks
-from m6rec.evaluation.baselines.text_similarity import text_similarity
-from m6rec.evaluation.baselines.tuning import Choices, Sweep, by_ndcg, grid
-from m6rec.evaluation.baselines.unisrec import UniSRecSettings, fit_unisrec
+from m6rec.evaluation.baselines import makers
+from m6rec.evaluation.baselines.makers import Build, Context
+from m6rec.evaluation.baselines.tuning import Choices, Sweep, grid
 from m6rec.evaluation.result import EvaluationError
-from m6rec.evaluation.retrieval import requests_of
-
-Build = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a baseline may need beside the split.
-
-    vectors: float [I, D] text vectors in catalogue order. rule: what a yes is in a history.
-    report: takes words about the training. budget: seconds that one training may take.
-    """
-
-    seed: int
-    budget: float
-    vectors: np.ndarray | None
-    rule: LabelRule | None
-    report: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -66,166 +33,28 @@ class Baseline:
     tunes_on_train: bool = False
 
 
-def _popularity(split: Split, context: Context) -> Build:
-    return lambda **settings: popularity(split, **settings)
-
-
-def _text(split: Split, context: Context) -> Build:
-    vectors = need_vectors(context, "text similarity")
-    return lambda **settings: text_similarity(split, vectors, **settings)
-
-
-def _item_knn(split: Split, context: Context) -> Build:
-    counted = co_occurrence(split)
-    return lambda **settings: item_knn(counted, **settings)
-
-
-def _ease(split: Split, context: Context) -> Build:
-    counted = co_occurrence(split, "EASE")
-    inverse_of = lru_cache(maxsize=1)(partial(ridge_inverse, counted))
-
-    def build(ridge: float, **settings: Any) -> Any:
-        return ease(counted, ridge, inverse_AA=inverse_of(ridge), **settings)
-
-    return build
-
-
-def _l3ae(split: Split, context: Context) -> Build:
-    vectors = need_vectors(context, "L3AE")
-    return l3ae_builder(co_occurrence(split, "L3AE"), vectors)
-
-
-def _tale(split: Split, context: Context) -> Build:
-    return tale_builder(walks(split))
-
-
-def _sasrec(split: Split, context: Context) -> Build:
-    from_bench("rectools.models.nn.transformers.sasrec", "SASRec")
-    judge, fixed = _training(split, context)
-
-    def build(**settings: Any) -> Any:
-        asked = SASRecSettings(**fixed, **settings)
-        return fit_sasrec(split, asked, judge, _epochs(context))
-
-    return build
-
-
-def _unisrec(split: Split, context: Context) -> Build:
-    from_bench("rectools.fast_transformers", "UniSRec")
-    vectors = need_vectors(context, "UniSRec")
-    judge, fixed = _training(split, context)
-
-    def build(**settings: Any) -> Any:
-        asked = UniSRecSettings(**fixed, **settings)
-        return fit_unisrec(split, vectors, asked, judge, _epochs(context))
-
-    return build
-
-
-def _training(split: Split, context: Context) -> tuple[Callable[[Any], float], dict[str, Any]]:
-    """How an epoch is judged, and what is the same for all settings."""
-    fixed = {
-        "seed": context.seed,
-        "max_seconds": context.budget,
-        "max_history": usual_length(split),
-    }
-    return by_ndcg(split, most=2000, seed=context.seed), fixed
-
-
-def _epochs(context: Context) -> Callable[[int, float], None]:
-    return lambda number, figure: context.report(
-        f"epoch {number + 1}, NDCG@10 on valid {figure:.4f}"
-    )
-
-
-def _like_rate(split: Split, context: Context) -> Build:
-    rule = rule_of(split, context.rule)
-    return lambda **settings: like_rate(split, rule, **settings)
-
-
-def _item_rate(split: Split, context: Context) -> Build:
-    need_ids(split, "the item's mean rate")
-    return lambda **settings: item_rate(split, **settings)
-
-
-def _user_item_rate(split: Split, context: Context) -> Build:
-    need_ids(split, "the user's and the item's rates")
-    rule = rule_of(split, context.rule)
-    return lambda **settings: user_item_rate(split, rule, **settings)
-
-
-def _din(split: Split, context: Context) -> Build:
-    need_ids(split, "DIN")
-    requests_of(split, "valid")
-    from_bench("model_zoo.LongCTR.DIN.DIN", "DIN")
-    return lambda **settings: fit_din(split, CTRSettings(seed=context.seed, **settings))
-
-
-def _final_mlp(split: Split, context: Context) -> Build:
-    need_ids(split, "FinalMLP")
-    requests_of(split, "valid")
-    from_bench("model_zoo.LongCTR.FinalMLP.FinalMLP", "FinalMLP")
-    return lambda **settings: fit_final_mlp(split, CTRSettings(seed=context.seed, **settings))
-
-
-def need_vectors(context: Context, who: str) -> np.ndarray:
-    """The items' text vectors, float [I, D]. Raises EvaluationError where there are none."""
-    if context.vectors is None:
-        raise EvaluationError(
-            f"{who} needs text vectors of the items (vectors=, float [items, width] in "
-            "catalogue order)"
-        )
-    return context.vectors
-
-
-def need_ids(split: Split, who: str) -> None:
-    """Raises EvaluationError where no candidate of the train part is a catalogue item."""
-    ids = split.train.rows["item_ids"].explode()
-    if ids.null_count() == len(ids):
-        raise EvaluationError(
-            f"{who} knows items by their ids alone, and the candidates of "
-            f"{split.card.dataset!r} are free text; compare with the user's like-rate"
-        )
-
-
-def rule_of(split: Split, rule: LabelRule | None) -> LabelRule:
-    """The rule the split was labelled by, as its card says.
-
-    Raises EvaluationError where `rule`, or the default one, is another.
-    """
-    labelled = [words for words in split.card.filters if words.startswith("labels: ")]
-    if rule is None:
-        rule = default_rule(split.train_events) if split.train_events.height else LabelRule()
-    if labelled and not labelled[0].startswith(f"labels: {rule}"):
-        raise EvaluationError(
-            f"the split of {split.card.dataset!r} has {labelled[0]!r}, not {str(rule)!r}; pass the "
-            "LabelRule that the split was made with"
-        )
-    return rule
-
-
 BASELINES: tuple[Baseline, ...] = (
-    Baseline("popularity", "retrieve", "what sells most", grid(), _popularity),
+    Baseline("popularity", "retrieve", "what sells most", grid(), makers.make_popularity),
     Baseline(
         "recent-popularity",
         "retrieve",
         "what sold most lately",
         grid(half_life_days=(30.0, 90.0, 7.0, 2.0, 365.0)),
-        _popularity,
+        makers.make_popularity,
     ),
     Baseline(
         "text-last",
         "retrieve",
         "what reads like the last item",
         grid(decay=(0.0,)),
-        _text,
+        makers.make_text,
     ),
     Baseline(
         "text-mean",
         "retrieve",
         "what reads like the recent items",
         grid(decay=(0.7, 0.5, 0.3, 0.9, 1.0)),
-        _text,
+        makers.make_text,
     ),
     Baseline(
         "item-knn",
@@ -237,7 +66,7 @@ BASELINES: tuple[Baseline, ...] = (
             itself=(False, True),
             decay=(0.8, 0.4, 0.2, 1.0),
         ),
-        _item_knn,
+        makers.make_item_knn,
     ),
     Baseline(
         "ease",
@@ -246,7 +75,7 @@ BASELINES: tuple[Baseline, ...] = (
         grid(
             ridge=(500.0, 2000.0, 8000.0, 100.0), itself=(False, True), decay=(0.8, 0.4, 0.2, 1.0)
         ),
-        _ease,
+        makers.make_ease,
     ),
     Baseline(
         "l3ae",
@@ -261,7 +90,7 @@ BASELINES: tuple[Baseline, ...] = (
                 "text_ridge": (5.0, 1.0, 20.0),
             }
         ),
-        _l3ae,
+        makers.make_l3ae,
     ),
     Baseline(
         "tale",
@@ -277,7 +106,7 @@ BASELINES: tuple[Baseline, ...] = (
                 "window": (180.0, 30.0),
             }
         ),
-        _tale,
+        makers.make_tale,
     ),
     Baseline(
         "sasrec",
@@ -289,7 +118,7 @@ BASELINES: tuple[Baseline, ...] = (
             {"dropout": 0.5, "learning_rate": 5e-4},
             {"dropout": 0.5, "width": 64},
         ],
-        _sasrec,
+        makers.make_sasrec,
     ),
     Baseline(
         "sasrec-sampled",
@@ -300,7 +129,7 @@ BASELINES: tuple[Baseline, ...] = (
             {"negatives": 256, "width": 128, "blocks": 1, "heads": 1, "dropout": 0.2},
             {"negatives": 256, "width": 64, "blocks": 1, "heads": 1, "dropout": 0.5},
         ],
-        _sasrec,
+        makers.make_sasrec,
     ),
     Baseline(
         "unisrec",
@@ -312,14 +141,14 @@ BASELINES: tuple[Baseline, ...] = (
             {"learning_rate": 3e-4, "blocks": 1},
             {"learning_rate": 3e-4, "dropout": 0.4},
         ],
-        _unisrec,
+        makers.make_unisrec,
     ),
     Baseline(
         "like-rate",
         "rank",
         "how often this user says yes",
         grid(strength=(1.0, 0.3, 3.0, 10.0)),
-        _like_rate,
+        makers.make_like_rate,
         tunes_on_train=True,
     ),
     Baseline(
@@ -327,14 +156,14 @@ BASELINES: tuple[Baseline, ...] = (
         "rank",
         "how often this item gets a yes",
         grid(strength=(5.0, 1.0, 20.0)),
-        _item_rate,
+        makers.make_item_rate,
     ),
     Baseline(
         "user-item-rate",
         "rank",
         "both rates in log-odds",
         grid(user_strength=(5.0, 1.0, 20.0), item_strength=(5.0, 1.0, 20.0)),
-        _user_item_rate,
+        makers.make_user_item_rate,
     ),
     Baseline(
         "din",
@@ -350,7 +179,7 @@ BASELINES: tuple[Baseline, ...] = (
             {"l2": 1e-3, "user_ids": False, "width": 32},
             {"l2": 1e-5},
         ],
-        _din,
+        makers.make_din,
     ),
     Baseline(
         "final-mlp",
@@ -365,7 +194,7 @@ BASELINES: tuple[Baseline, ...] = (
             {"l2": 1e-3, "user_ids": False, "learning_rate": 5e-4},
             {"l2": 1e-3, "user_ids": False, "width": 32},
         ],
-        _final_mlp,
+        makers.make_final_mlp,
     ),
 )
 
