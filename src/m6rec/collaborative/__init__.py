@@ -1,0 +1,1 @@
+"""What people chose next, beside what the words of items say: counted, never trained."""

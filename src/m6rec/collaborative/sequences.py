@@ -1,0 +1,134 @@
+"""Event logs → sequences of choices, and requests → weighted histories.
+
+A choice is an event that says yes of an item and was not taken back (data/verdicts.py).
+
+Legend: E choices, B requests, N entries of all histories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from m6rec.collaborative.pairs import Sequences
+from m6rec.data.requests import Requests
+from m6rec.data.verdicts import Scale, standing
+
+BLOCK = 2_000_000
+"""Choices that are counted at once."""
+
+
+def sequences_of(
+    events: pl.DataFrame, codes: Mapping[str, int], scale: Scale | None = None
+) -> Sequences:
+    """The choices of a log. codes: number of each item; others are left out.
+
+    Events of equal time are a basket; those of unknown time come first, in the order of the table.
+    Without times and positions there is no order.
+    """
+    yes = standing(events, scale).filter(pl.col("user_id").is_not_null())
+    yes = yes.with_columns(code=_coded(yes["item_id"], codes)).filter(pl.col("code") >= 0)
+    ordered = _has_order(events)
+    if not ordered:
+        sets = yes.unique(["user_id", "code"], keep="first", maintain_order=True)
+        sets = sets.select("code", person=pl.col("user_id").rank("dense") - 1)
+        sets = sets.sort("person", maintain_order=True)
+        person = sets["person"].cast(pl.Int64).to_numpy()
+        people = np.arange(int(person.max(initial=-1)) + 1)
+        return Sequences(sets["code"].to_numpy(), person, people, ordered=False)
+    yes = yes.with_columns(place=_place(yes))
+    yes = yes.unique(["user_id", "timestamp", "place", "code"], keep="first", maintain_order=True)
+    yes = yes.select("timestamp", "place", "code", person=pl.col("user_id").rank("dense") - 1)
+    yes = yes.sort("person", "timestamp", "place", nulls_last=False, maintain_order=True)
+    basket = yes.select(pl.struct("person", "timestamp", "place").rle_id()).to_series()
+    basket_E = basket.cast(pl.Int64).to_numpy()
+    first = np.flatnonzero(np.diff(basket_E, prepend=-1))
+    person = yes["person"].cast(pl.Int64).to_numpy()
+    return Sequences(yes["code"].to_numpy(), basket_E, person[first])
+
+
+def _coded(item_ids: pl.Series, codes: Mapping[str, int]) -> pl.Series:
+    names = item_ids.unique()
+    known = [codes.get(name, -1) for name in names]
+    return item_ids.replace_strict(names, pl.Series(known, dtype=pl.Int64), return_dtype=pl.Int64)
+
+
+def _has_order(events: pl.DataFrame) -> bool:
+    return any(
+        name in events.columns and events[name].null_count() < events.height
+        for name in ("timestamp", "position")
+    )
+
+
+def _place(events: pl.DataFrame) -> pl.Series:
+    """Tells events of unknown time apart, by their row; 0 for the others."""
+    if "timestamp" not in events.columns:
+        return pl.Series(np.arange(events.height))
+    row = pl.when(pl.col("timestamp").is_null()).then(pl.int_range(pl.len())).otherwise(0)
+    return events.select(row).to_series()
+
+
+def blocks_of(sequences: Sequences, size: int = BLOCK) -> Iterator[Sequences]:
+    """The same in parts of about `size` choices; a person's choices stay together."""
+    total = len(sequences)
+    if total <= size:
+        yield sequences
+        return
+    person_E = sequences.person_B[sequences.basket_E]
+    starts = np.flatnonzero(np.diff(person_E, prepend=-1))
+    begin = 0
+    while begin < total:
+        later = starts[np.searchsorted(starts, begin + size) :]
+        end = int(later[0]) if len(later) else total
+        first = int(sequences.basket_E[begin])
+        last = int(sequences.basket_E[end - 1])
+        yield Sequences(
+            sequences.item_E[begin:end],
+            sequences.basket_E[begin:end] - first,
+            sequences.person_B[first : last + 1],
+            sequences.ordered,
+        )
+        begin = end
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Entries of B histories, the newest basket of each of weight 1: [N] each.
+
+    request: which history, int64. code: the item's number, -1 for one of unknown number. weight:
+    float64. text: what describes an entry of unknown number, None where nothing does.
+    """
+
+    request: np.ndarray
+    code: np.ndarray
+    weight: np.ndarray
+    text: list[str | None]
+    count: int
+
+    @classmethod
+    def of(
+        cls, requests: Requests, codes: Mapping[str, int], decay: float, most: int = 50
+    ) -> Histories:
+        """The newest `most` entries of each history (choices only: see data/verdicts.liked).
+
+        An entry weighs decay^(baskets that came later).
+        """
+        start = requests.rows["start"].to_numpy()
+        stop = requests.rows["stop"].to_numpy()
+        first = np.maximum(start, stop - most)
+        size = stop - first
+        request = np.repeat(np.arange(len(requests)), size)
+        row = np.arange(int(size.sum())) - np.repeat(np.cumsum(size) - size, size)
+        row = row + np.repeat(first, size)
+        pool = requests.pool[row]
+        time = pool["timestamp"].cast(pl.Float64).to_numpy()
+        same = (time[1:] == time[:-1]) & (request[1:] == request[:-1])
+        basket = np.cumsum(np.concatenate([[False], ~same])) if len(row) else np.zeros(0, int)
+        last = basket[np.cumsum(size)[size > 0] - 1]
+        age = np.repeat(last, size[size > 0]) - basket
+        named = pool["item_id"].to_list()
+        code = np.array([-1 if i is None else codes.get(i, -1) for i in named], dtype=np.int64)
+        return cls(request, code, decay**age, pool["text"].to_list(), len(requests))
