@@ -210,3 +210,41 @@ def test_threads_of_pytorch_wait_briefly_unless_told_otherwise(
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     spin_less()
     assert "GOMP_SPINCOUNT" not in os.environ
+
+
+def test_tuning_without_valid_rows_tells_no_score_and_says_which_epoch_was_kept(
+    world: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "few"
+    data.mkdir()
+    rows = [
+        {
+            "history": [{"event": "like", "text": "red shoe"}],
+            "candidates": [{"text": f"{colour} tent"}],
+            "labels": [label],
+        }
+        for colour, label in (("red", 1), ("blue", 0), ("green", 0))
+    ]
+    for part in ("valid", "test"):
+        lines = "\n".join(json.dumps(row) for row in rows)
+        (data / f"requests.{part}.jsonl").write_text(lines + "\n", encoding="utf-8")
+    out = tmp_path / "result.json"
+    words = ["--data", str(data), "--model", str(world / "model"), "--out", str(tmp_path / "a")]
+    result = run("tune", "rank", *words, *QUICK, "--json", str(out))
+    assert result.exit_code == 0, result.output
+    found = json.loads(out.read_text())
+    assert found["best_score"] is None
+    assert found["best_epoch"] == len(found["history"]) - 1
+    assert set(found["history"][0]) == {"epoch", "loss", "seconds"}
+    assert "the last epoch was kept" in result.output
+    assert "score" not in result.output.partition("the last epoch")[0]
+
+
+def test_a_task_that_is_not_tuned_names_the_command_that_tunes_it(world: Path) -> None:
+    words = ["--data", str(world / "data"), "--model", str(world / "model")]
+    result = run("eval", "rank", *words, "--split", "temporal")
+    told = " ".join(result.output.split())
+    assert result.exit_code == 2
+    assert "rank is not tuned yet: right is `m6rec tune rank --data DATA --out ADAPTER`" in told
+    assert "then this command with --adapter ADAPTER" in told
+    assert "load_adapter" not in told and "fit(" not in told

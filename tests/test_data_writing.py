@@ -210,3 +210,22 @@ def test_real_data_keep_their_own_parts(shared_data: Callable[[str], Path]) -> N
     split = writing_split(tables.load(shared_data("xrec")), "explain")
     assert len(split.test) == 1190 and len(split.train) + len(split.valid) == 4810
     assert not {p.user_id for p in split.test} & {p.user_id for p in split.train}
+
+
+def test_the_card_counts_texts_of_test_that_stand_in_train() -> None:
+    queries = pl.DataFrame(
+        {
+            "query": ["red tent", "tent", "Red  Tent", "lamp", "a lamp", "warm hat"],
+            "item_id": ["i1", "i1", "i2", "i2", "i2", "i3"],
+            "split": ["train", "train", "test", "test", "test", "valid"],
+        }
+    )
+    card = writing_split(data(queries=queries), "query").card
+    assert card.counts["test"] == 1  # one item, with three searches for it
+    assert card.counts["test_texts"] == 3
+    assert card.counts["test_texts_in_train"] == 1
+    assert "1 of 3 texts of test stand in train as well" in card.notes
+    apart = queries.filter(pl.col("query") != "Red  Tent")
+    card = writing_split(data(queries=apart), "query").card
+    assert card.counts["test_texts_in_train"] == 0
+    assert not any("stand in train" in note for note in card.notes)

@@ -249,7 +249,7 @@ def test_what_can_not_be_warmed_is_said(world: Path) -> None:
     rec = M6Rec.from_pretrained(world / "model", cache=StateCache(MemoryStore()))
     with pytest.raises(M6Error, match="no catalogue"):
         rec.warm()
-    with pytest.raises(NotTunedError, match="ranking is not tuned"):
+    with pytest.raises(NotTunedError, match="rank is not tuned"):
         rec.use(world / "data").warm("rank")
     words = Verbalizer(Templates.load(), tiny.shop().items)
     for spec in (

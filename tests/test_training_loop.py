@@ -236,3 +236,16 @@ def test_weight_decay_is_for_matrices_and_tables_have_their_own_rate() -> None:
     optimizer = make_optimizer(parameters, settings(weight_decay=0.1, table_rate=0.5))
     groups = [(g["lr"], g["weight_decay"], len(g["params"])) for g in optimizer.param_groups]
     assert groups == [(0.05, 0.1, 1), (0.05, 0.0, 1), (0.5, 0.0, 1), (0.05 * 3, 0.0, 1)]
+
+
+def test_without_anything_to_measure_the_last_epoch_is_kept_and_no_score_is_told() -> None:
+    class Unmeasured(LineTrainee):
+        def validate(self) -> dict[str, float]:
+            return {}
+
+    trainee, told = Unmeasured(), io.StringIO()
+    outcome = fit(trainee, settings(epochs=5, patience=1), None, Console(file=told))
+    assert (outcome.best_epoch, outcome.best_score) == (4, None)
+    assert len(outcome.history) == 5
+    assert all("score" not in entry for entry in outcome.history)
+    assert "nothing to measure on valid" in told.getvalue()

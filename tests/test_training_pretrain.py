@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -243,3 +244,20 @@ def test_recipes_of_both_sizes_are_whole() -> None:
         late = sum(plan != "full" for plan in recipe.plans)
         assert late * 2 == len(recipe.plans)
         assert "summary" in recipe.plans
+
+
+def test_a_resumed_run_shows_no_step_twice_in_tensorboard(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    monkeypatch.setattr(module, "REPORT_STEPS", 1)
+    out = tmp_path / "run"
+    run(corpus, out, max_steps=2, tensorboard=True)
+    shutil.copytree(out / module.STATE, tmp_path / "saved")
+    run(corpus, out, max_steps=4, tensorboard=True)
+    shutil.rmtree(out / module.STATE)  # as if it had been killed before it saved
+    shutil.copytree(tmp_path / "saved", out / module.STATE)
+    run(corpus, out, max_steps=5, tensorboard=True)
+    shown = accumulator.EventAccumulator(str(out / "board"))
+    shown.Reload()
+    assert [event.step for event in shown.Scalars("train/loss")] == [1, 2, 3, 4, 5]

@@ -238,9 +238,7 @@ class Answers(ABC):
     def _ranker(self) -> Ranker:
         task = self.tasks.get("rank")
         if task is None:
-            raise NotTunedError(
-                "ranking is not tuned yet: call fit('rank', data), or load_adapter(folder)"
-            )
+            raise NotTunedError("rank")
         if "rank" not in self._opened:
             ranker = self.opener().ranker(task, self.dataset or NOTHING)
             self._opened["rank"] = (None, ranker)

@@ -199,10 +199,7 @@ class Authors(ABC):
             author = self._author("chat")
             writer = AuthorWriter(author, _changed(author.decoding, decoding))
         elif decoding:
-            raise NotTunedError(
-                f"set phrases have no {', '.join(decoding)}: call fit('chat', data), or "
-                "load_adapter(folder), before saying how replies are written"
-            )
+            raise NotTunedError("chat", f"set phrases have no {', '.join(decoding)}")
         key = f"finder {past}"
         if key not in self._opened:
             self._opened[key] = (None, open_finder(self.embed, self.dataset, past))
@@ -286,9 +283,7 @@ class Authors(ABC):
     def _author(self, task: WritingTask) -> Author:
         folder = self.tasks.get(task)
         if folder is None:
-            raise NotTunedError(
-                f"{task} is not tuned yet: call fit({task!r}, data), or load_adapter(folder)"
-            )
+            raise NotTunedError(task)
         if task not in self._opened:
             self._opened[task] = (None, self.opener().author(folder, self.dataset))
         found: Author = self._opened[task][1]

@@ -5,6 +5,7 @@ Shapes: histories are oldest first; lists of answers are best first.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,12 +39,15 @@ from m6rec.tasks.ranking import Ranker
 from m6rec.tasks.retrieval import Retriever
 from m6rec.tasks.warm import Warmed, warm_task
 from m6rec.text.features import CrossFeatures
+from m6rec.text.readability import Readability, readability
 from m6rec.text.templates import Templates
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
 from m6rec.training.settings import TrainSettings
 from m6rec.training.tune import Tuned, recipe, tune_ranker, tune_retriever
 from m6rec.training.writing import fit_author
+
+log = logging.getLogger(__name__)
 
 TASKS = "tasks"
 Data = str | Path | Dataset
@@ -71,7 +75,10 @@ class M6Rec(Answers, Authors):
         tokenizer: Tokenizer,
         tasks: Mapping[str, TaskFolder] | None = None,
         cache: StateCache | None = None,
+        name: str = "the backbone",
     ) -> None:
+        self.name = name
+        self.readability: Readability | None = None
         self.backbone, self.tokenizer = backbone.eval(), tokenizer
         self._shared = Backbone(backbone, tokenizer, cache)
         self.tasks = dict(tasks or {})
@@ -99,7 +106,7 @@ class M6Rec(Answers, Authors):
         folder = Path(source) / TASKS
         found = sorted(folder.iterdir()) if folder.is_dir() else []
         tasks = {path.name: TaskFolder.read(path) for path in found}
-        return cls(backbone.to(device), tokenizer, tasks, cache)
+        return cls(backbone.to(device), tokenizer, tasks, cache, str(source))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes the backbone, and each task beside it (tasks/NAME): what that task trained."""
@@ -115,10 +122,23 @@ class M6Rec(Answers, Authors):
         return self._fingerprint
 
     def use(self, data: Data) -> M6Rec:
-        """Takes catalogue, users and events from a data set, for calls that name none."""
+        """Takes catalogue, users and events from a data set, for calls that name none.
+
+        `readability` says afterwards what share of the titles the backbone can read; a warning is
+        logged where that is little.
+        """
         self.dataset = _load(data)
         self._opened.clear()
+        self._look_at(self.dataset)
         return self
+
+    def _look_at(self, dataset: Dataset) -> None:
+        titles = dataset.items["title"].drop_nulls().to_list()
+        before = self.readability
+        self.readability = readability(self.tokenizer, titles, self.name) if titles else None
+        if self.readability is not None and self.readability != before:
+            level = logging.WARNING if self.readability.warns else logging.INFO
+            log.log(level, "%s", self.readability)
 
     def forget_texts(self) -> None:
         """Drops the states of texts that calls left in memory; they are made again when needed.
@@ -146,7 +166,7 @@ class M6Rec(Answers, Authors):
         """
         tuned = self.tasks.get(task)
         if tuned is None and task == "rank":
-            raise NotTunedError("ranking is not tuned yet: load_adapter(folder), then warm('rank')")
+            raise NotTunedError("rank")
         return warm_task(self._shared, tuned, self._data(), console)
 
     def fit(
@@ -180,6 +200,7 @@ class M6Rec(Answers, Authors):
         Raises M6Error with what is wrong in the data or the settings.
         """
         dataset = _capped(_load(data), split, max_events_per_user)
+        self._look_at(dataset)
         words = Templates.load(dataset.templates, templates)
         if is_writing(task):
             check_own_split(task, split, label, targets)

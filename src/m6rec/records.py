@@ -15,7 +15,21 @@ SegmentKind = Literal["context", "profile", "event", "query", "item", "features"
 
 
 class M6Error(Exception):
-    """Something a person can put right: the message says what, where, and what would be right."""
+    """Something a person can put right: the message says what, where, and what would be right.
+
+    Where what is right depends on how one asks, the message is that for Python, and the other two
+    say it for the command line and over HTTP.
+    """
+
+    @property
+    def at_command_line(self) -> str:
+        """The message for who typed a command."""
+        return str(self)
+
+    @property
+    def at_server(self) -> str:
+        """The message for who asked over HTTP."""
+        return str(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
             out.quiet = str(kwargs.get("json")) == "-"
             return function(*args, **kwargs)
         except M6Error as error:
-            err.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
+            err.print(f"[bold red]error[/] {escape(error.at_command_line)}", soft_wrap=True)
             raise typer.Exit(WRONG) from None
         except OSError as error:
             if error.filename is None:  # no file of the user's: a broken pipe, a socket, a bug

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from m6rec.authors import check_own_split, is_writing
@@ -15,6 +16,7 @@ from m6rec.data.caps import capped, parse_cap
 from m6rec.data.tables import load
 from m6rec.evaluation.result import Result
 from m6rec.recommender import M6Rec
+from m6rec.records import ProtocolCard
 
 SHOWN = (
     "hr@3", "hr@5", "hr@10", "ndcg@10", "hr@100", "coverage@10", "auc", "gauc", "logloss", "ece",
@@ -60,7 +62,7 @@ def evaluate(
         check_own_split(task, split, label, targets)
         results = rec.evaluate_writing(task, capped(load(data), parse_cap(cap)), part, **cutting)
         out.print(as_table(results, WRITTEN[task]))
-        out.print(f"{results[0].card.dataset}: {results[0].card.split}")
+        _print_card(results[0].card)
         write_json({"results": [result.to_dict() for result in results]}, json)
         return
     result = rec.evaluate(
@@ -73,8 +75,14 @@ def evaluate(
         max_events_per_user=parse_cap(cap),
     )
     out.print(as_table([result]))
-    out.print(f"{result.card.dataset}: {result.card.split}")
+    _print_card(result.card)
     write_json(result.to_dict(), json)
+
+
+def _print_card(card: ProtocolCard) -> None:
+    out.print(f"{card.dataset}: {card.split}", soft_wrap=True)
+    for note in card.notes:
+        out.print(f"  {escape(note)}", soft_wrap=True)
 
 
 def as_table(results: Sequence[Result], shown: Sequence[str] = SHOWN) -> Table:

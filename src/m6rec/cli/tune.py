@@ -112,6 +112,10 @@ def _show(fitted: Fitted, folder: Path) -> None:
     out.print(table)
     share = 100 * fitted.trained_on["trainable_share"]
     out.print(f"trained {share:.2f} % of the backbone's parameters; * is the epoch that was kept")
+    if fitted.trained_on["best_score"] is None:
+        out.print(
+            "the last epoch was kept: valid has no rows to choose by, or labels of one kind only"
+        )
 
 
 def parse_targets(text: str | None) -> frozenset[str] | None:

@@ -29,6 +29,22 @@ Task = Retriever | Ranker | Author
 class NotTunedError(M6Error):
     """A task that has to be tuned first."""
 
+    def __init__(self, task: str, problem: str | None = None) -> None:
+        self.task = task
+        self.problem = problem or f"{task} is not tuned yet"
+        super().__init__(f"{self.problem}: call fit({task!r}, data), or load_adapter(folder)")
+
+    @property
+    def at_command_line(self) -> str:
+        """The command that tunes it."""
+        tune = f"m6rec tune {self.task} --data DATA --out ADAPTER"
+        return f"{self.problem}: right is `{tune}`, then this command with --adapter ADAPTER"
+
+    @property
+    def at_server(self) -> str:
+        """How a server gets it."""
+        return f"{self.problem}: the server needs a task of it (`m6rec serve … --adapter ADAPTER`)"
+
 
 @dataclass(frozen=True)
 class TaskFolder:

@@ -134,9 +134,17 @@ class Retriever:
 
     @torch.no_grad()
     def encode_items(self, texts: Sequence[str], item_ids: Sequence[str | None]) -> np.ndarray:
-        """float32 [N, K]."""
+        """float32 [N, K]; zero where nothing of an item can be read, so that its similarity is 0.
+
+        Texts of unknown words alone have one vector in common, which says nothing of the item. An
+        item with a collaborative residual has that to go by.
+        """
         packed = self.pack_items(texts, item_ids)
-        return self._in_parts(packed, self.item_vectors, ITEMS_AT_ONCE)
+        y_NK = self._in_parts(packed, self.item_vectors, ITEMS_AT_ONCE)
+        always = self.packer.verbalizer.templates.own_words("item")
+        unread_N = self.table.tells_nothing(packed.index_BG[:, 0].numpy(), always)
+        y_NK[unread_N & (packed.code_BG[:, 0].numpy() < 0)] = 0
+        return y_NK
 
     def _in_parts(
         self, packed: Packed, vectors: Callable[[Packed], Tensor], size: int

@@ -128,6 +128,16 @@ class SegmentTable:
                 ids_of.append([special.bos_source, *ids, special.eos_source])
         return np.array([rows_of[text, budget] for text in texts], dtype=np.int64)
 
+    def tells_nothing(self, rows: np.ndarray, besides: str = "") -> np.ndarray:
+        """Which rows are of texts that the vocabulary can not read at all; bool [len(rows)].
+
+        besides: words that every text has.
+        """
+        ids, tells_nothing = self.memory.ids, self.tokenizer.tells_nothing
+        always = frozenset(self.tokenizer.encode(besides, len(besides)))
+        found = [tells_nothing(ids[row][1:-1], always) for row in rows.tolist()]
+        return np.array(found, dtype=bool)
+
     def tokens(self, rows: Sequence[int] | np.ndarray) -> SegmentTokens:
         """Token ids of some rows, padded to the longest."""
         ids = [self.memory.ids[row] for row in rows]

@@ -42,6 +42,7 @@ VARIABLES: dict[str, frozenset[str]] = {
     ),
 }
 """What a template of each section may name, beside the columns of its table."""
+TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 TABLE_OF = {"item": "items", "event": "items", "profile": "users"}
 
 
@@ -131,6 +132,10 @@ class Templates:
     def get(self, section: str, key: str = "text") -> Compiled:
         """The template of a section; of [item] there is also "short"."""
         return self._compiled[section, key]
+
+    def own_words(self, section: str, key: str = "text") -> str:
+        """What a template writes whatever the row says: its source without the tags."""
+        return " ".join(TAG.sub(" ", str(self._values[section, key])).split())
 
     def event(self, kind: str) -> Compiled:
         """The template of a kind of event, or the default one."""

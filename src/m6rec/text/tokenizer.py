@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ class Tokenizer:
         pieces = self._inner.get_vocab()
         self._spelling = Spelling(pieces, self._read) if Spelling.fits(pieces) else None
         self._drop = frozenset(special.model_dump().values())
+        self.unknown_id = _unknown_id(self.definition, pieces)
 
     @classmethod
     def load(cls, path: Path, special: SpecialIds) -> Tokenizer:
@@ -67,6 +69,39 @@ class Tokenizer:
         cut = [t[: b * CHARS_PER_TOKEN] for t, b in zip(texts, budgets, strict=True)]
         encodings = self._inner.encode_batch(cut, add_special_tokens=False)
         return [list(e.ids[:b]) for e, b in zip(encodings, budgets, strict=True)]
+
+    def unread_characters(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Characters of each text that no piece stands for, and all of its characters, spaces left
+        out of both; int64 [len(texts)] each."""
+        total = np.array([sum(not c.isspace() for c in text) for text in texts], dtype=np.int64)
+        unread = np.zeros(len(texts), dtype=np.int64)
+        if self.unknown_id is None or not len(texts):
+            return unread, total
+        encodings = self._inner.encode_batch(list(texts), add_special_tokens=False)
+        for place, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
+            for number, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True):
+                if number == self.unknown_id:
+                    unread[place] += sum(not c.isspace() for c in text[start:stop])
+        return unread, total
+
+    @cached_property
+    def wordless_ids(self) -> frozenset[int]:
+        """Ids that tell no word: the unknown one and those of punctuation, where there is an
+        unknown one."""
+        if self.unknown_id is None:
+            return frozenset()
+        pieces = self._inner.get_vocab()
+        marks = {number for piece, number in pieces.items() if not any(map(str.isalnum, piece))}
+        return frozenset(marks | {self.unknown_id})
+
+    def tells_nothing(self, ids: Sequence[int], besides: Collection[int] = ()) -> bool:
+        """Whether a text with these ids is unreadable whole: unknown words, and no known one.
+
+        All such texts are the same to a network. besides: ids that count for nothing.
+        """
+        if self.unknown_id is None or self.unknown_id not in ids:
+            return False
+        return self.wordless_ids.issuperset(set(ids).difference(besides))
 
     def write(self, text: str, budget: int | None = None) -> list[int]:
         """Ids of a text that is to be written: decode(write(text)) == text, without loss.
@@ -131,6 +166,15 @@ class Tokenizer:
             ids_SN[index, : len(row)] = row
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         return ids_SN, np.arange(width)[None, :] < lengths[:, None]
+
+
+def _unknown_id(definition: str, pieces: Mapping[str, int]) -> int | None:
+    """The id of what the vocabulary can not read; None where it spells everything (bytes)."""
+    model = json.loads(definition)["model"]
+    if model.get("byte_fallback"):
+        return None
+    number = model.get("unk_id")
+    return pieces.get(model.get("unk_token") or "") if number is None else int(number)
 
 
 def _forget_added_tokens(definition: str) -> str:

@@ -44,19 +44,21 @@ class Trainee(Protocol):
         """Mean loss of some examples, a scalar with a graph."""
 
     def validate(self) -> dict[str, float]:
-        """Measures on valid; "score" is the one to maximise."""
+        """Measures on valid; "score" is the one to maximise. Empty where valid has nothing to
+        measure: then every epoch counts as better than the last."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """history: one entry per epoch (loss, seconds, validation measures); best_epoch counts from 0.
+    """history: one entry per epoch (loss, seconds, validation measures); best_epoch counts from 0;
+    best_score: None where valid had nothing to measure.
 
     The trainee's parameters are the running means after the best epoch.
     """
 
     history: list[dict[str, Any]]
     best_epoch: int
-    best_score: float
+    best_score: float | None
     seconds: float
     steps: int
 
@@ -99,7 +101,7 @@ def fit(
     return Outcome(
         progress.history,
         progress.best_epoch,
-        progress.best_score,
+        progress.best_score if math.isfinite(progress.best_score) else None,
         progress.seconds,
         progress.step,
     )
@@ -213,10 +215,13 @@ class _Run:
         self._tick(save=False)
         entry = {"epoch": progress.epoch, "loss": loss, "seconds": progress.seconds, **measures}
         progress.history.append(entry)
-        if measures["score"] > progress.best_score:
-            progress.best_score, progress.best_epoch = measures["score"], progress.epoch
+        score = measures.get("score")
+        if score is None or score > progress.best_score:
+            progress.best_epoch = progress.epoch
+            progress.best_score = progress.best_score if score is None else score
             self.best = {name: mean.clone() for name, mean in self.mean.items()}
         shown = ", ".join(f"{key} {value:.4f}" for key, value in measures.items())
+        shown = shown or "nothing to measure on valid"
         self.console.print(
             f"epoch {progress.epoch + 1}/{self.settings.epochs}: loss {loss:.4f}, {shown} "
             f"({progress.seconds:.0f} s)"

@@ -118,10 +118,10 @@ def pretrain(
     console = console or Console(stderr=True)
     run = _Run(recipe, texts, asker, model, counts_V, out, console, lesson)
     run.minutes, run.check, run.pace = minutes, check, pace
-    if tensorboard:
-        run.board = _board(out)
     if resume:
         run.resume()
+    if tensorboard:
+        run.board = _board(out, run.progress.step)
     complete = run.train(max_steps)
     return Pretrained(out / CHECKPOINT, run.progress, complete)
 
@@ -460,9 +460,11 @@ def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _board(out: Path) -> Any:
+def _board(out: Path, done: int) -> Any:
+    """done: steps of the state that the run goes on from. What an earlier process logged beyond
+    them is hidden, for those steps are made again."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise TrainingError("TensorBoard logs need the extra: pip install 'm6rec[train]'") from None
-    return SummaryWriter(os.fspath(out / "board"))
+    return SummaryWriter(os.fspath(out / "board"), purge_step=done + 1 if done else 0)

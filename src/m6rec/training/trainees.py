@@ -72,9 +72,9 @@ class RetrievalTrainee:
         return contrastive_loss(x_BK, y_NK, place_B, log_scale, log_q_N)
 
     def validate(self) -> dict[str, float]:
-        """NDCG@10 (the score) and HR@10 by full ranking."""
+        """NDCG@10 (the score), HR@10 and HR@100 by full ranking; nothing without valid requests."""
         if len(self.valid_target) == 0:
-            return {"score": 0.0}
+            return {}
         rank_R = metrics.pessimistic_ranks(self.valid_scores(), self.valid_target)
         hits = {f"hr@{k}": float(metrics.hit_rate(rank_R, k).mean()) for k in (10, 100)}
         return {"score": float(metrics.ndcg(rank_R, 10).mean()), **hits}
@@ -106,7 +106,6 @@ class RankingTrainee:
         self.label_R = labels(split.train)
         self.valid = ranker.pack(split.valid) if len(split.valid) else None
         self.valid_label = labels(split.valid).numpy()
-        self._epochs = 0
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -124,10 +123,9 @@ class RankingTrainee:
         return self.ranker.loss(self.train.rows(indices), label_B)
 
     def validate(self) -> dict[str, float]:
-        """AUC (the score); without valid requests every epoch counts as better than the last."""
+        """AUC (the score); nothing where valid has no requests, or labels of one kind only."""
         if self.valid is None or len(set(self.valid_label.tolist())) < 2:
-            self._epochs += 1
-            return {"score": float(self._epochs)}
+            return {}
         probability = self.ranker.probabilities(self.valid)
         return {"score": metrics.auc(probability, self.valid_label)}
 

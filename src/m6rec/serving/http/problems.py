@@ -113,7 +113,7 @@ def on_m6error(request: Request[Any, Any, Any], error: M6Error) -> Response[Any]
     if status == 503:
         log.warning("answered with 503: %s", type(error).__name__)
     phrase = HTTPStatus(status).phrase
-    return response(Problem(phrase, status, str(error), f"m6rec:{_kind(error)}"))
+    return response(Problem(phrase, status, error.at_server, f"m6rec:{_kind(error)}"))
 
 
 def on_deep(request: Request[Any, Any, Any], error: RecursionError) -> Response[Any]:
