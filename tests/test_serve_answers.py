@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 pytest.importorskip("litestar", reason="needs the extra serve")
@@ -15,6 +17,7 @@ import httpx
 import openai
 from litestar.testing import TestClient
 
+from m6rec.data.tables import write_table
 from m6rec.recommender import M6Rec
 from m6rec.serving.service import Service
 from m6rec.serving.starting import Place
@@ -127,6 +130,8 @@ def test_a_task_that_is_not_tuned_says_so(shop: Served) -> None:
         answer = client.post(f"/v1/{route}", json=body)
         assert answer.status_code == 409, route
         assert answer.json()["type"] == "m6rec:not-tuned"
+        told = f"{route} is not tuned yet: the server needs a task of it"
+        assert answer.json()["detail"].startswith(told)
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +198,24 @@ def test_the_openai_client_gets_embeddings(server: Running) -> None:
         assert next(model.id for model in client.models.list()) == "m6rec"
         with pytest.raises(openai.BadRequestError):
             client.embeddings.create(model="m6rec", input=[])
+
+
+def test_items_that_the_vocabulary_can_not_read_stand_in_the_order_of_choices(
+    tmp_path: Path,
+) -> None:
+    place = write_world(tmp_path)
+    write_table(
+        pl.DataFrame(
+            {"item_id": ["w", "m", "t", "r"], "title": ["婚礼", "菜单", "🎉", "red shoe"]}
+        ),
+        tmp_path / "shop" / "items.parquet",
+    )
+    bought = pl.DataFrame({"user_id": ["a", "b", "c"], "item_id": ["m", "m", "t"]})
+    timed = bought.with_columns(event=pl.lit("purchase"), timestamp=pl.lit(1e9))
+    write_table(timed, tmp_path / "shop" / "events.parquet")
+    with served(place) as (client, _):
+        asked = {"history": ["clicked: red shoe"], "k": 4}
+        answer = client.post("/v1/recommend", json=asked)
+        assert ids(answer) == ["r", "m", "t", "w"]
+        unread = [item["score"] for item in answer.json()["items"]][1:]
+        assert max(unread) < 1e-4
