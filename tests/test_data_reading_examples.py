@@ -11,12 +11,12 @@ import pytest
 
 import data_worlds as worlds
 from m6rec.data.check import check
-from m6rec.data.delimited import quotes_protect
+from m6rec.data.delimited import looks_like_data, quotes_protect
 from m6rec.data.files import read_batches
 from m6rec.data.importers import Imported, import_data
 from m6rec.data.schema import DataError
 from m6rec.data.tables import Dataset, load
-from parquet_worlds import FIRST, INTERVALS, SECOND, UUIDS, parquet
+from parquet_worlds import BASKETS, FIRST, INTERVALS, SECOND, UUIDS, parquet
 
 STRAY = 'item_id,title\n1,A\n2,"B 24 inch\n3,C\n4,D\n'
 UNCLOSED = "a quote is opened and not closed"
@@ -240,3 +240,176 @@ def test_damaged_parquet_is_an_error_that_names_the_file(tmp_path: Path) -> None
                 list(read_batches(path))
             except DataError as error:
                 assert str(path) in str(error)
+
+
+# Objects and arrays
+
+GA4 = [
+    {"user_pseudo_id": "ann", "event_name": "purchase",
+     "items": [{"item_id": "SKU_1", "price": 2.5}, {"item_id": "SKU_2", "price": 3}]},
+    {"user_pseudo_id": "bob", "event_name": "purchase",
+     "items": {"item_id": "SKU_3", "price": 4}},
+    {"user_pseudo_id": "cy", "event_name": "purchase", "items": []},
+]  # fmt: skip
+WHO = "user_id=user_pseudo_id,event=event_name"
+
+
+def test_an_item_that_is_an_object_is_an_error_that_names_the_path(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the path to the id: item_id=items\.item_id"):
+        imported(tmp_path, "columns", {"events.jsonl": worlds.jsonl(GA4)}, f"{WHO},item_id=items")
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "array"])
+def test_a_path_through_a_list_is_one_event_for_each(tmp_path: Path, ending: str) -> None:
+    text = json.dumps(GA4, indent=1) if ending == "array" else worlds.jsonl(GA4)
+    name = "events.json" if ending == "array" else f"events.{ending}"
+    columns = f"{WHO},item_id=items.item_id,price=items.price"
+    outcome, data = imported(tmp_path, "columns", {name: text}, columns)
+    assert data.events is not None
+    assert data.events.select("user_id", "item_id", "price").rows() == [
+        ("ann", "SKU_1", 2.5), ("ann", "SKU_2", 3.0), ("bob", "SKU_3", 4.0)
+    ]  # fmt: skip
+    assert (outcome.read, outcome.rejected) == ({name: 3}, {name: 1})
+
+
+def test_a_path_into_parquet_is_one_event_for_each(tmp_path: Path) -> None:
+    columns = "user_id=u,item_id=items.item_id,value=items.n,event='click'"
+    _, data = imported(tmp_path, "columns", {"events.parquet": parquet(BASKETS)}, columns)
+    assert data.events is not None
+    assert data.events.select("user_id", "item_id", "value").rows() == [
+        ("ann", FIRST, 1.0), ("ann", SECOND, 2.0)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_list_of_ids_is_one_event_for_each_and_no_id_in_a_table(
+    tmp_path: Path, kind: str
+) -> None:
+    frame = pl.DataFrame({"user_id": ["u"], "item_id": [["a", "b"]], "event": ["click"]})
+    source = tmp_path / "source"
+    source.mkdir()
+    path = source / f"events.{kind}"
+    (frame.write_parquet if kind == "parquet" else frame.write_ndjson)(path)
+    columns = "user_id=user_id,item_id=item_id,event=event"
+    import_data("columns", source, tmp_path / "out", columns=columns)
+    events = load(tmp_path / "out").events
+    assert events is not None and events["item_id"].to_list() == ["a", "b"]
+    with pytest.raises(DataError, match="item_id a JSON object or array, no id: 1"):
+        load(source)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_table_with_objects_for_ids_names_the_path(tmp_path: Path, kind: str) -> None:
+    frame = pl.DataFrame({"item_id": [{"item_id": "SKU_1", "n": 1}], "title": ["A"]})
+    path = tmp_path / f"items.{kind}"
+    (frame.write_parquet if kind == "parquet" else frame.write_ndjson)(path)
+    (problem,) = (one for one in check(tmp_path).problems if one.column == "item_id")
+    assert problem.severity == "error"
+    assert problem.right.endswith("takes it out by item_id=item_id.item_id")
+
+
+def test_a_path_that_leads_nowhere_is_an_error(tmp_path: Path) -> None:
+    columns = f"{WHO},item_id=items.itemid"
+    with pytest.raises(DataError, match=r"no column 'items\.itemid'"):
+        imported(tmp_path, "columns", {"events.jsonl": worlds.jsonl(GA4)}, columns)
+    columns = "user_id=u,item_id=items.itemid,event='click'"
+    with pytest.raises(DataError, match=r"no column 'items\.itemid'"):
+        imported(tmp_path / "more", "columns", {"events.parquet": parquet(BASKETS)}, columns)
+
+
+def test_a_column_with_a_dot_in_its_name_goes_before_a_path(tmp_path: Path) -> None:
+    rows = [{"u": {"id": 7}, "items.item_id": "x", "items": [{"item_id": "y"}]}]
+    columns = "user_id=u.id,item_id=items.item_id,event='click'"
+    _, data = imported(tmp_path, "columns", {"events.jsonl": worlds.jsonl(rows)}, columns)
+    assert data.events is not None
+    assert data.events.select("user_id", "item_id").rows() == [("7", "x")]
+
+
+def test_ids_of_mongodb_are_the_text_inside(tmp_path: Path) -> None:
+    rows = [
+        {"item_id": {"$oid": "507f1f77bcf86cd799439011"}, "title": "A"},
+        {"item_id": {"$numberLong": "12"}, "title": "B"},
+        {"item_id": {"$uuid": FIRST}, "title": "C"},
+        {"item_id": {"$binary": {"base64": "EjRWeJq83vASNFZ4mrze8A==", "subType": "04"}},
+         "title": "D"},
+    ]  # fmt: skip
+    data = load(worlds.write(tmp_path / "tables", {"items.jsonl": worlds.jsonl(rows)}))
+    ids = ["507f1f77bcf86cd799439011", "12", FIRST, SECOND]
+    assert data.items["item_id"].to_list() == ids
+    rows = [{"who": {"$oid": "5f"}, "what": one["item_id"], "at": {"$date": "2024-05-01T12:00:00Z"}}
+            for one in rows] + [
+            {"who": 1, "what": 2, "at": {"$date": {"$numberLong": "1714564800000"}}}]  # fmt: skip
+    columns = "user_id=who,item_id=what,event='click',timestamp=at:iso"
+    _, data = imported(tmp_path, "columns", {"events.json": worlds.jsonl(rows)}, columns)
+    assert data.events is not None
+    assert sorted(data.events["item_id"]) == sorted([*ids, "2"])
+    assert set(data.events["timestamp"]) == {1714564800.0}
+
+
+def test_one_json_array_is_read_and_a_broken_one_named(tmp_path: Path) -> None:
+    rows = [{"item_id": 1, "title": "A"}, {"item_id": 2, "title": "B"}, 3]
+    text = json.dumps(rows, indent=2)
+    data = load(worlds.write(tmp_path / "good", {"items.jsonl": text}))
+    assert (titles(data), data.rejected) == ({"1": "A", "2": "B"}, {"items": 1})
+    broken = text.replace('"title": "B"', '"title" "B"')
+    with pytest.raises(DataError, match=r"line 6: this is one JSON array, .* one object per line"):
+        load(worlds.write(tmp_path / "bad", {"items.jsonl": broken}))
+
+
+def test_words_of_python_in_the_place_of_json_are_named(tmp_path: Path) -> None:
+    text = "{'item_id': u'1', 'title': None, 'new': True}\n" * 2
+    folder = worlds.write(tmp_path, {"items.jsonl": text + '{"item_id": 2, "title": "B"}\n'})
+    (problem,) = check(folder).problems
+    assert problem.problem == "an object in Python's words (single quotes, None, True), not JSON"
+    assert problem.count == 2 and "ast.literal_eval" in problem.right
+    assert load(folder).rejected == {"items": 2}
+
+
+# No header
+
+YOOCHOOSE = "1,2014-04-07T10:51:09.277Z,214536502,0\n1,2014-04-07T10:54:09.868Z,214536500,0\n"
+
+
+@pytest.mark.parametrize("name", ["events.dat", "events.csv"])
+def test_a_file_without_header_is_read_by_numbers_of_columns(tmp_path: Path, name: str) -> None:
+    columns = "user_id=1,timestamp=2:iso,item_id=3,event='click',header=none"
+    outcome, data = imported(tmp_path, "columns", {name: YOOCHOOSE}, columns)
+    assert outcome.read == {name: 2}
+    assert data.events is not None
+    assert data.events["item_id"].to_list() == ["214536502", "214536500"]
+
+
+@pytest.mark.parametrize(
+    ("format", "name", "text", "columns"),
+    [
+        ("columns", "events.csv", YOOCHOOSE, "user_id=user,item_id=item,event='click'"),
+        ("amazon", "ratings_Books.csv", "A1,0001,5.0,1369699200\nA2,0002,3.0,1369699201\n", None),
+        ("movielens", "ratings.csv", "1,31,2.5,1260759144\n", None),
+        ("columns", "events.csv", "1,1,5,964982703\n", "user_id=1,item_id=2,event='click'"),
+    ],
+)
+def test_a_header_that_looks_like_data_is_hinted_at(
+    tmp_path: Path, format: str, name: str, text: str, columns: str | None
+) -> None:
+    with pytest.raises(DataError, match=r"the first line looks like data: .*say header=none"):
+        imported(tmp_path, format, {name: text}, columns)
+
+
+def test_a_header_of_data_that_is_mapped_is_noted(tmp_path: Path) -> None:
+    text = "196\t242\t3\t881250949\n186\t302\t3\t891717742\n"
+    columns = "user_id=196,item_id=242,event='click'"
+    outcome, _ = imported(tmp_path, "columns", {"events.tsv": text}, columns)
+    assert any("looks like data; header=none" in note for note in outcome.notes)
+
+
+def test_a_table_without_header_says_so(tmp_path: Path) -> None:
+    folder = worlds.write(tmp_path, {"events.csv": "196,242,3,881250949\n186,302,3,891717742\n"})
+    with pytest.raises(DataError, match="the first line looks like data: 196, 242, 3"):
+        load(folder)
+    assert "the first line looks like data" in str(check(folder).to_dict())
+
+
+def test_names_that_are_years_or_count_columns_are_no_data() -> None:
+    assert not looks_like_data(("0", "1", "2")) and not looks_like_data(("1", "2"))
+    assert not looks_like_data(("item_id", "title"))
+    assert looks_like_data(("a", "5.0")) and looks_like_data(("u", "2014-04-07T10:51:09.277Z"))

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from m6rec.data.copies import Census
+from m6rec.data.delimited import data_hint
 from m6rec.data.dialogs import dialog_wrongs
 from m6rec.data.examine import Examined, examine, readable
 from m6rec.data.files import LINE, ROW, Broken, LeftOut, read_batches
@@ -160,6 +161,7 @@ def _judge_table(
     for name in lacking if rejects.seen else ():
         right = f"table {spec.name!r} needs {', '.join(spec.required)}"
         columns = f"the columns are {', '.join(there) or 'none at all'}{similar(name, there)}"
+        columns += data_hint(tuple(there))
         _whole_table(state, spec.name, name, "missing column", right, columns)
     _judge_rows(state, spec.name, rejects)
 

@@ -11,6 +11,8 @@ from m6rec.data.values.nothing import something
 from m6rec.data.values.numbers import numbers
 from m6rec.data.values.times import times
 
+INSIDE = r"(?s)^\{[^\[]*(\[.+\])\}$"
+"""A list within the JSON of a struct of it alone: an array of ids stays one, and is no id."""
 TOO_LARGE = 2.0**63
 
 
@@ -59,6 +61,8 @@ def _to_text(name: str, dtype: pl.DataType) -> pl.Expr:
         whole = column.is_finite() & (column == column.round())
         number = pl.when(whole).then(column).cast(pl.Int64, strict=False)
         return pl.coalesce(number.cast(pl.String), column.cast(pl.String))
+    if isinstance(dtype, pl.List) and (name.endswith("_id") or dtype.inner == pl.Struct):
+        return pl.struct(column).struct.json_encode().str.extract(INSIDE)
     if isinstance(dtype, pl.List):
         return column.cast(pl.List(pl.String), strict=False).list.join("|", ignore_nulls=True)
     if isinstance(dtype, pl.Struct):

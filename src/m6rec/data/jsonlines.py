@@ -6,7 +6,7 @@ import ast
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
 from pathlib import Path
@@ -16,6 +16,7 @@ import polars as pl
 from m6rec.data.batches import Batch, Broken, string_frame
 from m6rec.data.jsontext import as_text
 from m6rec.data.lines import LineAccount, is_blank, is_unicode, not_utf8, text_lines
+from m6rec.data.nested import along
 from m6rec.data.schema import DataError
 
 JSON_BATCH_ROWS = 20_000
@@ -184,9 +185,16 @@ def read_objects(path: Path, batch_rows: int = JSON_BATCH_ROWS) -> Iterator[Obje
 def text_rows(located: list[Located]) -> list[tuple[int, int, dict[str, str | None]]]:
     """The objects with every value as the text of a column."""
     return [
-        (row, line, {name: as_text(value) for name, value in record.items()})
+        (row, line, {name: column_text(name, value) for name, value in record.items()})
         for row, line, record in located
     ]
+
+
+def column_text(name: str, value: object) -> str | None:
+    """A value as the text of a column; an array of ids stays one, for it is no id."""
+    if name.endswith("_id") and isinstance(value, list):
+        return json.dumps([as_text(part) for part in value], ensure_ascii=False)
+    return as_text(value)
 
 
 def object_frame(
@@ -200,7 +208,15 @@ def object_frame(
     return string_frame(names, rows)
 
 
-def json_batches(path: Path, batch_rows: int) -> Iterator[Batch]:
-    """The objects of a file as string columns; at least one (maybe empty) batch."""
+def json_batches(
+    path: Path, batch_rows: int, paths: Sequence[str] = (), ids: Sequence[str] = ()
+) -> Iterator[Batch]:
+    """The objects of a file as string columns; at least one (maybe empty) batch.
+
+    paths, ids: what is looked for within objects and lists; see `nested.along`.
+    """
     for objects in read_objects(path, batch_rows):
-        yield Batch(object_frame(text_rows(objects.rows)), objects.broken)
+        rows = objects.rows
+        if paths or ids:
+            rows = [(r, n, one) for r, n, record in rows for one in along(record, paths, ids)]
+        yield Batch(object_frame(text_rows(rows)), objects.broken)

@@ -12,6 +12,8 @@ from typing import Literal
 
 import polars as pl
 
+from m6rec.data.nested import PROBLEM as NESTED_PROBLEM
+from m6rec.data.nested import is_nested, path_to_id
 from m6rec.data.schema import EVENT_KINDS, SPLITS, TIMES, TableSpec
 from m6rec.data.values.ids import without_decimals
 from m6rec.data.values.nothing import nothing
@@ -23,6 +25,8 @@ Severity = Literal["error", "warning"]
 LONG_TITLE = 10_000
 INSTEAD_OF_TITLE = ("description", "category", "brand")
 """Columns that stand in for an empty title, the first that says anything."""
+PATH_EXAMPLES = 20
+"""Objects that are looked at for the path to the id in them."""
 SECONDS = "seconds since 1970 (UTC) or a time such as 2024-05-01 12:00, or nothing"
 LEFT_EMPTY = "; it is read as nothing"
 
@@ -50,6 +54,7 @@ def rules_for(
     item_ids: ids of the catalogue where there is one, to find rows about other items.
     """
     rules = [*_required(spec, frame.columns), *_numbers(spec, frame.columns)]
+    rules += _nested_ids(spec, frame)
     if spec.name == "items":
         rules += _titles(frame.columns)
     if spec.name == "events":
@@ -78,6 +83,17 @@ def _required(spec: TableSpec, columns: list[str]) -> Iterator[Rule]:
         if name.endswith("_id"):
             spaces = pl.col(name).str.contains(r"^\s|\s$").fill_null(False)
             yield Rule("spaces at the ends", "warning", name, spaces, "the id without spaces")
+
+
+def _nested_ids(spec: TableSpec, frame: pl.DataFrame) -> Iterator[Rule]:
+    """Objects and arrays where an id stands: an import can take the id out of them."""
+    for name in spec.strings:
+        if not name.endswith("_id") or name not in frame.columns:
+            continue
+        some = frame.lazy().select(name).filter(is_nested(name)).head(PATH_EXAMPLES).collect()[name]
+        path = path_to_id(name, name, some)
+        right = f"an id in words or digits; `m6rec import columns` takes it out by {name}={path}"
+        yield Rule(NESTED_PROBLEM, "error", name, is_nested(name), right)
 
 
 def _empty(name: str, bad: pl.Expr, right: str, columns: list[str]) -> Iterator[Rule]:

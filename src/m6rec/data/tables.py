@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from m6rec.data.copies import without_copies
+from m6rec.data.delimited import data_hint
 from m6rec.data.examine import Examined, examine, readable
 from m6rec.data.files import FORMATS, LINE, ROW, find_table, read_batches
 from m6rec.data.schema import TABLES, DataError, TableSpec
@@ -208,10 +209,11 @@ def require_columns(path: Path, spec: TableSpec, columns: list[str]) -> None:
     for name in spec.required:
         if name not in columns:
             there = [column for column in columns if column not in (ROW, LINE)]
-            columns_there = ", ".join(there) or "none at all"
+            columns_there = (", ".join(there) or "none at all") + similar(name, there)
+            columns_there += data_hint(tuple(there))
             raise DataError(
                 f"{path}: column {name!r} is missing, the columns are "
-                f"{columns_there}{similar(name, there)} (table {spec.name!r} needs "
+                f"{columns_there} (table {spec.name!r} needs "
                 f"{', '.join(spec.required)}; `m6rec check` looks at every row)"
             )
 

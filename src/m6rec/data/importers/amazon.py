@@ -73,7 +73,7 @@ def _without_doubles(files: list[Path], notes: Notes) -> list[Path]:
 
 def _csv_events(file: Path, notes: Notes) -> Iterator[Piece]:
     part = _part(file)
-    for mapped in mapped_pieces(file, RATINGS, any_batches(file)):
+    for mapped in mapped_pieces(file, RATINGS, any_batches(file, RATINGS)):
         notes.unused(file, RATINGS.unused(mapped.columns))
         piece = mapped.piece
         split = [pl.lit(part).alias("split")] if part else []
@@ -82,7 +82,7 @@ def _csv_events(file: Path, notes: Notes) -> Iterator[Piece]:
 
 def _reviews(file: Path, notes: Notes, with_events: bool) -> Iterator[Piece]:
     """Ratings as events (unless csv files are), and what they say as reviews."""
-    ours, theirs = tee(any_batches(file))
+    ours, theirs = tee(any_batches(file, REVIEWS))
     events = mapped_pieces(file, RATINGS, ours)
     for rated, said in zip(events, mapped_pieces(file, REVIEWS, theirs), strict=False):
         notes.unused(file, REVIEWS.unused(said.columns))

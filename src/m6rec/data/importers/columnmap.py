@@ -15,8 +15,12 @@ from pathlib import Path
 
 import polars as pl
 
-from m6rec.data.files import LINE, ROW
+from m6rec.data.batches import LINE, ROW
+from m6rec.data.conform import cast
+from m6rec.data.delimited import data_hint
+from m6rec.data.nested import PROBLEM, is_nested, path_to_id
 from m6rec.data.report import Finding
+from m6rec.data.rules import PATH_EXAMPLES
 from m6rec.data.schema import TABLES, TIMES, DataError
 from m6rec.data.values.nothing import nothing
 from m6rec.data.values.numbers import NUMBER_FORMATS, WRITTEN_AS, NumberFormat, numbers
@@ -42,12 +46,21 @@ class Column:
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """columns: by canonical name. file: the file of a folder to read; rest: keep other columns."""
+    """columns: by canonical name. file: the file of a folder to read; rest: keep other columns.
+
+    header: whether the first line has the names; else columns are called 1, 2, 3 …
+    """
 
     table: str
     columns: Mapping[str, Column]
     file: str | None = None
     rest: bool = False
+    header: bool = True
+
+    def ids(self) -> list[str]:
+        """Columns of the file in which a list of ids means one row for each."""
+        column = self.columns.get("item_id")
+        return [column.source] if column is not None and column.source else []
 
     def sources(self) -> dict[str, str]:
         """Canonical name by column of the file (the last one where several share it)."""
@@ -75,10 +88,12 @@ class ColumnMap:
                 small = {name.lower(): name for name in there}
                 near = difflib.get_close_matches(column.source.lower(), small, n=1)
                 hint = f"; is it {small[near[0]]!r}?" if near else ""
-                shown = ", ".join(name for name in there if name not in (ROW, LINE))
+                names = tuple(name for name in there if name not in (ROW, LINE))
+                shown = ", ".join(names)
                 raise DataError(
                     f"{file}: there is no column {column.source!r} (for {name} of {self.table}), "
                     f"the columns are {shown or 'none at all'}{hint}"
+                    f"{data_hint(names) if self.header else ''}"
                 )
 
     def apply(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, Wrong]:
@@ -123,12 +138,24 @@ def _read(name: str, values: pl.Series, column: Column) -> tuple[pl.Series, Wron
         read, problem, more = numbers(values, column.number), "not a number", ()
         right = WRITTEN_AS[column.number]
     else:
-        return values, ()
+        return values, _nested(name, values, column)
     text = values.cast(pl.String, strict=False).to_frame("raw")
     there = text.select((~nothing(pl.col("raw"))).alias("there"))["there"]
     bad = there & read.is_null()
     lost: Wrong = ((Finding(name, problem, "warning", right), bad),) if bad.any() else ()
     return read, lost + more
+
+
+def _nested(name: str, values: pl.Series, column: Column) -> Wrong:
+    """Ids that are objects: what is right is the path to the id in them."""
+    if not name.endswith("_id") or values.dtype not in (pl.String, pl.Struct, pl.List):
+        return ()
+    text = cast(values.to_frame(name), TABLES["events"]).frame.select(name)
+    bad = text.select(is_nested(name)).to_series()
+    if not bad.any():
+        return ()
+    path = path_to_id(name, column.source or name, text[name].filter(bad).head(PATH_EXAMPLES))
+    return ((Finding(name, PROBLEM, "error", f"the path to the id: {name}={path}"), bad),)
 
 
 def other_units(name: str, kind: str, found: Times) -> Wrong:
@@ -149,7 +176,9 @@ def parse_map(table: str, spec: str | Mapping[str, str]) -> ColumnMap:
     SOURCE is a column, a column and the format of a time (`ts:ms`; s, ms, us, ns, iso, or one of
     strptime, `'ts:%b %d, %Y'`; quotes protect commas) or of a number (`preis:comma`; comma or
     point, which begins the decimals), or a constant in single quotes.
-    `from=FILE` names the file of the folder, `*` keeps all other columns.
+    A column within an object is a path: `items.item_id`, one row for each where items is a list.
+    `from=FILE` names the file of the folder, `*` keeps all other columns, `header=none` says that
+    the file has no names of columns: they are called 1, 2, 3 …
     """
     if table not in TABLES:
         near = difflib.get_close_matches(table, TABLES, n=1)
@@ -160,9 +189,12 @@ def parse_map(table: str, spec: str | Mapping[str, str]) -> ColumnMap:
     pairs = _pairs(table, spec) if isinstance(spec, str) else dict(spec)
     file = pairs.pop("from", None)
     rest = pairs.pop("*", None) is not None
+    header = pairs.get("header") != "none"
+    if not header:
+        del pairs["header"]
     numbers = TABLES[table].numbers
     columns = {name: _column(name, source, name in numbers) for name, source in pairs.items()}
-    return ColumnMap(table, columns, file, rest)
+    return ColumnMap(table, columns, file, rest, header)
 
 
 def _pairs(table: str, spec: str) -> dict[str, str]:

@@ -6,18 +6,22 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
+
 from m6rec.data.batches import LINE, ROW, Batch
-from m6rec.data.delimited import Layout, read_rows
+from m6rec.data.delimited import Layout, looks_like_data, read_rows
 from m6rec.data.files import read_batches
 from m6rec.data.importers.columnmap import EXAMPLE, ColumnMap
 from m6rec.data.importers.pieces import Importer, Maps, Notes, Piece
 from m6rec.data.importers.reading import ending, files_of
-from m6rec.data.jsonlines import JSON_BATCH_ROWS, json_batches
+from m6rec.data.jsonlines import JSON_BATCH_ROWS, column_text, json_batches
 from m6rec.data.lines import text_lines
+from m6rec.data.nested import along
 from m6rec.data.schema import TABLES, DataError
 
-ENDINGS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
-SEPARATORS = (",", ";", "\t", "|")
+ENDINGS = (".csv", ".tsv", ".txt", ".dat", ".jsonl", ".ndjson", ".json", ".parquet")
+JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
+SEPARATORS = (",", ";", "\t", "|", "::")
 
 
 def pieces(source: Path, maps: Maps, notes: Notes) -> Iterator[Piece]:
@@ -34,15 +38,25 @@ def pieces(source: Path, maps: Maps, notes: Notes) -> Iterator[Piece]:
         file = _file(source, table, columns)
         secondary = file in files
         files.add(file)
-        for piece in mapped_pieces(file, columns, any_batches(file)):
+        for piece in mapped_pieces(file, columns, any_batches(file, columns)):
             broken = () if secondary else piece.piece.broken
             yield replace(piece.piece, secondary=secondary, broken=broken)
             there.setdefault(file, set()).update(piece.columns)
             used.setdefault(file, set()).update(
                 columns.sources() if not columns.rest else there[file]
             )
+        _tell_data(file, columns, notes)
     for file, names in there.items():
         notes.unused(file, sorted(names - used[file]))
+
+
+def _tell_data(file: Path, columns: ColumnMap, notes: Notes) -> None:
+    """A first line that was taken for names and looks like a row."""
+    if columns.header and looks_like_data(tuple(columns.sources())):
+        notes.say(
+            f"{file.name}: its first line was read as names of columns and looks like data; "
+            "header=none in the column map reads it as a row, with columns by number"
+        )
 
 
 def _file(source: Path, table: str, columns: ColumnMap) -> Path:
@@ -62,18 +76,67 @@ def _file(source: Path, table: str, columns: ColumnMap) -> Path:
     return found[0]
 
 
-def any_batches(file: Path) -> Iterator[Batch]:
-    """Batches of a file by its ending, plain or gzipped. Raises DataError for other endings."""
+def any_batches(file: Path, columns: ColumnMap) -> Iterator[Batch]:
+    """Batches of a file by its ending, plain or gzipped, with the paths of the map as columns.
+
+    Raises DataError for other endings.
+    """
     kind = ending(file)
+    text = kind in ENDINGS and kind not in (".parquet", *JSON_ENDINGS)
+    if not columns.header and not text:
+        raise DataError(f"{file}: header=none is for CSV and the like; this file names its columns")
     if kind == ".parquet":
-        yield from read_batches(file)
-    elif kind in (".jsonl", ".ndjson", ".json"):
-        yield from json_batches(file, JSON_BATCH_ROWS)
-    elif kind in ENDINGS:
+        for batch in read_batches(file):
+            yield _with_paths(batch, list(columns.sources()), columns.ids())
+    elif kind in JSON_ENDINGS:
+        yield from json_batches(file, JSON_BATCH_ROWS, list(columns.sources()), columns.ids())
+    elif text:
         separator = "\t" if kind == ".tsv" else _separator(file)
-        yield from read_rows(file, Layout(separator, quotes=True))
+        names = None if columns.header else ()
+        quotes = None if separator == "\t" else True
+        yield from read_rows(file, Layout(separator, names, quotes=quotes))
     else:
         raise DataError(f"{file}: the ending tells no format; right is {', '.join(ENDINGS)} (.gz)")
+
+
+def _with_paths(batch: Batch, sources: list[str], ids: list[str]) -> Batch:
+    """The batch with what stands at paths into its structs and lists as columns of text."""
+    frame = batch.frame
+    paths = [path for path in sources if path not in frame.columns and _resolves(frame, path)]
+    ids = [n for n in ids if n in paths or isinstance(frame.schema.get(n), pl.List)]
+    tops = dict.fromkeys(path.split(".")[0] for path in paths) | dict.fromkeys(
+        name for name in ids if name in frame.columns
+    )
+    if not tops:
+        return batch
+    names = list(dict.fromkeys([*paths, *ids]))
+    rows: list[int] = []
+    found: list[dict[str, object]] = []
+    for i, record in enumerate(frame.select(list(tops)).iter_rows(named=True)):
+        several = list(along(record, paths, ids))
+        rows += [i] * len(several)
+        found += several
+    texts = [
+        pl.Series(name, [column_text(name, one.get(name)) for one in found], pl.String)
+        for name in names
+    ]
+    return replace(batch, frame=frame[rows].with_columns(texts))
+
+
+def _resolves(frame: pl.DataFrame, path: str) -> bool:
+    """Whether a path leads somewhere in the types of a frame."""
+    top, *rest = path.split(".")
+    dtype: object = frame.schema.get(top)
+    for part in rest:
+        while isinstance(dtype, pl.List | pl.Array) and not part.isdecimal():
+            dtype = dtype.inner
+        if isinstance(dtype, pl.List | pl.Array):
+            dtype = dtype.inner
+        elif isinstance(dtype, pl.Struct):
+            dtype = {field.name: field.dtype for field in dtype.fields}.get(part)
+        else:
+            return False
+    return dtype is not None
 
 
 def _separator(file: Path) -> str:
@@ -95,7 +158,7 @@ def mapped_pieces(file: Path, columns: ColumnMap, batches: Iterator[Batch]) -> I
     Raises DataError for a mapped column that the file does not have; in JSON Lines, not in any
     row.
     """
-    loose = ending(file) in (".jsonl", ".ndjson", ".json")
+    loose = ending(file) in JSON_ENDINGS
     there: dict[str, None] = {}
     read = 0
     for batch in batches:
@@ -103,7 +166,7 @@ def mapped_pieces(file: Path, columns: ColumnMap, batches: Iterator[Batch]) -> I
         there.update(dict.fromkeys(names))
         if not loose:
             columns.require_sources(file, names)
-        read += batch.frame.height + len(batch.broken)
+        read += batch.frame[ROW].n_unique() + len(batch.broken)
         frame, wrong = columns.apply(batch.frame)
         piece = Piece(columns.table, file, frame, read, batch.broken, wrong)
         yield Mapped(replace(piece, left_out=batch.left_out), names)
