@@ -10,7 +10,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from m6rec.data.batches import ROW
 from m6rec.data.importers import FORMATS, Imported, import_data
+from m6rec.data.importers.pieces import Piece
+from m6rec.data.importers.rowaccount import RowAccount
+from m6rec.data.schema import DataError
 from m6rec.data.splits import LabelRule, make_split
 from m6rec.data.tables import load
 
@@ -650,3 +654,36 @@ def test_real_movielens_written_back_as_u_data_is_imported_as_it_was(
     ours = make_split(load(target), "rank", label=LabelRule(event="rating", threshold=4))
     theirs = make_split(load(folder), "rank", label=LabelRule(event="rating", threshold=4))
     assert ours.card.split_hash == theirs.card.split_hash
+
+
+def test_rows_that_fill_no_table_are_counted_in_a_note(
+    imported: Callable[..., tuple[Imported, Path]], tmp_path: Path
+) -> None:
+    lines = (
+        "1\tU1\t11/15/2019 8:55:22 AM\tN1\tN2-1 N3-0\n"
+        "2\tU1\t11/15/2019 9:55:22 AM\tN1\t\n"  # nothing shown, the history was told
+        "3\tU2\t11/15/2019 9:55:22 AM\t\t\n"
+    )
+    news = "N1\tnews\tworld\tA title\n"
+    outcome, _ = imported("mind", {"behaviors.tsv": lines, "news.tsv": news})
+    assert "lines that show no news and no history that was not told before: 2" in outcome.notes
+    at = {"id": "r", "timestamp": "1655897000000", "user": "u", "session": "s"}
+    events = [
+        {"event": "ranking", **at, "items": []},
+        {"event": "ranking", **at, "id": "q", "items": [{"id": "a"}]},
+    ]
+    text = "".join(json.dumps(event) + "\n" for event in events)
+    put(tmp_path / "events", {"e.jsonl": text})
+    outcome = import_data("metarank", tmp_path / "events", tmp_path / "more")
+    assert "rankings that show no item: 1" in outcome.notes
+    assert outcome.read == {"e.jsonl": 2}
+
+
+def test_a_row_that_an_importer_loses_is_an_error_that_names_it() -> None:
+    account = RowAccount()
+    frame = pl.DataFrame({ROW: [1, 3]}, schema={ROW: pl.Int64})
+    account.add(Piece("events", Path("e.csv"), frame, read=4, noted=(4,)))
+    with pytest.raises(DataError, match=r"e\.csv: 1 of 4 rows .* the first is row 2"):
+        account.settle()
+    account.add(Piece("reviews", Path("e.csv"), frame.select(pl.col(ROW) + 1), read=4))
+    account.settle()

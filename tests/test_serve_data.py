@@ -284,3 +284,29 @@ def test_check_opens_everything_and_tells_the_counts(tmp_path: Path) -> None:
     told = json.loads(found.read_text(encoding="utf-8"))
     assert told["items"] == 15 and told["journal_entries"] > 15 and told["keys"] == 0
     assert run.invoke(app, [*words, "--json", str(found)]).exit_code == 2
+
+
+def test_titles_and_ids_are_kept_as_they_are_written(shop: Served) -> None:
+    client, _ = shop
+    titles = ['"Great Performances" Cats (1998)', '12" vinyl, red', "B 24 inch", "A\rB [1]*"]
+    items = [{"item_id": f"as [written]* {n}", "title": t} for n, t in enumerate(titles)]
+    assert client.post("/v1/items", json={"items": items}).json()["stored"] == 4
+    for item in items:
+        assert client.get(f"/v1/items/{item['item_id']}").json()["title"] == item["title"]
+        client.delete(f"/v1/items/{item['item_id']}")
+
+
+def test_an_id_that_is_an_object_is_refused_with_the_path_to_the_id(shop: Served) -> None:
+    client, _ = shop
+    for wrong in ({"item_id": "SKU_1", "n": 1}, '{"item_id": "SKU_1"}', [{"item_id": "SKU_1"}]):
+        event = {"user_id": "ann", "event": "click", "item_id": wrong}
+        answer = client.post("/v1/events", json={"events": [event]})
+        assert answer.status_code == 400
+        (error,) = answer.json()["errors"]
+        assert error["field"] == "events.0.item_id"
+        assert "a JSON object or array, no id" in error["detail"]
+        assert "item_id.item_id" in error["detail"]
+    inner = "507f1f77bcf86cd799439011"
+    item = {"item_id": {"$oid": inner}, "title": "wrapped"}
+    assert client.post("/v1/items", json={"items": [item]}).status_code == 200
+    assert client.delete(f"/v1/items/{inner}").json()["key"] == inner

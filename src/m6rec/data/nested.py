@@ -11,7 +11,7 @@ import polars as pl
 
 from m6rec.data.jsontext import joined, unwrapped
 
-NESTED = r"""(?s)^\s*(\{\s*["'].*\}|\[\s*[\[{"'].*\])\s*$"""
+NESTED = re.compile(r"""(?s)^\s*(\{\s*["'].*\}|\[\s*[\[{"'].*\])\s*$""")
 """Text of an object or a list, of JSON or of Python."""
 PROBLEM = "a JSON object or array, no id"
 KEY = re.compile(r"""["'](\w+)["']\s*:""")
@@ -19,7 +19,7 @@ KEY = re.compile(r"""["'](\w+)["']\s*:""")
 
 def is_nested(column: str) -> pl.Expr:
     """True where the text of a column is an object or an array."""
-    return pl.col(column).str.contains(NESTED).fill_null(False)
+    return pl.col(column).str.contains(NESTED.pattern).fill_null(False)
 
 
 def path_to_id(name: str, source: str, texts: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
+from m6rec.data.batches import ROW
 from m6rec.data.importers.columnmap import parse_map
 from m6rec.data.importers.columns import any_batches, mapped_pieces
 from m6rec.data.importers.pieces import Importer, Maps, Notes, Piece
@@ -89,7 +90,7 @@ def _reviews(file: Path, notes: Notes, with_events: bool) -> Iterator[Piece]:
         if with_events:
             yield rated.piece
         spoken = _with_words(said.piece, notes, secondary=with_events)
-        if spoken.frame.height or spoken.broken:
+        if spoken.frame.height or spoken.broken or spoken.noted:
             yield spoken
 
 
@@ -105,6 +106,7 @@ def _with_words(piece: Piece, notes: Notes, secondary: bool) -> Piece:
         wrong=tuple((finding, mask.filter(keep)) for finding, mask in piece.wrong),
         broken=() if secondary else piece.broken,
         secondary=secondary,
+        noted=tuple(piece.frame.filter(~keep)[ROW].to_list()),
     )
 
 

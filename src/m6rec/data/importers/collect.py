@@ -18,6 +18,7 @@ from m6rec.data.conform import conform
 from m6rec.data.examine import Examined, examine, readable
 from m6rec.data.files import LINE, ROW, Broken
 from m6rec.data.importers.pieces import Notes, Piece
+from m6rec.data.importers.rowaccount import RowAccount
 from m6rec.data.parquet import scan
 from m6rec.data.report import Example, Finding, RejectFile, json_ready, shown
 from m6rec.data.rules import Rule
@@ -76,6 +77,7 @@ class Collection:
         self.progress = progress
         self.read: dict[str, int] = {}
         self.rejects: dict[tuple[str, str], Rejects] = {}
+        self.account = RowAccount()
         self._files: dict[str, RejectFile] = {}
         self._tables: dict[str, _Parts] = {}
         self._first: dict[tuple[str, Finding], str] = {}
@@ -86,6 +88,7 @@ class Collection:
         parts = self._tables.setdefault(piece.table, _Parts(spec, self.folder))
         parts.offered += piece.frame.height + len(piece.broken)
         parts.mergeable |= piece.mergeable
+        self.account.add(piece)
         for one in piece.left_out:
             self.notes.say(f"{piece.name}: column {one.column!r} is left out: {one.problem}")
         rejects = self._rejects(piece)
@@ -171,9 +174,10 @@ class Collection:
     def finish(self) -> dict[str, int]:
         """Writes TABLE.parquet of every table and gives the rows of each.
 
-        Raises DataError where a table has no usable row.
+        Raises DataError where a table has no usable row, and where a row was lost.
         """
         self.close()
+        self.account.settle()
         if not self._tables:
             raise DataError("there is nothing to import")
         rows = {}

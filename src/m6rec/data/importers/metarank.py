@@ -54,6 +54,7 @@ def pieces(source: Path, maps: Maps, notes: Notes) -> Iterator[Piece]:
 def _batch(file: Path, objects: Objects, notes: Notes) -> Iterator[Piece]:
     rows: dict[str, list[Row]] = defaultdict(list)
     broken = list(objects.broken)
+    empty: list[int] = []
     for row, line, record in objects.rows:
         problem = _problem(record)
         if problem:
@@ -63,7 +64,9 @@ def _batch(file: Path, objects: Objects, notes: Notes) -> Iterator[Piece]:
         elif record["event"] == "user":
             rows["users"].append((row, line, _user(record, notes)))
         elif record["event"] == "ranking":
-            rows["events"] += [(row, line, shown) for shown in _shown(record, notes)]
+            events = [(row, line, shown) for shown in _shown(record, notes)]
+            rows["events"] += events
+            empty += [row] * (not events)
         else:
             rows["events"].append((row, line, _interaction(record, notes)))
     lines = tuple(broken)
@@ -72,9 +75,10 @@ def _batch(file: Path, objects: Objects, notes: Notes) -> Iterator[Piece]:
             frame, wrong = _timed(object_frame(rows[table], (*columns, "timestamp")), UPDATED)
             yield Piece(table, file, frame, objects.read, lines, wrong, mergeable=True)
             lines = ()
-    if rows["events"] or lines:
+    notes.count("rankings that show no item", len(empty))
+    if rows["events"] or lines or empty:
         frame, wrong = _timed(object_frame(rows["events"], EVENTS), "timestamp")
-        yield Piece("events", file, frame, objects.read, lines, wrong)
+        yield Piece("events", file, frame, objects.read, lines, wrong, noted=tuple(empty))
 
 
 def _problem(record: Record) -> tuple[str, str] | None:

@@ -100,7 +100,10 @@ def _behaviors(
             shown = pl.col("request_id").is_not_null()
             split = pl.when(shown).then(pl.lit(part)).otherwise(pl.lit("train"))
             events = events.with_columns(split=split)
-        yield Piece("events", file, events, read, batch.broken, _wrong(events))
+        silent = frame.filter(~pl.col(ROW).is_in(events[ROW].implode()))[ROW].to_list()
+        notes.count("lines that show no news and no history that was not told before", len(silent))
+        wrong = _wrong(events)
+        yield Piece("events", file, events, read, batch.broken, wrong, noted=tuple(silent))
 
 
 def _first_histories(frame: pl.DataFrame, known: dict[str, int], notes: Notes) -> pl.Series:

@@ -172,13 +172,15 @@ def _tags(source: Path, notes: Notes) -> pl.DataFrame | None:
     layout = Layout(quotes=True) if "csv" in path.name else Layout("::", columns, latin_1=True)
     counts: Counter[tuple[str, str]] = Counter()
     broken: list[Broken] = []
+    empty = 0
     for batch in read_rows(path, layout):
         parse_map("items", "item_id=movieId,tags=tag").require_sources(path, batch.frame.columns)
         broken += batch.broken
         tags = batch.frame.drop_nulls(["movieId", "tag"])
+        empty += batch.frame.height - tags.height
         counts.update(zip(tags["movieId"], tags["tag"].str.to_lowercase(), strict=True))
     notes.say(f"{path.name}: the {TAGS_KEPT} commonest tags of a movie are its column 'tags'")
-    notes.count(f"{path.name}: lines that are no tag", len(broken))
+    notes.count(f"{path.name}: lines that are no tag", len(broken) + empty)
     named = [(item, tag, count) for (item, tag), count in counts.items()]
     frame = pl.DataFrame(named, schema=["item", "tag", "count"], orient="row")
     return (

@@ -28,7 +28,7 @@ class Piece:
     secondary: the file is read for another table first, so that most rows repeat an id; repeats
         are counted, not rejected. mergeable: rows of one id are updates, the newest value counts.
     folder: tells files of the same name in several folders apart. left_out: columns of the file
-        that can not be read.
+        that can not be read. noted: rows that are in no table on purpose; a note counts them.
     """
 
     table: str
@@ -41,6 +41,7 @@ class Piece:
     mergeable: bool = False
     folder: str = ""
     left_out: tuple[LeftOut, ...] = ()
+    noted: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
 
 from m6rec.offers import Filter
+from m6rec.data.jsontext import unwrapped
+from m6rec.data.nested import NESTED, PROBLEM, path_to_id
 from m6rec.records import Event
 from m6rec.serving.service import Question
 from m6rec.text.history import parse_history
 
 PLAIN = r"^[^\x00-\x1f\x7f]+$"
-Id = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=PLAIN)]
+
+
+def _id_inside(value: object, about: ValidationInfo) -> object:
+    """An id that came wrapped as MongoDB does it; an object or array is none."""
+    if isinstance(value, dict) and (inner := unwrapped(value)) is not None:
+        return inner
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    if isinstance(value, dict | list) or NESTED.match(text):
+        name = str(about.field_name)
+        raise ValueError(f"{PROBLEM}; right is the id in it ({path_to_id(name, name, [text])})")
+    return value
+
+
+Id = Annotated[
+    str,
+    BeforeValidator(_id_inside),
+    StringConstraints(min_length=1, max_length=512, pattern=PLAIN),
+]
 Text = Annotated[str, StringConstraints(max_length=20_000, pattern=r"^[^\x00]*$")]
 Title = Annotated[
     str,
