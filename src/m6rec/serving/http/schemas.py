@@ -16,9 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from m6rec.offers import Filter
 from m6rec.data.jsontext import unwrapped
 from m6rec.data.nested import NESTED, PROBLEM, path_to_id
+from m6rec.offers import Filter
 from m6rec.records import Event
 from m6rec.serving.service import Question
 from m6rec.text.history import parse_history
