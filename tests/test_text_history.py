@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from m6rec.records import Event
@@ -71,3 +72,17 @@ def test_events_and_mappings_stay_what_they_are() -> None:
 def test_what_is_no_event_is_told(history: object, said: str) -> None:
     with pytest.raises(HistoryError, match=said):
         parse_history(history)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("item_id", [101, 101.0, np.int64(101), np.float32(101), "101"])
+def test_ids_that_are_numbers_are_those_of_a_catalogue(item_id: object) -> None:
+    """Tables read 101 and 101.0 as "101", too."""
+    (event,) = parse_history([{"event": "click", "item_id": item_id}])
+    assert event.item_id == "101"
+    assert parse_history([Event("click", item_id=item_id)]) == (event,)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("item_id", [True, ["a"], 1.5])
+def test_what_is_no_id_is_told(item_id: object) -> None:
+    with pytest.raises(HistoryError, match="history entry 1: item_id is .*; right is text"):
+        parse_history([{"event": "click", "item_id": item_id}])

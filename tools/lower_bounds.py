@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -83,8 +84,15 @@ def make(folder: Path, pins: Sequence[str]) -> Path:
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)
-    command = [str(python), "-m", "pip", "install", "--quiet", *pins, "packaging", "setuptools"]
+    command = [str(python), "-m", "pip", "install", "--quiet", *pins, "packaging", "setuptools>=77"]
     subprocess.run(command, check=True)
+    source = folder / "source"  # a copy: what building leaves behind is not left in the project
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    command = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", str(source)]
+    subprocess.run([*command, "--no-build-isolation", "--force-reinstall"], check=True)
     return python
 
 

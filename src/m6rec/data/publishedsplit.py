@@ -87,7 +87,9 @@ def _known_only(requests: Requests, items: pl.DataFrame, file: str) -> Requests:
     ids = items["item_id"].implode()
     row = requests.rows.with_row_index("row", offset=1)
     strange = row.filter(pl.col("target").is_not_null() & ~pl.col("target").is_in(ids))
-    candidates = row.select("row", target="item_ids", text="texts").explode("target", "text")
+    # Of an empty list some releases of polars make a row of nulls.
+    some = row.filter(pl.col("item_ids").list.len() > 0)
+    candidates = some.select("row", target="item_ids", text="texts").explode("target", "text")
     unknown = pl.col("target").is_null() | ~pl.col("target").is_in(ids)
     strange = pl.concat(
         [

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
+from numbers import Integral, Real
 
 from m6rec.records import Event, M6Error
 
@@ -57,7 +58,8 @@ def parse_history(
 
 def _event(entry: str | Event | Mapping[str, object], number: int, scale: float) -> Event:
     if isinstance(entry, Event):
-        return entry
+        named = _as_id(entry.item_id)
+        return entry if named is entry.item_id else replace(entry, item_id=str(named))
     if isinstance(entry, str):
         return _from_text(entry, scale)
     if isinstance(entry, Mapping):
@@ -89,7 +91,17 @@ def _unquoted(text: str) -> str:
     return text[1:-1].strip() if inside else text
 
 
+def _as_id(value: object) -> object:
+    """The id of an item as catalogues have it: 101 and 101.0 are "101"."""
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, Real) and float(value).is_integer() and not isinstance(value, bool):
+        return str(int(float(value)))
+    return value
+
+
 def _from_mapping(entry: Mapping[str, object], number: int) -> Event:
+    entry = {**entry, "item_id": _as_id(entry.get("item_id"))}
     known = [field.name for field in fields(Event)]
     for key in entry:
         if key not in known:

@@ -30,6 +30,7 @@ FIRST_USUAL, LAST_USUAL = 631_152_000.0, 4_102_444_800.0
 """1990 and 2100, in seconds."""
 LATEST = 253_402_300_800.0
 """The year 10000: some tools write 9999-12-31 for "never"."""
+FIRST_DATE = 19_000_101
 DIGITS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 """Dates without separators, by their length."""
 
@@ -180,6 +181,10 @@ def known(time: pl.Expr) -> pl.Expr:
 def wrong_seconds(value: str | float) -> str | None:
     """Why a value is no time in seconds since 1970, and which value would be right; None: it is."""
     is_text = isinstance(value, str)
+    if not isinstance(value, str) and (
+        FIRST_USUAL <= value <= LAST_USUAL or 0 <= value < FIRST_DATE
+    ):
+        return None  # as nearly every time is
     found = times(pl.Series([value], dtype=pl.String if is_text else pl.Float64))
     seconds: float | None = found.seconds[0]
     usual = "right is seconds since 1970 (UTC), such as 1714564800, or nothing"

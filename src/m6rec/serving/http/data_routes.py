@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
 from litestar import delete, get, post
@@ -16,11 +16,14 @@ from pydantic import BaseModel
 from m6rec.serving.http.gate import needs
 from m6rec.serving.http.paths import CARRIED, id_of
 from m6rec.serving.http.problems import Refused, answers
-from m6rec.serving.http.schemas import PLAIN, Events, Items, Users
+from m6rec.serving.http.schemas import Events, Items, Users, Written
 from m6rec.serving.http.shared import The
+from m6rec.serving.http.written import PLAIN
 from m6rec.stores.journal.base import Body, Told
 
 T = TypeVar("T")
+MOST_WARNINGS = 20
+"""In one answer."""
 WRITES, READS = [needs("write")], [needs("read")]
 Token = Annotated[
     str | None,
@@ -51,13 +54,15 @@ Cursor = Annotated[
 
 @dataclass(frozen=True)
 class Kept:
-    """What was kept. duplicates: events whose event_id was there; last: number of the last entry;
-    repeated: an earlier request with this idempotency key had kept it."""
+    """What was kept. duplicates: events that were there already; last: number of the last entry;
+    repeated: an earlier request with this idempotency key had kept it; warnings: values that could
+    not be read and are missing now (the first of them)."""
 
     stored: int
     duplicates: int
     last: int
     repeated: bool
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,19 @@ async def _keep(
 ) -> Kept:
     bodies = [row.model_dump(exclude_none=True) for row in rows]
     appended = await service.append(kind, bodies, idempotency)
-    return Kept(appended.stored, appended.duplicates, appended.last, appended.repeated)
+    warnings = [
+        f"{kind}s.{place}.{words}"
+        for place, row in enumerate(rows)
+        if isinstance(row, Written)
+        for words in row.lost
+    ]
+    return Kept(
+        appended.stored,
+        appended.duplicates,
+        appended.last,
+        appended.repeated,
+        warnings[:MOST_WARNINGS],
+    )
 
 
 def _there(found: Body | None, what: str) -> Body:

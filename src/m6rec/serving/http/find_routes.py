@@ -12,8 +12,8 @@ from litestar.params import QueryParameter
 
 from m6rec.serving.http.gate import needs
 from m6rec.serving.http.problems import answers
-from m6rec.serving.http.schemas import PLAIN
 from m6rec.serving.http.shared import The
+from m6rec.serving.http.written import PLAIN
 from m6rec.serving.known import Shown
 from m6rec.serving.live import LiveModel
 from m6rec.stores.journal.base import Journal

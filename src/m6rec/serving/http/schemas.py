@@ -8,40 +8,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     StringConstraints,
-    ValidationInfo,
     model_validator,
 )
 
-from m6rec.data.jsontext import unwrapped
-from m6rec.data.nested import NESTED, PROBLEM, path_to_id
 from m6rec.offers import Filter
 from m6rec.records import Event
+from m6rec.serving.http.written import PLAIN, Id, OwnId, Seconds, numbers_of
 from m6rec.serving.service import Question
 from m6rec.text.history import parse_history
 
-PLAIN = r"^[^\x00-\x1f\x7f]+$"
-
-
-def _id_inside(value: object, about: ValidationInfo) -> object:
-    """An id that came wrapped as MongoDB does it; an object or array is none."""
-    if isinstance(value, dict) and (inner := unwrapped(value)) is not None:
-        return inner
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    if isinstance(value, dict | list) or NESTED.match(text):
-        name = str(about.field_name)
-        raise ValueError(f"{PROBLEM}; right is the id in it ({path_to_id(name, name, [text])})")
-    return value
-
-
-Id = Annotated[
-    str,
-    BeforeValidator(_id_inside),
-    StringConstraints(min_length=1, max_length=512, pattern=PLAIN),
-]
 Text = Annotated[str, StringConstraints(max_length=20_000, pattern=r"^[^\x00]*$")]
 Title = Annotated[
     str,
@@ -49,6 +28,7 @@ Title = Annotated[
 ]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Value = Text | Number | bool | list[Text] | None
+NUMBERS = ("price", "value")
 MOST_ITEMS, MOST_EVENTS = 1000, 10_000
 """In one request."""
 
@@ -59,19 +39,38 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class Item(BaseModel):
+class Written(BaseModel):
+    """Base of bodies whose numbers may be written as people do."""
+
+    _lost: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read(cls, body: object, make: Callable[[object], Self]) -> Self:
+        read, lost = numbers_of(body, NUMBERS)
+        made = make(read)
+        made._lost = lost
+        return made
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """What could not be read, in words."""
+        return self._lost
+
+
+class Item(Written):
     """An item; further fields are kept, and templates may name them."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
     __pydantic_extra__: dict[str, Value]
 
-    item_id: Id
+    item_id: OwnId
     title: Title
     category: Text | None = None
     description: Text | None = None
     brand: Text | None = None
-    price: Number | None = None
-    available_from: Number | None = Field(default=None, description="Seconds since 1970.")
+    price: Number | None = Field(default=None, description="Text such as $12.99 is read, too.")
+    available_from: Seconds | None = None
 
 
 class User(BaseModel):
@@ -80,16 +79,17 @@ class User(BaseModel):
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
     __pydantic_extra__: dict[str, Value]
 
-    user_id: Id
+    user_id: OwnId
 
 
-class NewEvent(Asked):
-    """Something a user did. event_id: the same one twice is kept once."""
+class NewEvent(Written, Asked):
+    """Something a user did. event_id: the same one twice is kept once; so is, without one, the
+    same event with the same timestamp or position."""
 
-    user_id: Id
+    user_id: OwnId
     event: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=PLAIN)]
-    item_id: Id | None = None
-    timestamp: Number | None = Field(default=None, description="Seconds since 1970; default: now.")
+    item_id: OwnId | None = None
+    timestamp: Seconds | None = Field(default=None, description="Seconds since 1970; else: now.")
     value: Number | None = Field(default=None, description="A rating, a quantity or a price.")
     query: Text | None = None
     text: Text | None = None
@@ -139,14 +139,14 @@ class Where(Asked):
         return Filter(categories, self.price_min, self.price_max, now, frozenset(self.hide))
 
 
-class PastEvent(Asked):
+class PastEvent(Written, Asked):
     """An event of a history that comes with the request."""
 
     event: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=PLAIN)]
     item_id: Id | None = None
     text: Text | None = None
     query: Text | None = None
-    timestamp: Number | None = None
+    timestamp: Seconds | None = None
     value: Number | None = None
 
 

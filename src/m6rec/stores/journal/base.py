@@ -72,7 +72,7 @@ class EntryText(NamedTuple):
 class Appended:
     """What an append did. last: number of the last entry when it was done.
 
-    stored, duplicates: bodies that were kept, and events whose `event_id` was there already.
+    stored, duplicates: bodies that were kept, and events that were there already.
     repeated: the whole of it had been kept before, under the same idempotency key.
     """
 
@@ -139,7 +139,8 @@ class Journal(ABC):
         """Keeps all bodies or none; they are on the disk when this returns.
 
         Each names its `item_id` or `user_id`. An event may carry an `event_id`: the same one
-        twice is kept once. The same idempotency key with the same bodies keeps nothing twice and
+        twice is kept once, as are, without one, events that say the same with a timestamp or a
+        position. The same idempotency key with the same bodies keeps nothing twice and
         gives the same answer; with others it raises JournalConflict. Raises JournalBusy where too
         much waits, JournalError where a body or the disk does not allow it.
         """
@@ -219,7 +220,9 @@ class Journal(ABC):
 
 @dataclass(frozen=True)
 class Line:
-    """A body ready to be written. happened: seconds since 1970; None: when it comes."""
+    """A body ready to be written. event_id: its own, or of an event that says when or where it
+    happened all that it says: the same event again is a copy. happened: seconds since 1970; None:
+    when it comes."""
 
     key: str
     text: str
@@ -270,6 +273,9 @@ def _line(kind: Told, number: int, body: Body) -> Line:
         raise BodyError(f"{where}is not JSON: {error}") from None
     if not _encodes(text):
         raise BodyError(f"{where}holds characters that are no text (half of a pair)")
+    placed = happened is not None or (kind == "event" and body.get("position") is not None)
+    if event_id is None and placed:
+        event_id = f"\0{text}"  # no event_id of a caller's has a zero in it
     return Line(key, text, event_id, happened)
 
 

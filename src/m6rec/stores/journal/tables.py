@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,9 +82,25 @@ def _bodies(journal: Journal, kind: Told, last: int) -> Iterator[Body]:
         newest = {entry.key: entry.body for entry in _entries(journal, last) if entry.kind == kind}
         yield from (newest[key] for key in sorted(newest))
     else:
-        for entry in _entries(journal, last):
-            if entry.kind == kind:
-                yield {"timestamp": entry.at} | _without_none(entry.body)
+        yield from _events(journal, last)
+
+
+def _events(journal: Journal, last: int) -> Iterator[Body]:
+    """Events with a time each. Repeats that came at once get one a microsecond later each, for
+    with the same time they would be copies."""
+    at = 0.0
+    came: Counter[str] = Counter()
+    for entry in _entries(journal, last):
+        if entry.kind != "event":
+            continue
+        body = _without_none(entry.body)
+        if "timestamp" not in body:
+            if entry.at != at:
+                at, came = entry.at, Counter()
+            text = to_json(body)
+            body = {"timestamp": round(at + came[text] * 1e-6, 6), **body}
+            came[text] += 1
+        yield body
 
 
 def _without_none(body: Body) -> Body:
