@@ -110,7 +110,7 @@ def test_pages_hold_every_item_once(shop: Served) -> None:
 
 def test_problems_name_the_field(shop: Served) -> None:
     client, _ = shop
-    body = {"items": [{"item_id": "a", "title": "b"}, {"item_id": "a", "title": 3, "price": "x"}]}
+    body = {"items": [{"item_id": "a", "title": "b"}, {"item_id": "a", "title": 3, "price": [1]}]}
     problem = client.post("/v1/items", json=body)
     assert problem.status_code == 400
     assert problem.headers["content-type"] == "application/problem+json"

@@ -64,7 +64,7 @@ def test_events_and_mappings_stay_what_they_are() -> None:
         (["a", 5], "history entry 2 is int; right is text such as"),
         ([{"event": "click", "item": "7"}], "unknown key 'item'; did you mean 'item_id'"),
         ([{"item_id": "7"}], "'event' is missing; right is its kind"),
-        ([{"event": "click", "item_id": 7}], "entry 1: item_id is 7; right is text"),
+        ([{"event": "click", "item_id": 7.5}], "entry 1: item_id is 7.5; right is text"),
         ([{"event": "rating", "value": "4"}], "entry 1: value is '4'; right is a number"),
         ([{"event": "rating", "value": True}], "value is True; right is a number"),
     ],
@@ -84,5 +84,5 @@ def test_ids_that_are_numbers_are_those_of_a_catalogue(item_id: object) -> None:
 
 @pytest.mark.parametrize("item_id", [True, ["a"], 1.5])
 def test_what_is_no_id_is_told(item_id: object) -> None:
-    with pytest.raises(HistoryError, match="history entry 1: item_id is .*; right is text"):
+    with pytest.raises(HistoryError, match=r"history entry 1: item_id is .*; right is text"):
         parse_history([{"event": "click", "item_id": item_id}])
