@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -48,7 +48,7 @@ class Written(BaseModel):
     @classmethod
     def _read(cls, body: object, make: Callable[[object], Self]) -> Self:
         read, lost = numbers_of(body, NUMBERS)
-        made = make(read)
+        made: Self = make(read)
         made._lost = lost
         return made
 
