@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 import tiny
+from m6rec.data.history import HistoryError
 from m6rec.data.labels import LabelRule
 from m6rec.data.schema import DataError
 from m6rec.data.splits import make_split
@@ -21,7 +22,6 @@ from m6rec.model.checkpoint import CheckpointError
 from m6rec.recommender import M6Rec
 from m6rec.records import M6Error
 from m6rec.tasks.folder import NotTunedError
-from m6rec.text.history import HistoryError
 
 TITLES = ["red shoe", "red tent", "blue lamp", "green tent"]
 QUIET = Console(file=io.StringIO())

@@ -5,7 +5,6 @@ Shapes: histories are oldest first; lists of answers are best first.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from m6rec.data.catalogue import Items, as_items
+from m6rec.data.history import as_id, parse_history
+from m6rec.data.kinds import kind_of
 from m6rec.data.known import (
     item_places,
     once,
@@ -23,16 +24,17 @@ from m6rec.data.known import (
     user_log,
 )
 from m6rec.data.requests import Requests
+from m6rec.data.schema import DataError
 from m6rec.data.tables import Dataset
-from m6rec.metrics.ranking import top_k
+from m6rec.data.where import Where, filter_of
 from m6rec.model.m6 import M6
 from m6rec.records import Candidate, Event, M6Error, Request
 from m6rec.tasks.folder import NotTunedError, TaskFolder
 from m6rec.tasks.opening import Opener
 from m6rec.tasks.ranking import Ranker
 from m6rec.tasks.retrieval import Catalogue
+from m6rec.tasks.shelf import Shelf, choose
 from m6rec.tasks.zero_shot import ZeroShot, ZeroShotSettings
-from m6rec.text.history import parse_history
 from m6rec.text.templates import Templates
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
@@ -72,8 +74,9 @@ class Answers(ABC):
         items: Items | None = None,
         k: int = 10,
         *,
-        user_id: str | None = None,
+        user_id: str | int | None = None,
         exclude_seen: bool = True,
+        where: Where | Mapping[str, Any] | None = None,
     ) -> list[Recommendation]:
         """The k items of a catalogue that fit a history best.
 
@@ -81,12 +84,14 @@ class Answers(ABC):
         `user_id` and no history, the user's own events of the data set that `use` named. items:
         titles, rows, a table, or title by id; default: the data set's catalogue (hand in the same
         object again, and its items are encoded once only). exclude_seen: leaves out items that
-        the history names by id. A user with no history gets what most people chose, if the data
-        set tells, else what is nearest to the whole catalogue.
+        the history names by id, and what the user bought. A user with no history gets what most
+        people chose, if the data set tells, else what is nearest to the whole catalogue.
+        where: which items may come, {"categories": ["Comedy"], "price_max": 20} (data/where.py);
+        unless told otherwise, none that is available later only, hidden or out of stock.
         Raises M6Error for a history, a catalogue or a user that can not be read.
         """
         return self.recommend_batch(
-            [history], items, k, user_ids=[user_id], exclude_seen=exclude_seen
+            [history], items, k, user_ids=[user_id], exclude_seen=exclude_seen, where=where
         )[0]
 
     def recommend_batch(
@@ -95,24 +100,29 @@ class Answers(ABC):
         items: Items | None = None,
         k: int = 10,
         *,
-        user_ids: Sequence[str | None] | None = None,
+        user_ids: Sequence[str | int | None] | None = None,
         exclude_seen: bool = True,
+        where: Where | Mapping[str, Any] | None = None,
     ) -> list[list[Recommendation]]:
         """`recommend` for many users at once."""
         if k < 1:
             raise M6Error(f"k = {k}: right is 1 or more")
-        users = list(user_ids) if user_ids is not None else [None] * len(histories)
+        users = _user_ids(user_ids, len(histories))
         if len(users) != len(histories):
             raise M6Error(f"{len(histories)} histories and {len(users)} user_ids: right is as many")
-        catalogue, titles = self._catalogue(items)
+        catalogue, titles, shelf = self._catalogue(items)
+        out_I = ~shelf.passing(filter_of(where))
         answers = []
         for start in range(0, len(users), REQUESTS_AT_ONCE):
             part = slice(start, start + REQUESTS_AT_ONCE)
             asked = self._requests(histories[part], users[part])
             scores = self._scores(catalogue, asked, items is None)
+            scores[:, out_I] = -np.inf
             if exclude_seen:
                 _leave_out_seen(scores, asked, catalogue.places)
-            answers += [_best(row, catalogue.item_ids, titles, k) for row in scores]
+                self._leave_out_bought(scores, histories[part], users[part], catalogue.places)
+            chosen = (choose(row, k) for row in scores)
+            answers += [_named(*one, catalogue.item_ids, titles) for one in chosen]
         return answers
 
     def rank(
@@ -120,7 +130,7 @@ class Answers(ABC):
         history: History,
         items: Items,
         *,
-        user_id: str | None = None,
+        user_id: str | int | None = None,
         timestamp: float | None = None,
     ) -> list[Recommendation]:
         """All of the given items, best first, each with the probability of a yes.
@@ -138,7 +148,7 @@ class Answers(ABC):
         history: History,
         items: Items,
         *,
-        user_id: str | None = None,
+        user_id: str | int | None = None,
         calibrated: bool | float = True,
         liked: bool = False,
         **reading: Any,
@@ -180,19 +190,21 @@ class Answers(ABC):
             )
         return self.dataset
 
-    def _scale(self) -> float:
+    @property
+    def scale(self) -> float:
         """Highest rating, by the templates of the data set in use."""
         return float(_templates(self.dataset or NOTHING).word("scale"))
 
-    def _request(self, history: History, user_id: str | None) -> Request:
-        events = parse_history(history, self._scale())
+    def _request(self, history: History, user_id: str | int | None) -> Request:
+        user_id = _user_ids([user_id], 1)[0]
+        events = parse_history(history, self.scale)
         if not events and user_id is not None:
             events = own_events(self._data(), user_id)
         return Request(history=events, user_id=user_id)
 
     def _requests(self, histories: Sequence[History], users: Sequence[str | None]) -> Requests:
         """`_request` for many; what users did is taken from the log in one piece."""
-        scale = self._scale()
+        scale = self.scale
         events = [parse_history(history, scale) for history in histories]
         bare = [n for n, user in enumerate(users) if not events[n] and user is not None]
         log = user_log(self._data()) if bare else None
@@ -209,7 +221,7 @@ class Answers(ABC):
         return (own + told).take(order)
 
     def _candidates(
-        self, history: History, items: Items, user_id: str | None
+        self, history: History, items: Items, user_id: str | int | None
     ) -> tuple[Request, list[str], list[str]]:
         """A request that asks for some items, their ids and titles."""
         frame = as_items(items)
@@ -221,10 +233,27 @@ class Answers(ABC):
         )
         return replace(self._request(history, user_id), candidates=candidates), ids, titles
 
-    def _catalogue(self, items: Items | None) -> tuple[Catalogue, list[str]]:
+    def _leave_out_bought(
+        self,
+        scores_BI: np.ndarray,
+        histories: Sequence[History],
+        users: Sequence[str | None],
+        place_of: Mapping[str | None, int],
+    ) -> None:
+        """What a user bought by the log, where another history came along."""
+        if self.dataset is None:
+            return
+        for row, (history, user) in enumerate(zip(histories, users, strict=True)):
+            if user is None or not len(history):
+                continue
+            own = own_events(self.dataset, user)
+            bought = (place_of.get(e.item_id, -1) for e in own if kind_of(e.event).bought)
+            scores_BI[row, [place for place in bought if place >= 0]] = -np.inf
+
+    def _catalogue(self, items: Items | None) -> tuple[Catalogue, list[str], Shelf]:
         key = self._data().items if items is None else items
         if (kept := self._opened.get("retrieve")) is not None and kept[0] is key:
-            found: tuple[Catalogue, list[str]] = kept[1]
+            found: tuple[Catalogue, list[str], Shelf] = kept[1]
             return found
         if items is None:
             asked = self._data()
@@ -232,8 +261,9 @@ class Answers(ABC):
             asked = replace(self.dataset or NOTHING, items=as_items(items), events=None)
         catalogue = self.opener().catalogue(self.tasks.get("retrieve"), asked)
         titles = asked.items["title"].to_list()
-        self._opened["retrieve"] = (key, (catalogue, titles))
-        return catalogue, titles
+        shelf = Shelf.of(asked.items)
+        self._opened["retrieve"] = (key, (catalogue, titles, shelf))
+        return catalogue, titles, shelf
 
     def _ranker(self) -> Ranker:
         task = self.tasks.get("rank")
@@ -271,14 +301,22 @@ def _leave_out_seen(
         scores_BI[row, seen[seen >= 0]] = -np.inf
 
 
-def _best(
-    scores: np.ndarray, item_ids: list[str], titles: list[str], k: int
+def _user_ids(user_ids: Sequence[str | int | None] | None, count: int) -> list[str | None]:
+    """Ids as text, as tables have them; DataError for what can be none."""
+    if user_ids is None:
+        return [None] * count
+    ids = [as_id(user_id) for user_id in user_ids]
+    for user_id in ids:
+        if not isinstance(user_id, str | None):
+            raise DataError(f"user_id = {user_id!r}: right is an id of the events, as text")
+    return [user_id for user_id in ids if isinstance(user_id, str | None)]
+
+
+def _named(
+    place_K: np.ndarray, score_K: np.ndarray, item_ids: list[str], titles: list[str]
 ) -> list[Recommendation]:
-    best = top_k(scores[None], k)[0]
-    found = zip(best.tolist(), scores[best].tolist(), strict=True)
-    return [
-        Recommendation(item_ids[i], titles[i], score) for i, score in found if math.isfinite(score)
-    ]
+    found = zip(place_K.tolist(), score_K.tolist(), strict=True)
+    return [Recommendation(item_ids[i], titles[i], score) for i, score in found]
 
 
 def _best_first(scores: np.ndarray, item_ids: list[str], titles: list[str]) -> list[Recommendation]:

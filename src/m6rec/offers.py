@@ -81,7 +81,7 @@ class Offer(NamedTuple):
         """From a row of a catalogue; a list of categories becomes one text."""
         category = row.get("category")
         if isinstance(category, list | tuple):
-            category = ", ".join(str(one) for one in category)
+            category = "|".join(str(one) for one in category)
         said = any(_says(row.get(name)) for name in HIDDEN)
         gone = any(row.get(name) is not None and not _says(row[name]) for name in IN_STOCK)
         start = NEVER if said or gone else _number(row.get("available_from"))

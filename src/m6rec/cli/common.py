@@ -30,6 +30,13 @@ Json = Annotated[
     Path | None, typer.Option("--json", help="Write the result as JSON to this file ('-': stdout).")
 ]
 Data = Annotated[Path, typer.Option("--data", help="Folder with the canonical tables.")]
+History = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--history",
+        help="'clicked: trail running shoes', or an event as a JSON object; repeat, oldest first.",
+    ),
+]
 Model = Annotated[str, typer.Option("--model", help="Checkpoint by name, or its folder.")]
 Adapter = Annotated[
     Path | None, typer.Option("--adapter", help="Folder of a tuned task (m6rec tune).")
@@ -72,6 +79,19 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
             out.quiet = False
 
     return guarded
+
+
+def entries(history: Sequence[str] | None) -> list[str | dict[str, object]]:
+    """A history: words, or where an entry is a JSON object, an event with its fields."""
+    return [_entry(text) for text in history or ()]
+
+
+def _entry(text: str) -> str | dict[str, object]:
+    try:
+        told = json.loads(text) if text.lstrip().startswith("{") else None
+    except ValueError:
+        return text
+    return told if isinstance(told, dict) else text
 
 
 def write_json(result: Mapping[str, Any], path: Path | None) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from m6rec.cli.common import DEFAULT_MODEL, Json, Model, out, verb, write_json
-from m6rec.cli.written import History, How, Profile, Tables, Tuned, User, decoding_of, open_author
+from m6rec.cli.common import DEFAULT_MODEL, History, Json, Model, entries, out, verb, write_json
+from m6rec.cli.written import How, Profile, Tables, Tuned, User, decoding_of, open_author
 
 
 @verb
@@ -31,7 +31,7 @@ def explain(
     rec = open_author(model, data, adapter)
     found = rec.explain(
         item,
-        history or (),
+        entries(history),
         user_id=user,
         profile=profile,
         faithful=not free,

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from m6rec.cli.common import DEFAULT_MODEL, Json, Model, out, verb, write_json
-from m6rec.cli.written import History, How, Tables, Tuned, User, decoding_of, open_author
+from m6rec.cli.common import DEFAULT_MODEL, History, Json, Model, entries, out, verb, write_json
+from m6rec.cli.written import How, Tables, Tuned, User, decoding_of, open_author
 
 
 @verb
@@ -34,7 +34,7 @@ def query(
     rec = open_author(model, data, adapter)
     found = rec.query(
         item,
-        history or (),
+        entries(history),
         user_id=user,
         n=n,
         faithful=faithful,

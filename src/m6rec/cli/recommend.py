@@ -9,7 +9,19 @@ import typer
 from rich.table import Table
 
 from m6rec.answers import Recommendation
-from m6rec.cli.common import DEFAULT_MODEL, Adapter, Data, Json, Model, out, verb, write_json
+from m6rec.cli.common import (
+    DEFAULT_MODEL,
+    Adapter,
+    Data,
+    History,
+    Json,
+    Model,
+    entries,
+    out,
+    verb,
+    write_json,
+)
+from m6rec.data.where import Where
 from m6rec.recommender import M6Rec
 
 
@@ -17,11 +29,26 @@ from m6rec.recommender import M6Rec
 def recommend(
     data: Data,
     user: Annotated[str | None, typer.Option("--user", help="A user_id of the events.")] = None,
-    history: Annotated[
-        list[str] | None,
-        typer.Option("--history", help="'clicked: trail running shoes'; repeat, oldest first."),
-    ] = None,
+    history: History = None,
     k: Annotated[int, typer.Option("-k", help="How many items.", min=1)] = 10,
+    category: Annotated[
+        list[str] | None,
+        typer.Option("--category", help="One that items have to have; repeat: one is enough."),
+    ] = None,
+    price_min: Annotated[float | None, typer.Option("--price-min")] = None,
+    price_max: Annotated[float | None, typer.Option("--price-max")] = None,
+    hide: Annotated[
+        list[str] | None, typer.Option("--hide", help="An item_id to leave out; repeat.")
+    ] = None,
+    unavailable_too: Annotated[
+        bool,
+        typer.Option(
+            "--unavailable-too", help="Items that come later, are hidden or sold out as well."
+        ),
+    ] = False,
+    seen_too: Annotated[
+        bool, typer.Option("--seen-too", help="Items of the history as well.")
+    ] = False,
     model: Model = DEFAULT_MODEL,
     adapter: Adapter = None,
     cache: Annotated[
@@ -35,7 +62,16 @@ def recommend(
     rec = M6Rec.from_pretrained(model, cache=cache).use(data)
     if adapter is not None:
         rec.load_adapter(adapter)
-    found = rec.recommend(history or (), k=k, user_id=user)
+    where = Where(
+        categories=None if category is None else tuple(category),
+        price_min=price_min,
+        price_max=price_max,
+        available=not unavailable_too,
+        hide=tuple(hide or ()),
+    )
+    found = rec.recommend(
+        entries(history), k=k, user_id=user, exclude_seen=not seen_too, where=where
+    )
     out.print(as_table(found, f"for {user or '; '.join(history or ())}"))
     write_json({"user": user, "history": history or [], "items": [asdict(r) for r in found]}, json)
 

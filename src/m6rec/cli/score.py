@@ -9,7 +9,7 @@ from typing import Annotated
 import polars as pl
 import typer
 
-from m6rec.cli.common import DEFAULT_MODEL, Json, Model, out, verb, write_json
+from m6rec.cli.common import DEFAULT_MODEL, History, Json, Model, entries, out, verb, write_json
 from m6rec.cli.recommend import as_table
 from m6rec.cli.tune import parse_settings
 from m6rec.data.catalogue import as_items
@@ -25,10 +25,7 @@ def score(
         Path | None, typer.Option("--data", help="Folder with the canonical tables.")
     ] = None,
     user: Annotated[str | None, typer.Option("--user", help="A user_id of the events.")] = None,
-    history: Annotated[
-        list[str] | None,
-        typer.Option("--history", help="'clicked: trail running shoes'; repeat, oldest first."),
-    ] = None,
+    history: History = None,
     item: Annotated[
         list[str] | None,
         typer.Option("--item", help="A title, or an item_id of DATA; repeat."),
@@ -60,7 +57,7 @@ def score(
         rec.use(data)
     train, _, reading = parse_settings(settings or [])
     found = rec.score(
-        history or (),
+        entries(history),
         {**_named(rec, item or []), **({} if items is None else _listed(items))},
         user_id=user,
         calibrated=not plain,

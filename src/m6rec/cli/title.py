@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from m6rec.cli.common import DEFAULT_MODEL, Json, Model, out, verb, write_json
-from m6rec.cli.written import History, How, Profile, Tables, Tuned, User, decoding_of, open_author
+from m6rec.cli.common import DEFAULT_MODEL, History, Json, Model, entries, out, verb, write_json
+from m6rec.cli.written import How, Profile, Tables, Tuned, User, decoding_of, open_author
 
 
 @verb
@@ -37,7 +37,7 @@ def title(
     """Design products for a user or a group: a category and a title."""
     rec = open_author(model, data, adapter)
     found = rec.title(
-        history or (),
+        entries(history),
         user_id=user,
         group=group or (),
         profile=profile,

@@ -15,10 +15,6 @@ Tables = Annotated[
     Path | None, typer.Option("--data", help="Folder with the canonical tables, if any.")
 ]
 User = Annotated[str | None, typer.Option("--user", help="A user_id of the data.")]
-History = Annotated[
-    list[str] | None,
-    typer.Option("--history", help="'clicked: trail running shoes'; repeat, oldest first."),
-]
 Profile = Annotated[str | None, typer.Option("--profile", help="Who the user is, in words.")]
 How = Annotated[
     list[str] | None,

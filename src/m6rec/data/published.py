@@ -17,7 +17,7 @@ from m6rec.data.batches import Broken
 from m6rec.data.jsonlines import json_rows
 from m6rec.data.requests import POOL_SCHEMA, ROW_SCHEMA, Requests
 from m6rec.data.rules import Severity
-from m6rec.data.schema import EVENT_SYNONYMS, DataError
+from m6rec.data.schema import DataError, event_kind
 from m6rec.data.values.times import EXAMPLES, wrong_seconds
 
 Line = dict[str, object]
@@ -170,9 +170,8 @@ def _refuse(path: Path, line: int, wrong: Wrong) -> None:
 
 def _event(event: Line) -> tuple[object, ...]:
     numbers = (_number(event.get("timestamp")), _number(event.get("value")))
-    kind = str(event["event"]).strip().lower()
     return (
-        EVENT_SYNONYMS.get(kind, kind),
+        event_kind(str(event["event"])),
         *(_word(event.get(name)) for name in EVENT_WORDS),
         *numbers,
     )

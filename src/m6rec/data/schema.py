@@ -98,5 +98,16 @@ EVENT_SYNONYMS = {
 }
 """Applied at load (case and spaces at the ends do not matter)."""
 
+
+def event_kind(name: str) -> str:
+    """The kind of event that a name means, wherever it comes from: tables, histories, the journal.
+
+    >>> event_kind(" View "), event_kind("Impression"), event_kind("shared")
+    ('click', 'impression', 'shared')
+    """
+    word = name.strip().lower()
+    return EVENT_SYNONYMS.get(word, word)
+
+
 SPLIT_SYNONYMS = {"training": "train", "dev": "valid", "val": "valid", "validation": "valid"}
 SPLITS = ("train", "valid", "test")

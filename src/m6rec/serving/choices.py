@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from m6rec.data.kinds import Reach, Verdict, kind_of
+from m6rec.data.schema import event_kind
 from m6rec.data.tables import sort_events
 from m6rec.data.verdicts import history_verdicts, scale_of, verdict, verdicts
 from m6rec.records import Event
@@ -101,4 +102,4 @@ class Choices:
 def event_of(body: Mapping[str, Any]) -> Event:
     """An event of the journal."""
     names = ("item_id", "text", "query", "timestamp", "value")
-    return Event(body["event"], **{name: body.get(name) for name in names})
+    return Event(event_kind(body["event"]), **{name: body.get(name) for name in names})

@@ -8,37 +8,41 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import final
+
+import numpy as np
 
 from m6rec.serving.choices import event_of
 from m6rec.serving.known import Known
 from m6rec.stores.journal.base import Body, Entry, Journal
+from m6rec.tasks.shelf import Shelf
 from m6rec.text.feature_state import FeatureState
 
 ENTRIES_AT_ONCE = 2000
 POPULAR_FOR = 1.0
-"""Seconds that the order by popularity is kept."""
+"""Seconds that popularity is kept, where there are LARGE numbers of items."""
+LARGE = 20_000
 
 
 @final
 class LiveCounts:
     """choices: who stands by which item; features: for a ranker, where there is one. Both hold the
-    journal up to entry `number`. shown: the items that are there. Safe to use from threads."""
+    journal up to entry `number`. shelf: the items that are there. Safe to use from threads."""
 
     def __init__(
         self,
         journal: Journal,
         known: Known,
-        shown: Collection[str],
+        shelf: Shelf,
         features: FeatureState | None,
     ) -> None:
-        self.choices, self._shown = known.choices, shown
+        self.choices, self._shelf = known.choices, shelf
         self.features, self.number = features, known.number
         self._journal, self._told = journal, known.number
         self._following = threading.Lock()
-        self._popular: tuple[float, list[tuple[str, int]]] = (-POPULAR_FOR, [])
+        self._popular = (-POPULAR_FOR, (-1, -1), np.zeros(0, dtype=np.float32))
 
     def tell(self, number: int) -> None:
         """Says that the journal has entries up to this number."""
@@ -56,13 +60,17 @@ class LiveCounts:
                 self._count(batch)
                 self.number = batch[-1].number
 
-    def by_popularity(self) -> list[tuple[str, int]]:
-        """Items that were chosen, and by how many people, most of them first."""
-        now = time.monotonic()
-        if now - self._popular[0] > POPULAR_FOR:
-            chosen = self.choices.counts.copy().most_common()
-            self._popular = (now, [(i, people) for i, people in chosen if i in self._shown])
-        return self._popular[1]
+    def popularity(self) -> np.ndarray:
+        """How many people chose each item of the shelf: float32 [I].
+
+        It is counted anew when anything came, for a large catalogue once in POPULAR_FOR seconds.
+        """
+        now, key = time.monotonic(), (self.number, len(self._shelf))
+        at, counted, counts_I = self._popular
+        if key != counted and (now - at > POPULAR_FOR or len(self._shelf) < LARGE):
+            counts_I = self._shelf.counts(self.choices.counts.copy())
+            self._popular = (now, key, counts_I)
+        return counts_I
 
     def _count(self, batch: Sequence[Entry]) -> None:
         events: list[Body] = []

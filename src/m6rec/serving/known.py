@@ -11,7 +11,7 @@ import polars as pl
 from pydantic_core import from_json
 
 from m6rec.data.kinds import Verdict, kind_of
-from m6rec.data.schema import TABLES
+from m6rec.data.schema import EVENT_SYNONYMS, TABLES
 from m6rec.data.tables import Dataset, sort_events
 from m6rec.offers import Offer
 from m6rec.records import Event
@@ -120,7 +120,8 @@ def _event_table(entries: Sequence[EntryText]) -> pl.DataFrame:
         columns = {name: [body.get(name) for body in bodies] for name in EVENT_COLUMNS}
         table = pl.DataFrame(columns, schema=EVENT_COLUMNS, strict=False)
     came = pl.Series([entry.at for entry in entries], dtype=pl.Float64())
-    return table.with_columns(pl.col("timestamp").fill_null(came))
+    kind = pl.col("event").str.strip_chars().str.to_lowercase().replace(EVENT_SYNONYMS)
+    return table.with_columns(pl.col("timestamp").fill_null(came), event=kind)
 
 
 def acts(own: Sequence[Body]) -> tuple[Event, ...]:

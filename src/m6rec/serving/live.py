@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,7 +18,6 @@ from typing import Any, final
 import numpy as np
 
 from m6rec.data.labels import LabelRule
-from m6rec.offers import Filter
 from m6rec.recommender import M6Rec
 from m6rec.records import Event, Request
 from m6rec.serving.batching import Batcher, BatchSettings
@@ -45,6 +43,7 @@ from m6rec.stores.vectors.base import VectorIndex
 from m6rec.tasks.opening import Opener
 from m6rec.tasks.retrieval import Retriever
 from m6rec.tasks.segments import SegmentTable
+from m6rec.tasks.shelf import Shelf
 from m6rec.text.feature_state import FeatureState
 from m6rec.text.templates import Templates
 from m6rec.text.verbalize import Verbalizer
@@ -86,13 +85,15 @@ class LiveModel:
             known = reading.result()
         self.face.use(known.dataset(source.base, journal))
         self.shown = {item_id: Shown.of(body) for item_id, body in known.items.items()}
+        self.shelf = Shelf()
+        self.shelf.put(list(self.shown), [shown.offer for shown in self.shown.values()])
         self.number = known.number
         self._items_changed, self._renewed_until = False, 0.0
         self._following = threading.Lock()
         self._using, self._used = 0, threading.Condition()
         self.working = Working(self.texts, self._forget_texts)
         self.vectors = ItemVectors(self.face, source, journal, self.shown, self.working)
-        self.counts = LiveCounts(journal, known, self.shown, self._open_features())
+        self.counts = LiveCounts(journal, known, self.shelf, self._open_features())
         self.ranker = self._open_ranker(batching.workers)
         self.vectors.open()
         self._batcher: Batcher[Wanted | Chunk | Space, Served | None] = Batcher(
@@ -167,28 +168,9 @@ class LiveModel:
             yield from page
             last = page[-1]["item_id"]
 
-    def popular(self, count: int, where: Filter) -> list[tuple[str, float]]:
-        """The items that most people chose, with their shares of all choices."""
-        out, chosen = {*where.hide, *where.bought}, self.counts.by_popularity()
-        found, total = [], sum(people for _, people in chosen)
-        for item_id, people in chosen:
-            shown = self.shown.get(item_id)
-            if shown is not None and item_id not in out and shown.offer.passes(where):
-                found.append((item_id, people / total))
-                if len(found) == count:
-                    break
-        return found
-
-    @property
-    def chosen(self) -> Counter[str]:
-        """How many people chose each item and stayed with it."""
-        return self.counts.choices.counts
-
-    @property
-    def most_chosen(self) -> int:
-        """How many people chose the most popular item, at least 1."""
-        first = self.counts.by_popularity()[:1]
-        return first[0][1] if first else 1
+    def popularity(self) -> np.ndarray:
+        """How many people chose each item of the shelf and stayed with it: float32 [I]."""
+        return self.counts.popularity()
 
     @property
     def retriever(self) -> Retriever:
@@ -303,6 +285,7 @@ class LiveModel:
             for words in self._verbalizers():
                 words.put_item(item_id, body)
             self.shown[item_id] = Shown.of(body)
+            self.shelf.put([item_id], [self.shown[item_id].offer])
         ids = list(fresh)
         for first in range(0, len(ids), ITEMS_AT_ONCE):
             chunk = Chunk(tuple(ids[first : first + ITEMS_AT_ONCE]))
@@ -319,6 +302,7 @@ class LiveModel:
     def _remove(self, item_id: str) -> None:
         self.index.remove([item_id])
         self.shown.pop(item_id, None)
+        self.shelf.remove(item_id)
         for words in self._verbalizers():
             words.put_item(item_id, None)
 

@@ -6,7 +6,7 @@ Legend: B requests, N candidates, K projection width.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -18,8 +18,10 @@ from m6rec.offers import Filter
 from m6rec.records import Candidate, Request
 from m6rec.serving.known import Shown
 from m6rec.serving.ranking import FastRanker
+from m6rec.stores.vectors.base import Found as Hits
 from m6rec.stores.vectors.base import VectorIndex
-from m6rec.tasks.retrieval import TIE_BREAK, Retriever
+from m6rec.tasks.retrieval import Retriever, item_prior
+from m6rec.tasks.shelf import Shelf, choose
 
 EVERYTHING = Filter()
 POOL = 5
@@ -68,6 +70,7 @@ class Shop(Protocol):
     """What the steps need of an opened model (serving/live.py)."""
 
     ranker: FastRanker | None
+    shelf: Shelf
     shown: dict[str, Shown]
 
     @property
@@ -76,11 +79,7 @@ class Shop(Protocol):
     def index(self) -> VectorIndex: ...
     @property
     def boost(self) -> float: ...
-    @property
-    def chosen(self) -> Mapping[str, int]: ...
-    @property
-    def most_chosen(self) -> int: ...
-    def popular(self, count: int, where: Filter) -> list[tuple[str, float]]: ...
+    def popularity(self) -> np.ndarray: ...
     def item_vectors(self, item_ids: Sequence[str]) -> np.ndarray: ...
 
 
@@ -153,23 +152,44 @@ def retrieve(
     """Candidates of each request with their scores, and what these are."""
     with clock.step("encode"):
         vectors_BK = shop.retriever.encode_users(Requests.of([one.request for one in wanted]))
-    most = shop.most_chosen
+    counts_I = shop.popularity()
+    tie_I = item_prior(counts_I, np.zeros(len(counts_I), dtype=bool), 0.0)
     found: list[tuple[str, list[tuple[str, float]]]] = []
     for one, vector_K in zip(wanted, vectors_BK, strict=True):
         with clock.step("retrieve"):
             if one.given is not None:
                 found.append(("similarity", _of_given(shop, one.given, vector_K)))
                 continue
-            if not one.request.history and (popular := shop.popular(one.retrieve, one.where)):
+            if not one.request.history and (popular := _popular(shop, one, counts_I)):
                 found.append(("popularity", popular))
                 continue
             query_K = np.append(vector_K, np.float32(1)) if shop.boost else vector_K
             hits = shop.index.search(query_K, one.retrieve, one.where)
-            tie_N = [TIE_BREAK * shop.chosen.get(item_id, 0) / most for item_id in hits.ids]
-            scores = hits.scores + np.array(tie_N, dtype=np.float32)
-            order = np.argsort(-scores, kind="stable").tolist()
-            found.append(("similarity", [(hits.ids[n], float(scores[n])) for n in order]))
+            found.append(("similarity", _in_order(shop, hits, one.retrieve, tie_I)))
     return found
+
+
+def _popular(shop: Shop, one: Wanted, counts_I: np.ndarray) -> list[tuple[str, float]]:
+    """What most people chose, with its share of all choices; nothing where nothing was chosen."""
+    if not counts_I.any():
+        return []
+    passes_I = shop.shelf.passing(one.where)
+    return _named(shop, *choose(counts_I / counts_I.sum(), one.retrieve, passes_I))
+
+
+def _in_order(shop: Shop, hits: Hits, k: int, tie_I: np.ndarray) -> list[tuple[str, float]]:
+    """Hits of the index; of items whose texts are equal, the one that people choose comes first."""
+    place_N = shop.shelf.places(hits.ids)
+    there = place_N >= 0
+    place_N, score_N = place_N[there], hits.scores[there]
+    tie_N = np.append(tie_I, np.float32(0))[np.minimum(place_N, len(tie_I))]
+    return _named(shop, *choose(score_N + tie_N, k, place_N=place_N))
+
+
+def _named(shop: Shop, place_K: np.ndarray, score_K: np.ndarray) -> list[tuple[str, float]]:
+    ids = shop.shelf.ids
+    found = zip(place_K.tolist(), score_K.tolist(), strict=True)
+    return [(ids[place], score) for place, score in found if ids[place]]
 
 
 def _of_given(shop: Shop, given: Sequence[str], vector_K: np.ndarray) -> list[tuple[str, float]]:

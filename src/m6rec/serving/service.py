@@ -18,6 +18,8 @@ from typing import Any, TypeVar, final
 from pydantic import Field
 
 from m6rec.config import Settings
+from m6rec.data.kinds import kind_of
+from m6rec.data.schema import event_kind
 from m6rec.offers import Filter
 from m6rec.records import Event, M6Error, Request
 from m6rec.serving.batching import OverloadedError
@@ -32,7 +34,6 @@ from m6rec.serving.registry import Registry
 from m6rec.stores.journal.base import Appended, Body, Journal, Receipt, Told
 
 T = TypeVar("T")
-BOUGHT = "purchase"
 JOURNAL_THREADS = 4
 
 
@@ -113,6 +114,11 @@ class Service:
         """Requests in the lane of what writes, the one under way included."""
         return self._slow
 
+    @property
+    def scale(self) -> float:
+        """Highest rating of the data, in histories that come in words."""
+        return self.registry.current.face.scale
+
     async def append(self, kind: Told, bodies: Sequence[Body], idempotency: str | None) -> Appended:
         """Keeps bodies; they are on the disk afterwards, and every model is told."""
         submitted = await self.read(
@@ -172,7 +178,9 @@ class Service:
         told = [event.item_id for event in history]
         seen = {i for i in told if i is not None and not question.seen_too}
         bought = {
-            body["item_id"] for body in own if body["event"] == BOUGHT and body.get("item_id")
+            body["item_id"]
+            for body in own
+            if kind_of(event_kind(body["event"])).bought and body.get("item_id")
         }
         where = question.where
         out = seen if question.given is None else set()

@@ -8,6 +8,7 @@ Legend: I items in the order of the catalogue, N candidates, K of an answer.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Self, final
 
@@ -18,17 +19,21 @@ from m6rec.metrics.ranking import top_k
 from m6rec.offers import COLUMNS, Filter, Offer
 from m6rec.stores.vectors.slots import Slots
 
+NOTHING = np.zeros(0, dtype=np.int64)
+
 
 @final
 class Shelf:
     """Items in the order in which they came, and which of them pass a filter.
 
     An item that is replaced keeps its place; one that is gone leaves a hole, so that the order is
-    that of a catalogue that is read anew.
+    that of a catalogue that is read anew. Safe to use from threads: what comes meanwhile stands
+    behind the places that are known.
     """
 
     def __init__(self) -> None:
         self._slots = Slots(reuse=False)
+        self._lock = threading.Lock()
 
     @classmethod
     def of(cls, items: pl.DataFrame) -> Self:
@@ -56,51 +61,66 @@ class Shelf:
 
     def put(self, ids: Sequence[str], offers: Sequence[Offer]) -> None:
         """Adds items, all different, or replaces them."""
-        self._slots.take(ids, [offer._asdict() for offer in offers])
+        told = [offer._asdict() for offer in offers]
+        with self._lock:
+            self._slots.take(ids, told)
 
     def remove(self, item_id: str) -> None:
         """Takes an item out."""
-        self._slots.give_back([item_id])
+        with self._lock:
+            self._slots.give_back([item_id])
 
     def passing(self, where: Filter) -> np.ndarray:
         """What may be recommended: bool [I], a copy."""
-        passes_I = self._slots.passing(where)
-        if passes_I is None:
-            passes_I = self._slots.alive()
-        passes_I[self._slots.of({*where.hide, *where.bought})] = False
+        with self._lock:
+            passes_I = self._slots.passing(where)
+            if passes_I is None:
+                passes_I = self._slots.alive()
+            passes_I[self._slots.of({*where.hide, *where.bought})] = False
         return passes_I
 
     def places(self, ids: Iterable[str]) -> np.ndarray:
-        """Places of those that are there: int64."""
-        return self._slots.of(list(ids))
+        """Places, -1 for what is not there: int64."""
+        place_of = self._slots.slot_of
+        return np.array([place_of.get(one, -1) for one in ids], dtype=np.int64)
+
+    def counts(self, times: Mapping[str, int]) -> np.ndarray:
+        """How often each item is counted: float32 [I]; what is not there is left out."""
+        with self._lock:
+            counts_I = np.zeros(len(self), dtype=np.float32)
+            place_of = dict(self._slots.slot_of)
+        for one, n in times.items():
+            if one in place_of:
+                counts_I[place_of[one]] = n
+        return counts_I
 
 
 def choose(
     score_N: np.ndarray,
     k: int,
-    passes_I: np.ndarray,
+    passes_I: np.ndarray | None = None,
     place_N: np.ndarray | None = None,
     then_I: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Places and scores of the best k that pass, best first; of equal ones the first of the shelf.
 
-    place_N: of the candidates, all different (None: every item is one). then_I: what comes after
-    them where they are fewer than k, by these scores (popularity); their score in the answer is
-    the least of the candidates'.
+    A score of minus infinity does not pass either. place_N: of the candidates, all different (None:
+    every item is one). then_I: what comes after them where they are fewer than k, by these scores
+    (popularity); their score in the answer is the least of the candidates'.
     """
-    if place_N is None:
-        place_N = np.flatnonzero(passes_I[: len(score_N)])
-        score_N = score_N[place_N]
-    else:
+    if place_N is not None:
         order = np.argsort(place_N, kind="stable")
-        order = order[passes_I[place_N[order]]]
         place_N, score_N = place_N[order], score_N[order]
-    best = top_k(score_N[None], min(k, len(score_N)))[0] if len(score_N) else np.zeros(0, np.int64)
-    place_K, score_K = place_N[best], score_N[best]
+    if passes_I is not None:
+        passes_N = passes_I[: len(score_N)] if place_N is None else passes_I[place_N]
+        score_N = np.where(passes_N, score_N, -np.inf)
+    best = top_k(score_N[None], min(k, len(score_N)))[0] if len(score_N) else NOTHING
+    best = best[score_N[best] > -np.inf]
+    place_K, score_K = best if place_N is None else place_N[best], score_N[best]
     if then_I is None or len(place_K) == k:
         return place_K, score_K
-    left_I = passes_I.copy()
+    left_I = np.ones(len(then_I), dtype=bool) if passes_I is None else passes_I.copy()
     left_I[place_K] = False
     more, _ = choose(then_I, k - len(place_K), left_I)
-    least = score_K[-1] if len(score_K) else score_N.dtype.type(0)
+    least = score_K[-1] if len(score_K) else 0.0
     return np.append(place_K, more), np.append(score_K, np.full(len(more), least, score_K.dtype))

@@ -124,7 +124,9 @@ async def recommend(
     data: JSONBody[Recommend], service: The, request: Connection, debug: Debug = False
 ) -> Answer:
     """Items for a user: retrieve, filter, rank, diversify, and explain where that is asked for."""
-    return (await _answer(service, request, [data.question()], debug, [data.explain]))[0]
+    return (await _answer(service, request, [data.question(service.scale)], debug, [data.explain]))[
+        0
+    ]
 
 
 @post(
@@ -134,7 +136,7 @@ async def recommend_batch(
     data: JSONBody[RecommendMany], service: The, request: Connection, debug: Debug = False
 ) -> Answers:
     """Several recommendations at once."""
-    questions = [one.question() for one in data.requests]
+    questions = [one.question(service.scale) for one in data.requests]
     explains = [one.explain for one in data.requests]
     return Answers(await _answer(service, request, questions, debug, explains))
 
@@ -144,7 +146,7 @@ async def retrieve(
     data: JSONBody[Retrieve], service: The, request: Connection, debug: Debug = False
 ) -> Answer:
     """The items nearest to a user, without ranking."""
-    return (await _answer(service, request, [data.question()], debug, [False]))[0]
+    return (await _answer(service, request, [data.question(service.scale)], debug, [False]))[0]
 
 
 @post("/v1/rank", guards=READS, responses=answers(404), status_code=200, tags=["answers"])
@@ -152,7 +154,7 @@ async def rank(
     data: JSONBody[Rank], service: The, request: Connection, debug: Debug = False
 ) -> Answer:
     """Some items of the catalogue in the best order; ids that are not there are left out."""
-    return (await _answer(service, request, [data.question()], debug, [False]))[0]
+    return (await _answer(service, request, [data.question(service.scale)], debug, [False]))[0]
 
 
 @post("/v1/score", guards=READS, responses=answers(), status_code=200, tags=["answers"])
@@ -263,7 +265,7 @@ def _told(answered: Answered, why: dict[str, Reason], debug: bool) -> Answer:
 
 async def _history(service: The, person: Person) -> tuple[Event, ...]:
     """What came along, or what the journal knows of the user."""
-    given = person.events()
+    given = person.events(service.scale)
     if given is not None or person.user_id is None:
         return given or ()
     user_id = person.user_id

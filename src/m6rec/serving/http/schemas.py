@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
@@ -12,14 +11,16 @@ from pydantic import (
     Field,
     PrivateAttr,
     StringConstraints,
+    field_validator,
     model_validator,
 )
 
+from m6rec.data.history import parse_history
+from m6rec.data.where import filter_of
 from m6rec.offers import Filter
 from m6rec.records import Event
 from m6rec.serving.http.written import PLAIN, Id, OwnId, Seconds, numbers_of
 from m6rec.serving.service import Question
-from m6rec.text.history import parse_history
 
 Text = Annotated[str, StringConstraints(max_length=20_000, pattern=r"^[^\x00]*$")]
 Title = Annotated[
@@ -66,11 +67,17 @@ class Item(Written):
 
     item_id: OwnId
     title: Title
-    category: Text | None = None
+    category: Text | list[Text] | None = Field(default=None, description="One, or several.")
     description: Text | None = None
     brand: Text | None = None
     price: Number | None = Field(default=None, description="Text such as $12.99 is read, too.")
     available_from: Seconds | None = None
+
+    @field_validator("category")
+    @classmethod
+    def _as_one_text(cls, category: str | list[str] | None) -> str | None:
+        """As a table of items has it."""
+        return "|".join(category) if isinstance(category, list) else category
 
 
 class User(BaseModel):
@@ -129,14 +136,14 @@ class Where(Asked):
     categories: list[Text] | None = Field(default=None, max_length=100)
     price_min: Number | None = None
     price_max: Number | None = None
-    available: bool = Field(default=True, description="Leaves out what is available later only.")
+    available: bool = Field(
+        default=True, description="Leaves out what is available later only, hidden or sold out."
+    )
     hide: list[Id] = Field(default_factory=list, max_length=1000)
 
     def to_filter(self) -> Filter:
         """For the index."""
-        now = time.time() if self.available else None
-        categories = None if self.categories is None else frozenset(self.categories)
-        return Filter(categories, self.price_min, self.price_max, now, frozenset(self.hide))
+        return filter_of(self.model_dump())
 
 
 class PastEvent(Written, Asked):
@@ -161,12 +168,12 @@ class Person(Asked):
     history: list[Title | PastEvent] | None = Field(default=None, max_length=200)
     context: Title | None = None
 
-    def events(self) -> tuple[Event, ...] | None:
-        """The history that came along; None: the user's own."""
+    def events(self, scale: float) -> tuple[Event, ...] | None:
+        """The history that came along; None: the user's own. scale: the data's highest rating."""
         if self.history is None and self.context is None:
             return None if self.user_id is not None else ()
         given = [one if isinstance(one, str) else one.model_dump() for one in self.history or []]
-        told = parse_history(given)
+        told = parse_history(given, scale)
         return told if self.context is None else (*told, Event("context", text=self.context))
 
 
@@ -182,11 +189,11 @@ class Retrieve(Person):
         default=None, description="A model by name, instead of the assigned one."
     )
 
-    def question(self) -> Question:
-        """As the service takes it."""
+    def question(self, scale: float) -> Question:
+        """As the service takes it. scale: the data's highest rating."""
         return Question(
             user_id=self.user_id,
-            history=self.events(),
+            history=self.events(scale),
             where=self.where.to_filter(),
             seen_too=self.seen_too,
             k=self.k,
@@ -211,11 +218,11 @@ class Recommend(Person):
         default=None, description="A model by name, instead of the assigned one."
     )
 
-    def question(self) -> Question:
-        """As the service takes it."""
+    def question(self, scale: float) -> Question:
+        """As the service takes it. scale: the data's highest rating."""
         return Question(
             user_id=self.user_id,
-            history=self.events(),
+            history=self.events(scale),
             where=self.where.to_filter(),
             seen_too=self.seen_too,
             k=self.k,
@@ -237,11 +244,11 @@ class Rank(Person):
     item_ids: list[Id] = Field(min_length=1, max_length=2000)
     variant: Id | None = None
 
-    def question(self) -> Question:
-        """As the service takes it."""
+    def question(self, scale: float) -> Question:
+        """As the service takes it. scale: the data's highest rating."""
         return Question(
             user_id=self.user_id,
-            history=self.events(),
+            history=self.events(scale),
             k=len(self.item_ids),
             given=tuple(self.item_ids),
             variant=self.variant,

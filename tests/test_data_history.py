@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from m6rec.data.history import HistoryError, parse_history
 from m6rec.records import Event
-from m6rec.text.history import HistoryError, parse_history
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,14 @@ def test_events_and_mappings_stay_what_they_are() -> None:
         event,
     )
     assert parse_history([]) == ()
+    assert parse_history([{"event": "click", "item_id": 7}]) == (Event("click", "7"),)
+
+
+@pytest.mark.parametrize("kind", ["view", "View ", "history_click"])
+def test_a_kind_has_the_name_that_tables_give_it(kind: str) -> None:
+    right = (Event("click", "7"),)
+    assert parse_history([{"event": kind, "item_id": "7"}]) == right
+    assert parse_history([Event(kind, "7")]) == right
 
 
 @pytest.mark.parametrize(

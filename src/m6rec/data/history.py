@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from numbers import Integral, Real
 
+from m6rec.data.schema import event_kind
 from m6rec.records import Event, M6Error
 
 VERBS = {
@@ -45,7 +46,7 @@ class HistoryError(M6Error):
 def parse_history(
     entries: Sequence[str | Event | Mapping[str, object]], scale: float = 5.0
 ) -> tuple[Event, ...]:
-    """Events from strings such as "clicked: trail running shoes", mappings, or events (kept).
+    """Events from strings such as "clicked: trail running shoes", mappings, or events.
 
     A string that begins with no known verb is passed on as it is, as an event of kind "context".
     scale: the highest rating that the templates know; "rated 8/10: …" is put on it. Raises
@@ -58,8 +59,10 @@ def parse_history(
 
 def _event(entry: str | Event | Mapping[str, object], number: int, scale: float) -> Event:
     if isinstance(entry, Event):
-        named = _as_id(entry.item_id)
-        return entry if named is entry.item_id else replace(entry, item_id=str(named))
+        kind, named = event_kind(entry.event), as_id(entry.item_id)
+        if kind == entry.event and named is entry.item_id:
+            return entry
+        return replace(entry, event=kind, item_id=None if named is None else str(named))
     if isinstance(entry, str):
         return _from_text(entry, scale)
     if isinstance(entry, Mapping):
@@ -91,8 +94,8 @@ def _unquoted(text: str) -> str:
     return text[1:-1].strip() if inside else text
 
 
-def _as_id(value: object) -> object:
-    """The id of an item as catalogues have it: 101 and 101.0 are "101"."""
+def as_id(value: object) -> object:
+    """An id as tables have it: 101 and 101.0 are "101"; what is no number is left as it is."""
     if isinstance(value, Integral) and not isinstance(value, bool):
         return str(int(value))
     if isinstance(value, Real) and float(value).is_integer() and not isinstance(value, bool):
@@ -101,7 +104,7 @@ def _as_id(value: object) -> object:
 
 
 def _from_mapping(entry: Mapping[str, object], number: int) -> Event:
-    entry = {**entry, "item_id": _as_id(entry.get("item_id"))}
+    entry = {**entry, "item_id": as_id(entry.get("item_id"))}
     known = [field.name for field in fields(Event)]
     for key in entry:
         if key not in known:
@@ -112,12 +115,13 @@ def _from_mapping(entry: Mapping[str, object], number: int) -> Event:
         raise HistoryError(
             f"history entry {number}: 'event' is missing; right is its kind, such as 'click'"
         )
+    kept = {**entry, "event": event_kind(str(entry["event"]))}
     for field in fields(Event):
-        value = entry.get(field.name)
+        value = kept.get(field.name)
         right = (int, float) if field.name in ("timestamp", "value") else str
         if value is not None and (isinstance(value, bool) or not isinstance(value, right)):
             word = "text" if right is str else "a number"
             raise HistoryError(
                 f"history entry {number}: {field.name} is {value!r}; right is {word}"
             )
-    return Event(**entry)  # type: ignore[arg-type]
+    return Event(**kept)  # type: ignore[arg-type]
