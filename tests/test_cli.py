@@ -147,6 +147,24 @@ def test_a_file_that_can_not_be_written_is_one_line_and_exit_code_two(
     assert isinstance(result.exception, SystemExit)
 
 
+def test_a_cap_on_the_events_of_a_user_is_on_the_card(world: Path, tmp_path: Path) -> None:
+    cap = ["--max-events-per-user", "9"]
+    tuned = run(*tuning(world, "retrieve", tmp_path / "capped", *cap))
+    assert tuned.exit_code == 0, tuned.output
+    about = json.loads((tmp_path / "capped" / "task.json").read_text("utf-8"))
+    words = "max_events_per_user 9: "
+    assert any(line.startswith(words) for line in about["trained_on"]["card"]["filters"])
+    where = ["--data", str(world / "data"), "--model", str(world / "model")]
+    told = tmp_path / "eval.json"
+    figures = run("eval", "retrieve", *where, *cap, "--json", str(told))
+    assert figures.exit_code == 0, figures.output
+    assert words in told.read_text("utf-8")
+    wrong = run("eval", "retrieve", *where, "--max-events-per-user", "many")
+    assert wrong.exit_code == 2 and "max_events_per_user = 'many'" in wrong.output
+    bench = run("bench", "retrieve", *where, "--max-events-per-user", "0")
+    assert bench.exit_code == 2 and "right is a number of events" in bench.output
+
+
 def test_tune_into_the_folder_one_stands_in(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
