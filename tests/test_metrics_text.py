@@ -63,13 +63,36 @@ def test_bleu_is_that_of_sacrebleu(most: int) -> None:
     assert ours == pytest.approx(expected, abs=1e-9)
 
 
-def test_rouge_is_that_of_rouge_score() -> None:
+def test_rouge_is_that_of_rouge_score_on_plain_words() -> None:
     written, references = sentences(40, 4), sentences(40, 5)
     judge = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=False)
     ours = metrics.rouge(written, [[one] for one in references])
     for place, (text, reference) in enumerate(zip(written, references, strict=True)):
         for name, expected in judge.score(reference, text).items():
             assert ours[name][place] == pytest.approx(expected.fmeasure, abs=1e-9)
+
+
+HARD = [
+    "Don't miss the café: naïve 2-in-1 hats!",
+    "dont miss the cafe, it's a naive hat",
+    "It’s STRASSE or Straße_42, İstanbul",
+    "its strasse or stra e 42 istanbul",
+    "婚礼 wedding 菜单 menu",
+    "...",
+    "",
+    "a-b c.d e/f 3.5",
+]
+
+
+def test_rouge_of_ascii_words_is_that_of_rouge_score_on_any_text() -> None:
+    pairs = [(one, other) for one in HARD for other in HARD]
+    written, references = [one for one, _ in pairs], [[other] for _, other in pairs]
+    judge = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=False)
+    theirs, ours = metrics.rouge_ascii(written, references), metrics.rouge(written, references)
+    for place, (text, reference) in enumerate(pairs):
+        for name, expected in judge.score(reference, text).items():
+            assert theirs[f"{name}-ascii"][place] == pytest.approx(expected.fmeasure, abs=1e-9)
+    assert (abs(theirs["rouge1-ascii"] - ours["rouge1"]) > 0.1).any(), "they are not the same"
 
 
 def test_rouge_by_hand() -> None:

@@ -310,3 +310,20 @@ def test_an_id_that_is_an_object_is_refused_with_the_path_to_the_id(shop: Served
     item = {"item_id": {"$oid": inner}, "title": "wrapped"}
     assert client.post("/v1/items", json={"items": [item]}).status_code == 200
     assert client.delete(f"/v1/items/{inner}").json()["key"] == inner
+
+
+def test_a_query_parameter_that_is_missing_is_named(tmp_path: Path) -> None:
+    with served(write_world(tmp_path)) as (client, _):
+        answer = client.get("/v1/find/items")
+        assert answer.status_code == 400
+        (wrong,) = answer.json()["errors"]
+        assert wrong["field"] == "text" and "is missing" in wrong["detail"]
+
+
+def test_a_list_of_categories_is_accepted_and_each_is_found(tmp_path: Path) -> None:
+    with served(write_world(tmp_path)) as (client, _):
+        item = {"item_id": "film", "title": "red film", "category": ["Action", "Comedy"]}
+        assert client.post("/v1/items", json={"items": [item]}).status_code == 200
+        for one in ("Action", "Comedy"):
+            asked = {"history": ["clicked: shoe"], "where": {"categories": [one]}}
+            until(lambda asked=asked: ids(client.post("/v1/recommend", json=asked)) == ["film"])

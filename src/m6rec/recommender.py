@@ -32,7 +32,7 @@ from m6rec.model.hf import load_start
 from m6rec.model.m6 import M6
 from m6rec.stores.states.cache import StateCache
 from m6rec.stores.states.opening import open_cache
-from m6rec.tasks.build import Backbone, TaskName, TaskSpec
+from m6rec.tasks.build import Backbone, TaskName, TaskSpec, check_task
 from m6rec.tasks.folder import NotTunedError, TaskFolder, trained
 from m6rec.tasks.opening import Opener
 from m6rec.tasks.ranking import Ranker
@@ -43,6 +43,7 @@ from m6rec.text.readability import Readability, readability
 from m6rec.text.templates import Templates
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
+from m6rec.training.places import check_places
 from m6rec.training.settings import TrainSettings
 from m6rec.training.tune import Tuned, recipe, tune_ranker, tune_retriever
 from m6rec.training.writing import fit_author
@@ -164,6 +165,7 @@ class M6Rec(Answers, Authors):
         What is there is skipped; stopped at any point, a second call goes on. Raises M6Error where
         there is no cache or no data set, or the task reads no cached states.
         """
+        check_task(task)
         tuned = self.tasks.get(task)
         if tuned is None and task == "rank":
             raise NotTunedError("rank")
@@ -199,6 +201,8 @@ class M6Rec(Answers, Authors):
         state: folder from which an interrupted run goes on. The backbone stays as it is.
         Raises M6Error with what is wrong in the data or the settings.
         """
+        check_task(task)
+        check_places(task, reading)
         dataset = _capped(_load(data), split, max_events_per_user)
         self._look_at(dataset)
         words = Templates.load(dataset.templates, templates)
@@ -254,6 +258,7 @@ class M6Rec(Answers, Authors):
         label: None is what the task was tuned with. Retrieval without a tuned task is measured as
         it is: with no training. Tasks that write: `evaluate_writing` has the baselines too.
         """
+        check_task(task)
         dataset = _capped(_load(data), split, max_events_per_user)
         if is_writing(task):
             check_own_split(task, split, label, targets)

@@ -44,6 +44,10 @@ def as_items(items: Items) -> pl.DataFrame:
 def _frame(items: Items) -> pl.DataFrame:
     if isinstance(items, pl.DataFrame):
         return items
+    if isinstance(items, pl.LazyFrame):
+        return items.collect()
+    if (table := _as_table(items)) is not None:
+        return table
     if isinstance(items, str):
         raise DataError(f"a catalogue is a list of items; right is [{items!r}]")
     if isinstance(items, Mapping):
@@ -59,6 +63,31 @@ def _frame(items: Items) -> pl.DataFrame:
             )
     if isinstance(rows[0], str):
         return pl.DataFrame({"item_id": rows, "title": rows})
-    return pl.from_dicts(
-        [row for row in rows if isinstance(row, Mapping)], infer_schema_length=None
-    )
+    named = [_flat(row) for row in rows if isinstance(row, Mapping)]
+    return pl.from_dicts(named, infer_schema_length=None)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with each list (of categories, say) as one text, as tables have it."""
+    return {
+        name: "|".join(map(str, value)) if isinstance(value, list | tuple | set) else value
+        for name, value in row.items()
+    }
+
+
+def _as_table(items: Any) -> pl.DataFrame | None:
+    """A table of another library (pandas, Arrow, …), by the shape of it; None: it is none."""
+    if hasattr(items, "to_dict") and hasattr(items, "columns"):  # pandas
+        columns = items.to_dict("list")
+        return pl.DataFrame(
+            {str(name): _plain(values) for name, values in columns.items()}, strict=False
+        )
+    if hasattr(items, "to_pydict") and hasattr(items, "column_names"):  # Arrow
+        return pl.DataFrame({name: _plain(of) for name, of in items.to_pydict().items()})
+    return None
+
+
+def _plain(values: Sequence[Any]) -> list[Any]:
+    """Lists as one text each; what is not equal to itself (NaN, NaT) is nothing."""
+    flat = ("|".join(map(str, v)) if isinstance(v, list | tuple | set) else v for v in values)
+    return [None if value != value else value for value in flat]

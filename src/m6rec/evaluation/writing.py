@@ -140,6 +140,7 @@ class WritingJudge:
         ones = np.ones(len(texts))
         values = {
             **metrics.rouge(texts, self.references),
+            **metrics.rouge_ascii(texts, self.references),
             "novel": variety.novel(texts, self.known),
             "copied": variety.copied(texts, self.known, COPIED_OVER),
             "words": np.array([len(metrics.words(text)) for text in texts]),

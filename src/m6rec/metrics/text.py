@@ -4,15 +4,17 @@ BLEU is a figure of a whole corpus, made of counts that add up over texts; so wh
 text is those counts, and any weighting of texts gives the BLEU of another draw of them.
 
 Sources: BLEU, Papineni et al., ACL 2002, without smoothing, as PETER computes it (Li et al., ACL
-2021) and as sacrebleu does with smooth_method="none"; ROUGE, Lin 2004, as the package rouge-score
-does without a stemmer. Legend: N texts, n words of a group.
+2021) and as sacrebleu does with smooth_method="none"; ROUGE, Lin 2004. Its words are ours
+(`words`: "don't" and "café" are one word each); the package rouge-score, whose figures many papers
+quote, cuts at whatever is no letter from a to z or digit ("don", "t", "caf"). `rouge_ascii` is
+theirs, without a stemmer; on plain words both are the same. Legend: N texts, n words of a group.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from m6rec.records import M6Error
 MOST = 4
 """Longest groups of words that BLEU counts."""
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+ASCII_WORD = re.compile(r"[a-z0-9]+")
 TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|[^\w\s]|_")
 Gram = tuple[str, ...]
 
@@ -36,6 +39,15 @@ def words(text: str) -> list[str]:
     ["don't", 'stop', '2', 'red', 'hats']
     """
     return WORD.findall(text.casefold())
+
+
+def ascii_words(text: str) -> list[str]:
+    """Words as the package rouge-score cuts them.
+
+    >>> ascii_words("Don't miss the café_bar: 2 red hats!")
+    ['don', 't', 'miss', 'the', 'caf', 'bar', '2', 'red', 'hats']
+    """
+    return ASCII_WORD.findall(text.lower())
 
 
 def tokens(text: str) -> list[str]:
@@ -105,19 +117,32 @@ def bleu(sums: np.ndarray, most: int = MOST) -> np.ndarray:
     return np.where((matches > 0).all(-1), found, 0.0)
 
 
-def rouge(written: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+def rouge(
+    written: Sequence[str],
+    references: Sequence[Sequence[str]],
+    cut: Callable[[str], list[str]] = words,
+) -> dict[str, np.ndarray]:
     """ROUGE-1, -2 and -L (F measure) of each text against its best reference: float64 [N] each.
 
     "rouge1", "rouge2", "rougeL" count a group as often as it stands in both texts; "rouge1-set"
-    and "rouge2-set" count distinct groups, as the code of PETER does.
+    and "rouge2-set" count distinct groups, as the code of PETER does. cut: a text → its words.
     """
     require_pairs(written, references)
     rows = [
-        np.max([_rouge_row(words(text), words(one)) for one in of], axis=0)
+        np.max([_rouge_row(cut(text), cut(one)) for one in of], axis=0)
         for text, of in zip(written, references, strict=True)
     ]
     names = ("rouge1", "rouge2", "rougeL", "rouge1-set", "rouge2-set")
     return dict(zip(names, np.array(rows).T, strict=True))
+
+
+def rouge_ascii(
+    written: Sequence[str], references: Sequence[Sequence[str]]
+) -> dict[str, np.ndarray]:
+    """ "rouge1-ascii", "rouge2-ascii" and "rougeL-ascii": the figures of the package rouge-score,
+    for comparison with papers that quote it."""
+    found = rouge(written, references, ascii_words)
+    return {f"{name}-ascii": found[name] for name in ("rouge1", "rouge2", "rougeL")}
 
 
 def _rouge_row(text: list[str], reference: list[str]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Self
@@ -42,6 +43,14 @@ READS: dict[str, str] = {
     "chat": "dialogue",
 }
 """Task → the field of TaskSpec that says what it reads."""
+
+
+def check_task(name: object) -> None:
+    """Raises ConfigError for what is no task, naming the nearest."""
+    if name not in READS:
+        near = difflib.get_close_matches(str(name), READS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"right is one of {', '.join(READS)}"
+        raise ConfigError(f"there is no task {name!r}; {hint}")
 
 
 class TaskSpec(Settings):

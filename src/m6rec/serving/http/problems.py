@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
@@ -23,6 +24,8 @@ from m6rec.tasks.folder import NotTunedError
 
 log = logging.getLogger(__name__)
 
+MISSING = re.compile(r"Missing required (\w+) parameter '([^']+)'")
+"""How Litestar says that a parameter is not there: without a list of fields."""
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 1
 """Seconds that a client should wait after a 503."""
@@ -133,6 +136,8 @@ def on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
 
 
 def _fields(error: ValidationException) -> list[Field]:
+    if missing := MISSING.match(str(error.detail)):
+        return [Field(missing[2], f"is missing: a {missing[1]} parameter that this route needs")]
     extra = error.extra if isinstance(error.extra, list) else []
     return [
         Field(str(one.get("key", "body")), str(one.get("message", "")))
