@@ -3,8 +3,8 @@
 Kept whole, so that every decay of distance can be read from the same counts. A pair and a distance
 are one key of 63 bits; keys are sorted, so a row (all pairs of an earlier item) is a slice.
 
-A long log is counted in blocks: the keys of each are sorted and written down, then merged range by
-range of items. Memory holds one block, or one range.
+A long log is counted in runs: the keys of each are sorted and written down, then merged range by
+range of items. Memory holds one run, or one range.
 
 Legend: E choices, I items, P distinct pairs and distances, A distances (MOST_APART).
 """
@@ -14,19 +14,25 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from m6rec.collaborative.pairs import Sequences, pairs_of
+from m6rec.collaborative.sequences import blocks_of
 from m6rec.collaborative.settings import MOST_APART
 from m6rec.records import M6Error
 
 LATER_BITS, DISTANCE_BITS = 28, 4
 ROW_SHIFT = LATER_BITS + DISTANCE_BITS
 LATER, DISTANCE = (1 << LATER_BITS) - 1, (1 << DISTANCE_BITS) - 1
-AT_ONCE = 32_000_000
-"""Keys of a range that is merged at once (256 MB)."""
+AT_ONCE = 8_000_000
+"""Keys of a range that is merged at once (64 MB)."""
+IN_A_RUN = 32_000_000
+"""Pairs that are put in order at once (256 MB)."""
+PAIRED_AT_ONCE = 100_000
+"""Choices whose pairs are made at once."""
 KEYS, COUNTS = "keys.i64", "counts.i32"
 """The files of counts that are too many for memory: plain numbers, little-endian."""
 
@@ -82,8 +88,8 @@ def count(blocks: Iterable[Sequences], items: int, folder: Path | None = None) -
         raise M6Error(f"{items} items: transitions are counted among at most {LATER}")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         runs: list[TransitionCounts] = []
-        for block in blocks:
-            run = TransitionCounts(*_count_block(block), items)
+        for key_P, count_P in _runs(blocks):
+            run = TransitionCounts(key_P, count_P, items)
             if folder is not None or runs:
                 run = _written([run], Path(scratch) / str(len(runs)))
             runs.append(run)
@@ -118,20 +124,56 @@ def _written(parts: Iterable[TransitionCounts], folder: Path) -> TransitionCount
     return read_counts(folder, items)
 
 
-def _count_block(block: Sequences) -> tuple[np.ndarray, np.ndarray]:
-    keys = [keys_of(found.earlier, found.later, found.distance) for found in pairs_of(block)]
-    key = np.concatenate(keys) if keys else np.zeros(0, dtype=np.int64)
+def _runs(blocks: Iterable[Sequences]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Counts of some 32 million pairs at a time, in one piece of memory that is used again: fresh
+    memory for every step would take most of the time."""
+    room, filled = np.empty(IN_A_RUN, dtype=np.int64), 0
+    for block in blocks:
+        for part in blocks_of(block, PAIRED_AT_ONCE):
+            for found in pairs_of(part):
+                key = keys_of(found.earlier, found.later, found.distance)
+                if filled and filled + len(key) > len(room):
+                    yield _counted(room[:filled])
+                    filled = 0
+                if len(key) > len(room):
+                    yield _counted(key)
+                else:
+                    room[filled : filled + len(key)] = key
+                    filled += len(key)
+    if filled:
+        yield _counted(room[:filled])
+
+
+def _counted(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keys, which are put in order where they stand, each once, and how often they stand there."""
     key.sort()
-    first = np.flatnonzero(np.diff(key, prepend=-1))
+    first = _firsts(key)
     return key[first], np.diff(first, append=len(key)).astype(np.int32)
 
 
+def _firsts(key_N: np.ndarray) -> np.ndarray:
+    """Where each key of an ascending array stands first."""
+    if not len(key_N):
+        return np.zeros(0, dtype=np.int64)
+    is_first = np.empty(len(key_N), dtype=bool)
+    is_first[0] = True
+    np.not_equal(key_N[1:], key_N[:-1], out=is_first[1:])
+    return np.flatnonzero(is_first)
+
+
 def _merged(runs: list[TransitionCounts]) -> Iterator[TransitionCounts]:
-    """The sum of several counts, range by range of earlier items."""
-    items, total = runs[0].items, sum(len(run.key_P) for run in runs)
-    step = max(1, items * AT_ONCE // max(total, 1))
-    for first in range(0, items, step):
-        parts = [run.rows(first, min(first + step, items)) for run in runs]
+    """The sum of several counts, range by range of earlier items, about AT_ONCE keys in each: a few
+    items begin most of the pairs."""
+    items = runs[0].items
+    size_I = np.zeros(items, dtype=np.int64)
+    for run in runs:
+        for first in range(0, len(run.key_P), AT_ONCE):
+            earlier = run.key_P[first : first + AT_ONCE] >> ROW_SHIFT
+            size_I += np.bincount(earlier, minlength=items)
+    part_I = np.cumsum(size_I) // AT_ONCE
+    bounds = [0, *(np.flatnonzero(np.diff(part_I)) + 1).tolist(), items]
+    for first, stop in pairwise(bounds):
+        parts = [run.rows(first, stop) for run in runs]
         keys = [run.key_P[part] for run, part in zip(runs, parts, strict=True)]
         counts = [run.count_P[part] for run, part in zip(runs, parts, strict=True)]
         yield TransitionCounts(*add_counts(np.concatenate(keys), np.concatenate(counts)), items)
@@ -141,7 +183,7 @@ def add_counts(key_N: np.ndarray, count_N: np.ndarray) -> tuple[np.ndarray, np.n
     """Equal keys as one, ascending, with the sum of their counts; sums of 0 are left out."""
     order = np.argsort(key_N, kind="stable")  # merges what is sorted already
     key_N, count_N = key_N[order], count_N[order]
-    first = np.flatnonzero(np.diff(key_N, prepend=-1))
+    first = _firsts(key_N)
     if not len(first):
         return key_N, count_N
     total = np.add.reduceat(count_N, first, dtype=np.int64)
