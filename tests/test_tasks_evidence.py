@@ -64,8 +64,8 @@ def test_events_are_yes_no_or_neither_under_both_kinds_of_rules() -> None:
             "value": [5.0, 3.0, None, None, None, None, None],
         }
     )
-    assert signs(pool, RATING).tolist() == [1, -1, 1, 1, 1, 0, 0]
-    assert signs(pool, LabelRule()).tolist() == [1, 1, 1, 1, -1, 0, -1]
+    assert signs(pool, RATING).tolist() == [1, -1, 1, 1, -1, 0, 0]
+    assert signs(pool, LabelRule()).tolist() == [1, 0, 1, 1, -1, 0, -1]
 
 
 def test_signs_lie_beside_the_newest_events() -> None:

@@ -292,15 +292,14 @@ def test_ratings_are_told_as_liked_and_disliked(tmp_path: Path) -> None:
     assert first.parts[0].startswith("disliked: Book 0. liked: Book 1. disliked: Book 2")
 
 
-def test_ratings_of_an_unknown_scale_are_told_only_with_a_label(tmp_path: Path) -> None:
+def test_ratings_are_told_by_their_scale_unless_a_label_says_otherwise(tmp_path: Path) -> None:
     path = judged_world(tmp_path / "b", 10.0)
-    silent = DataFolder("b", path)
-    assert {d.kind for d in silent.documents()} == {"item"}
-    assert any("nothing says from which value on" in rule for rule in silent.rules)
+    by_scale = DataFolder("b", path)
+    kinds = {"item", "behaviour", "judgement"}
+    assert {d.kind for d in by_scale.documents()} == kinds
+    assert "ratings: told as liked from 8 on, else as disliked" in by_scale.rules
     rule = LabelRule(event="rating", threshold=7)
-    assert {d.kind for d in DataFolder("b", path, label=rule).documents()} == {
-        "item", "behaviour", "judgement",
-    }  # fmt: skip
+    assert {d.kind for d in DataFolder("b", path, label=rule).documents()} == kinds
 
 
 def test_what_is_no_choice_is_no_behaviour(tmp_path: Path) -> None:

@@ -84,8 +84,10 @@ class Answers(ABC):
         `user_id` and no history, the user's own events of the data set that `use` named. items:
         titles, rows, a table, or title by id; default: the data set's catalogue (hand in the same
         object again, and its items are encoded once only). exclude_seen: leaves out items that
-        the history names by id, and what the user bought. A user with no history gets what most
-        people chose, if the data set tells, else what is nearest to the whole catalogue.
+        the history names by id, and what the user bought. What was disliked, rated low, skipped,
+        sent back or taken out of the cart counts against what is like it. A user who is for nothing
+        gets what most people chose, if the data set tells, else what is nearest to the whole
+        catalogue.
         where: which items may come, {"categories": ["Comedy"], "price_max": 20} (data/where.py);
         unless told otherwise, none that is available later only, hidden or out of stock.
         Raises M6Error for a history, a catalogue or a user that can not be read.
@@ -158,9 +160,10 @@ class Answers(ABC):
         With no training (paper section 2). score: log-likelihood in nats, the mean over the
         tokens of the item's words. calibrated: takes off the same without a history (a number:
         that share of it), so that common words do not win; with `others`, in the mean with those
-        of so many users of the data set in use. liked: the score is the probability
-        that the user likes the item rather than dislikes it. reading: changes to ZeroShotSettings
-        (plan, form, normalise, …). Raises ConfigError for a setting that is none.
+        of so many users of the data set in use. What the history is against is read as a history
+        of its own, and counts against the items that it makes likelier. liked: the score is the
+        probability that the user likes the item rather than dislikes it. reading: changes to
+        ZeroShotSettings (plan, form, normalise, …). Raises ConfigError for a setting that is none.
         """
         settings = ZeroShotSettings.parse({"calibration": float(calibrated), **reading}, "score")
         request, ids, titles = self._candidates(history, items, user_id)
@@ -276,12 +279,8 @@ class Answers(ABC):
         return found
 
     def _scores(self, catalogue: Catalogue, asked: Requests, own: bool) -> np.ndarray:
-        """float32 [B, I]; people with no history get the popular items of the data set."""
-        scores = catalogue.score(asked)
-        empty = asked.rows["stop"].to_numpy() == asked.rows["start"].to_numpy()
-        if empty.any() and own and (counts := popularity(self._data())) is not None:
-            scores[empty] = counts / max(float(counts.sum()), 1.0)
-        return scores
+        """float32 [B, I]; people who are for nothing get the popular items of the data set."""
+        return catalogue.score(asked, popularity(self._data()) if own else None)
 
 
 @once

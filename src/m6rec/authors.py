@@ -11,6 +11,7 @@ import numpy as np
 
 from m6rec.data.passages import Passage, WritingTask
 from m6rec.data.tables import Dataset
+from m6rec.data.verdicts import Scale, liked
 from m6rec.data.writing import known_reviews, writing_split
 from m6rec.evaluation.author import OURS, judge_author
 from m6rec.evaluation.baselines.writing import people, writing_baselines
@@ -82,6 +83,10 @@ class Authors(ABC):
 
     @abstractmethod
     def _request(self, history: History, user_id: str | None) -> Request: ...
+
+    @property
+    @abstractmethod
+    def scale(self) -> float: ...
 
     def explain(
         self,
@@ -300,15 +305,19 @@ class Authors(ABC):
             user_id=user_id,
             item_id=item if known else None,
             about=None if known else item,
-            history=self._request(history, user_id).history,
+            history=self._liked(history, user_id),
             profile=profile,
             own=own,
             others=others,
         )
 
+    def _liked(self, history: History, user_id: str | None) -> tuple[Event, ...]:
+        """The history without what the user is against: nothing is written on that ground."""
+        return liked(self._request(history, user_id).history, Scale(self.scale))
+
     def _of_group(self, group: Collection[str]) -> tuple[Event, ...]:
         """What some users did, in the order of time."""
-        events = [event for user in group for event in self._request((), user).history]
+        events = [event for user in group for event in self._liked((), user)]
         return tuple(sorted(events, key=lambda event: event.timestamp or 0.0))
 
 

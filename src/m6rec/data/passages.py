@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from m6rec.config import Settings
 from m6rec.data.schema import SPLITS, DataError
 from m6rec.data.tables import Dataset
-from m6rec.data.verdicts import told
+from m6rec.data.verdicts import liked, scale_of, told
 from m6rec.records import Event, ProtocolCard
 
 WritingTask = Literal["explain", "title", "query", "chat"]
@@ -215,13 +215,14 @@ def split_hash(valid: Sequence[Passage], test: Sequence[Passage]) -> str:
 class Histories:
     """Events by user, for histories that end before a moment.
 
-    Shown items that were not taken are left out.
+    What a user was shown, is against or took back by then is left out: it is no ground to write on.
     """
 
     NAMES = ("event", "item_id", "text", "query", "timestamp", "value")
 
     def __init__(self, events: pl.DataFrame | None, users: Iterable[str | None], most: int) -> None:
         self.most = most
+        self._scale = None if events is None else scale_of(events)
         self._events: dict[str, list[Event]] = {}
         wanted = [user for user in dict.fromkeys(users) if user is not None]
         if events is None or not wanted or most == 0:
@@ -239,9 +240,9 @@ class Histories:
         unknown time count as before any moment.
         """
         mine = self._events.get(user or "", [])
-        kept = [e for e in mine if item is None or e.item_id != item]
         if moment is not None:
-            kept = [e for e in kept if e.timestamp is None or e.timestamp < moment]
+            mine = [e for e in mine if e.timestamp is None or e.timestamp < moment]
+        kept = [e for e in liked(mine, self._scale) if item is None or e.item_id != item]
         return tuple(kept[-self.most :])
 
 

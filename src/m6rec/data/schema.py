@@ -83,6 +83,9 @@ EVENT_KINDS = (
     "rating",
     "like",
     "dislike",
+    "skip",
+    "return",
+    "remove_from_cart",
     "search",
 )
 """Kinds that every template knows. Others are kept, and count as something the user did."""
@@ -95,6 +98,14 @@ EVENT_SYNONYMS = {
     "addtocart": "cart",
     "buy": "purchase",
     "transaction": "purchase",
+    "thumbs_down": "dislike",
+    "thumbsdown": "dislike",
+    "skipped": "skip",
+    "refund": "return",
+    "refunded": "return",
+    "returned": "return",
+    "removefromcart": "remove_from_cart",
+    "removed_from_cart": "remove_from_cart",
 }
 """Applied at load (case and spaces at the ends do not matter)."""
 

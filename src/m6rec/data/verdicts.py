@@ -39,6 +39,8 @@ SCALES = (5.0, 10.0, 100.0)
 YES_FROM, NO_UP_TO = 0.8, 0.4
 """Shares of the scale. Four of five is the custom of the field for MovieLens and Amazon."""
 ROUNDING = 1e-9
+FEW = 2000
+"""Rows that are read one by one."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,12 @@ def scale_of(events: pl.DataFrame) -> Scale:
 
 def verdict(event: Event, scale: Scale | None = None) -> Verdict:
     """What one event says by itself; scale: of ratings (None: up to 5)."""
-    return _said(event, scale or Scale())[0]
+    return _said(event.event, event.value, scale or Scale())[0]
 
 
 def history_verdicts(history: Sequence[Event], scale: Scale | None = None) -> list[Verdict]:
     """What each event of one user says, oldest first, after all that came later."""
-    said = [_said(event, scale or Scale()) for event in history]
+    said = [_said(event.event, event.value, scale or Scale()) for event in history]
     found = [verdict for verdict, _, _ in said]
     pairs: defaultdict[str, list[int]] = defaultdict(list)
     for row, event in enumerate(history):
@@ -100,6 +102,13 @@ def history_verdicts(history: Sequence[Event], scale: Scale | None = None) -> li
         for row, _ in _take_back((row, *said[row]) for row in rows):
             found[row] = Verdict.UNDONE
     return found
+
+
+def liked(history: Sequence[Event], scale: Scale | None = None) -> tuple[Event, ...]:
+    """A history without what is against an item, was only shown, or was taken back."""
+    said = history_verdicts(history, scale)
+    kept = (Verdict.YES, Verdict.NEITHER)
+    return tuple(event for event, says in zip(history, said, strict=True) if says in kept)
 
 
 def verdicts(events: pl.DataFrame, scale: Scale | None = None) -> np.ndarray:
@@ -161,6 +170,8 @@ class Said:
 def said_of(events: pl.DataFrame, scale: Scale | None = None) -> Said:
     """`verdict` for every row. scale: None is as the events tell."""
     scale = scale or scale_of(events)
+    if events.height < FEW:
+        return _said_of_few(events, scale)
     names = events["event"].unique().drop_nulls().to_list()
     kinds = [kind_of(name) for name in names]
 
@@ -194,6 +205,15 @@ def said_of(events: pl.DataFrame, scale: Scale | None = None) -> Said:
         )
     found = events.select(own=own.cast(pl.Int8), reach=reach.cast(pl.Int8), bought=bought)
     return Said(*(found[name].to_numpy() for name in ("own", "reach", "bought")))
+
+
+def _said_of_few(events: pl.DataFrame, scale: Scale) -> Said:
+    """Row by row: for the histories of one question, expressions take longer than the rows do."""
+    kinds = events["event"].to_list()
+    values = events["value"].to_list() if "value" in events.columns else [None] * len(kinds)
+    said = [_said(kind or "", value, scale) for kind, value in zip(kinds, values, strict=True)]
+    table = np.array(said, dtype=np.int8).reshape(-1, 3)
+    return Said(table[:, 0], table[:, 1], table[:, 2] > 0)
 
 
 def taken_back(events: pl.DataFrame, said: Said) -> np.ndarray:
@@ -259,9 +279,9 @@ def _last(yes: Sequence[tuple[int, bool]], reach: int) -> int:
     return len(yes) - (kept[-1] + 1 if kept else 0)
 
 
-def _said(event: Event, scale: Scale) -> tuple[Verdict, Reach, bool]:
+def _said(name: str, value: float | None, scale: Scale) -> tuple[Verdict, Reach, bool]:
     """Verdict, reach, and whether it is a purchase."""
-    kind, value = kind_of(event.event), event.value
+    kind = kind_of(name)
     if value is not None and math.isfinite(value):
         if kind.rated:
             if value >= scale.yes - ROUNDING:

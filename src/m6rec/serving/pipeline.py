@@ -20,10 +20,12 @@ from m6rec.serving.known import Shown
 from m6rec.serving.ranking import FastRanker
 from m6rec.stores.vectors.base import Found as Hits
 from m6rec.stores.vectors.base import VectorIndex
-from m6rec.tasks.retrieval import Retriever, item_prior
+from m6rec.tasks.retrieval import NAMED, Queries, Retriever, item_prior, less_near
 from m6rec.tasks.shelf import Shelf, choose
 
 EVERYTHING = Filter()
+NEAREST = 4096
+"""Items that are looked at for being near something disliked."""
 POOL = 5
 """Diversity chooses among so many times the items that are wanted."""
 
@@ -151,30 +153,65 @@ def retrieve(
 ) -> list[tuple[str, list[tuple[str, float]]]]:
     """Candidates of each request with their scores, and what these are."""
     with clock.step("encode"):
-        vectors_BK = shop.retriever.encode_users(Requests.of([one.request for one in wanted]))
+        queries = shop.retriever.queries(Requests.of([one.request for one in wanted]))
     counts_I = shop.popularity()
     tie_I = item_prior(counts_I, np.zeros(len(counts_I), dtype=bool), 0.0)
     found: list[tuple[str, list[tuple[str, float]]]] = []
-    for one, vector_K in zip(wanted, vectors_BK, strict=True):
+    for row, (one, vector_K) in enumerate(zip(wanted, queries.vectors, strict=True)):
         with clock.step("retrieve"):
+            names = queries.named[row]
             if one.given is not None:
-                found.append(("similarity", _of_given(shop, one.given, vector_K)))
+                found.append(("similarity", _of_given(shop, one.given, vector_K, names)))
                 continue
-            if not one.request.history and (popular := _popular(shop, one, counts_I)):
+            near_I = _near(shop, queries, row) if names and counts_I.any() else None
+            if queries.blank_R[row] and (popular := _popular(shop, one, counts_I, near_I)):
                 found.append(("popularity", popular))
                 continue
             query_K = np.append(vector_K, np.float32(1)) if shop.boost else vector_K
             hits = shop.index.search(query_K, one.retrieve, one.where)
+            score_N = hits.scores - NAMED * _refused(shop, hits.ids, names)
+            hits = Hits(hits.ids, score_N.astype(np.float32))
             found.append(("similarity", _in_order(shop, hits, one.retrieve, tie_I)))
     return found
 
 
-def _popular(shop: Shop, one: Wanted, counts_I: np.ndarray) -> list[tuple[str, float]]:
-    """What most people chose, with its share of all choices; nothing where nothing was chosen."""
+def _popular(
+    shop: Shop, one: Wanted, counts_I: np.ndarray, near_I: np.ndarray | None
+) -> list[tuple[str, float]]:
+    """What most people chose, with its share of all choices; nothing where nothing was chosen.
+
+    near: similarity to what is disliked, which is taken off.
+    """
     if not counts_I.any():
         return []
+    share_I = counts_I / counts_I.sum()
+    if near_I is not None:
+        share_I = less_near(share_I, near_I[: len(share_I)])
     passes_I = shop.shelf.passing(one.where)
-    return _named(shop, *choose(counts_I / counts_I.sum(), one.retrieve, passes_I))
+    return _named(shop, *choose(share_I, one.retrieve, passes_I))
+
+
+def _near(shop: Shop, queries: Queries, row: int) -> np.ndarray:
+    """Similarity of the items that are nearest to what a user is against, 1 for what they name; 0
+    for all others: float32 [I]."""
+    query_K = queries.disliked_RK[row]
+    query_K = np.append(query_K, np.float32(0)) if shop.boost else query_K
+    hits = shop.index.search(query_K, NEAREST)
+    near_I = np.zeros(len(shop.shelf) + 1, dtype=np.float32)  # the last one: what has just gone
+    refused_N = _refused(shop, hits.ids, queries.named[row])
+    near_I[shop.shelf.places(hits.ids)] = np.maximum(hits.scores, refused_N)
+    near_I[shop.shelf.places(queries.named[row])] = 1.0
+    return near_I[:-1]
+
+
+def _refused(shop: Shop, ids: Sequence[str], names: frozenset[str]) -> np.ndarray:
+    """Whether items go by one of these ids or titles: float32 [N] of 0 and 1."""
+    if not names:
+        return np.zeros(len(ids), dtype=np.float32)
+    shown = [shop.shown.get(item_id) for item_id in ids]  # None: it has just gone
+    titles = ["" if one is None else (one.title or "").strip().lower() for one in shown]
+    called = zip(ids, titles, strict=True)
+    return np.array([not names.isdisjoint(pair) for pair in called], dtype=np.float32)
 
 
 def _in_order(shop: Shop, hits: Hits, k: int, tie_I: np.ndarray) -> list[tuple[str, float]]:
@@ -192,11 +229,13 @@ def _named(shop: Shop, place_K: np.ndarray, score_K: np.ndarray) -> list[tuple[s
     return [(ids[place], score) for place, score in found if ids[place]]
 
 
-def _of_given(shop: Shop, given: Sequence[str], vector_K: np.ndarray) -> list[tuple[str, float]]:
+def _of_given(
+    shop: Shop, given: Sequence[str], vector_K: np.ndarray, names: frozenset[str]
+) -> list[tuple[str, float]]:
     there = [item_id for item_id in dict.fromkeys(given) if item_id in shop.shown]
     if not there:
         return []
-    scores = shop.item_vectors(there) @ vector_K
+    scores = shop.item_vectors(there) @ vector_K - NAMED * _refused(shop, there, names)
     order = np.argsort(-scores, kind="stable").tolist()
     return [(there[n], float(scores[n])) for n in order]
 

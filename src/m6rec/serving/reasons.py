@@ -1,10 +1,15 @@
-"""Why an item is recommended: written by a tuned task, or what of the history is nearest to it."""
+"""Why an item is recommended: written by a tuned task, or what of the history is nearest to it.
+
+What the user is against, or took back, is never a reason (data/verdicts.py).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from m6rec.data.kinds import Verdict
+from m6rec.data.verdicts import history_verdicts
 from m6rec.records import Event
 from m6rec.serving.live import LiveModel
 
@@ -34,10 +39,10 @@ def reasons(
             )
             for item_id in there
         }
-    past = list(dict.fromkeys(e.item_id for e in reversed(history) if e.item_id in model.shown))[
-        :NEWEST
-    ]
-    known = [item_id for item_id in past if item_id is not None]
+    said = zip(history, history_verdicts(history, model.retriever.scale), strict=True)
+    liked = [event.item_id for event, says in said if says == Verdict.YES]
+    past = [item_id for item_id in reversed(liked) if item_id in model.shown]
+    known = [item_id for item_id in dict.fromkeys(past) if item_id is not None][:NEWEST]
     if not known or not there:
         return {item_id: Reason(POPULAR) for item_id in there}
     likeness = model.item_vectors(there) @ model.item_vectors(known).T

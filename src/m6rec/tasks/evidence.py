@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from m6rec.data.requests import Requests
+from m6rec.data.verdicts import said_of
 from m6rec.metrics.bootstrap import safe_divide
 from m6rec.model.plans import SegmentStates
 from m6rec.text.feature_table import FeatureTable
-from m6rec.text.past import NOT_ACTED, YesNo
+from m6rec.text.past import YesNo
 
 RATES = ("expected", "item_rate", "user_rate", "recent_rate")
 """Rates of the cross features (text/feature_table.py); the mean of those by column comes after."""
@@ -83,7 +84,8 @@ def log_odds(table: FeatureTable) -> np.ndarray:
 def signs(pool: pl.DataFrame, rule: YesNo) -> np.ndarray:
     """+1 where an event of the pool is a yes, -1 a no, 0 neither: float32 [events].
 
-    What was chosen without a judgement (a purchase under a rule for ratings) is a yes.
+    What the rule does not judge says what it says by itself (data/verdicts.py): a purchase under a
+    rule for ratings is a yes, a return a no.
     """
     kind, value = pl.col("event"), pl.col("value")
     if rule.event is None:
@@ -92,8 +94,9 @@ def signs(pool: pl.DataFrame, rule: YesNo) -> np.ndarray:
     else:
         judged = (kind == rule.event) & value.is_not_null()
         yes, no = judged & (value >= rule.threshold), judged & (value < rule.threshold)
-    chosen = ~judged & ~kind.is_in([*NOT_ACTED, "context"])
-    sign = pl.when(yes | chosen).then(1.0).when(no).then(-1.0).otherwise(0.0)
+    own = said_of(pool).verdict
+    unjudged = pl.Series(np.where(np.abs(own) == 1, own, 0))
+    sign = pl.when(yes).then(1.0).when(no).then(-1.0).when(judged).then(0.0).otherwise(unjudged)
     found: np.ndarray = pool.select(sign.alias("sign"))["sign"].cast(pl.Float32).to_numpy()
     return found
 

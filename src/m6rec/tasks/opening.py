@@ -52,7 +52,8 @@ class Opener:
         new_I = np.array([item_id not in known for item_id in ids])
         boost = 0.0 if task is None else task.new_item_boost
         prior = item_prior(popularity(dataset), new_I, boost)
-        return Catalogue(retriever, verbalizer.item_texts(), ids, name, prior)
+        titles = dataset.items["title"].to_list()
+        return Catalogue(retriever, verbalizer.item_texts(), ids, name, prior, titles)
 
     def retriever(self, task: TaskFolder, verbalizer: Verbalizer) -> Retriever:
         """A tuned retriever without a catalogue."""

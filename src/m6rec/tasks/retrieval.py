@@ -6,6 +6,7 @@ Legend: B users, N items scored, I items of the catalogue, K projection width, D
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -17,10 +18,13 @@ from torch.nn import functional as F
 
 from m6rec.config import Settings
 from m6rec.data.requests import Requests
+from m6rec.data.stances import AGAINST, stances
+from m6rec.data.verdicts import Scale
 from m6rec.metrics.ranking import pessimistic_ranks
 from m6rec.model.m6 import M6
 from m6rec.model.plans import FIRST_EVENT_SLOT, READ_TARGET, Packed
 from m6rec.model.residual import ItemResidual
+from m6rec.records import Event
 from m6rec.tasks.packing import Packer, join, pack, read_column
 from m6rec.tasks.segments import Plan, SegmentTable, below_is_frozen, read
 
@@ -30,6 +34,10 @@ TIE_BREAK = 1e-5
 """Most that popularity adds to a cosine: more than its rounding error, less than any difference."""
 BOOSTS = tuple(round(0.01 * step, 2) for step in range(41))
 """Boosts of new items that are tried, in units of cosine."""
+SAME = 0.9
+"""Cosine from which on an item counts as the very thing that was disliked."""
+NAMED = 1.0
+"""Taken off the similarity of an item that is disliked by name (id, or the words of its title)."""
 UNTRAINED_RECENCY = -0.693
 """ln ½: without training, each event of the history counts half as much as the next one."""
 
@@ -78,6 +86,39 @@ def contrastive_loss(
     return F.cross_entropy(logits_BN, target_B)
 
 
+@dataclass(frozen=True)
+class Queries:
+    """What R requests look for. liked_RK: unit vectors of what each user is for; disliked_RK: the
+    same of what they are against, 0 where that is nothing. blank_R: whether they are for nothing.
+    named: what they are against by name: ids, and words in lower case.
+
+    The one place that says what a no does to retrieval, for Python, the server and the command
+    line.
+    """
+
+    liked_RK: np.ndarray
+    disliked_RK: np.ndarray
+    blank_R: np.ndarray
+    named: list[frozenset[str]]
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """Both in one vector: its inner product with an item is the score. float32 [R, K].
+
+        Taken off is what the disliked has beside the liked: what both share speaks for an item as
+        much as against it. The whole of it where nothing is liked, else AGAINST of it.
+        """
+        shared_R1 = (self.disliked_RK * self.liked_RK).sum(1, keepdims=True)
+        share_R1 = np.where(self.blank_R, 1.0, AGAINST).astype(np.float32)[:, None]
+        return np.asarray(self.liked_RK - share_R1 * (self.disliked_RK - shared_R1 * self.liked_RK))
+
+
+def names_of(history: Sequence[Event]) -> frozenset[str]:
+    """Items by id, and by their words in lower case."""
+    told = [(event.item_id, (event.text or "").strip().lower()) for event in history]
+    return frozenset(name for pair in told for name in pair if name)
+
+
 class Retriever:
     """Two towers of one network over one segment table."""
 
@@ -92,8 +133,16 @@ class Retriever:
         self.model, self.table, self.packer = model, table, packer
         self.settings, self.residual = settings, residual
 
+    @property
+    def scale(self) -> Scale:
+        """Of ratings in histories: the one that the templates know."""
+        return Scale(float(self.packer.verbalizer.templates.word("scale")))
+
     def pack_users(self, requests: Requests) -> Packed:
-        """Source segments and [EOS'] of each request."""
+        """Source segments and [EOS'] of each request: what its user is for (data/stances.py)."""
+        return self._pack(stances(requests, self.scale).liked)
+
+    def _pack(self, requests: Requests) -> Packed:
         return pack([self.packer.source(requests)])
 
     def pack_items(self, texts: Sequence[str], item_ids: Sequence[str | None]) -> Packed:
@@ -126,11 +175,25 @@ class Retriever:
         code_N = packed.code_BG[:, 0].to(self.table.device)
         return F.normalize(y_NK + self.residual.for_items(code_N).float(), dim=1)
 
-    @torch.no_grad()
     def encode_users(self, requests: Requests) -> np.ndarray:
-        """float32 [R, K]."""
-        packed = self.pack_users(requests)
-        return self._in_parts(packed, self.user_vectors, USERS_AT_ONCE)
+        """What items are searched by, through inner products: float32 [R, K]; see `Queries`."""
+        return self.queries(requests).vectors
+
+    @torch.no_grad()
+    def queries(self, requests: Requests) -> Queries:
+        """What each user is for and against, each read as a history of its own."""
+        parts = stances(requests, self.scale)
+        packed = self._pack(parts.liked)
+        liked_RK = self._in_parts(packed, self.user_vectors, USERS_AT_ONCE)
+        disliked_RK = np.zeros_like(liked_RK)
+        named = [frozenset[str]()] * len(requests)
+        if parts.disliked is not None:
+            rows = np.flatnonzero(parts.is_against)
+            some = parts.disliked.take(rows)
+            disliked_RK[rows] = self._in_parts(self._pack(some), self.user_vectors, USERS_AT_ONCE)
+            for row, request in zip(rows.tolist(), some, strict=True):
+                named[row] = names_of(request.history)
+        return Queries(liked_RK, disliked_RK, parts.is_blank, named)
 
     @torch.no_grad()
     def encode_items(self, texts: Sequence[str], item_ids: Sequence[str | None]) -> np.ndarray:
@@ -194,8 +257,8 @@ class Retriever:
 class Catalogue:
     """A retriever over one catalogue: every item's vector is computed once.
 
-    texts and item_ids are in the order of the score columns. prior: added to the similarity with
-    each item, float [I]; see `item_prior`.
+    texts, item_ids and titles are in the order of the score columns. prior: added to the similarity
+    with each item, float [I]; see `item_prior`.
     """
 
     def __init__(
@@ -205,8 +268,9 @@ class Catalogue:
         item_ids: Sequence[str],
         name: str,
         prior: np.ndarray | None = None,
+        titles: Sequence[str | None] = (),
     ) -> None:
-        self.retriever, self.name = retriever, name
+        self.retriever, self.name, self.titles = retriever, name, titles
         self.item_ids = list(item_ids)
         self.vectors_IK = retriever.encode_items(texts, item_ids)
         self.prior_I = np.zeros(len(self.item_ids), np.float32) if prior is None else prior
@@ -216,10 +280,45 @@ class Catalogue:
         """Column of each item."""
         return {item_id: column for column, item_id in enumerate(self.item_ids)}
 
-    def score(self, requests: Requests) -> np.ndarray:
-        """Similarity of every request to every item, float32 [B, I]."""
-        scores_BI = self.retriever.encode_users(requests) @ self.vectors_IK.T
-        return np.asarray(scores_BI + self.prior_I)
+    def score(self, requests: Requests, popularity_I: np.ndarray | None = None) -> np.ndarray:
+        """How well every item fits every request, float32 [B, I]: similarity (see `Queries`), or
+        popularity where that is given and tells, and the user is for nothing."""
+        queries = self.retriever.queries(requests)
+        scores_BI = np.asarray(queries.vectors @ self.vectors_IK.T + self.prior_I)
+        named = [(row, self._named(names)) for row, names in enumerate(queries.named) if names]
+        for row, columns in named:
+            scores_BI[row, columns] -= NAMED
+        rows = np.flatnonzero(queries.blank_R)
+        if popularity_I is not None and popularity_I.any() and rows.size:
+            share_I = popularity_I / popularity_I.sum()
+            near_BI = queries.disliked_RK @ self.vectors_IK.T
+            for row, columns in named:
+                near_BI[row, columns] = 1.0
+            scores_BI[rows] = less_near(share_I, near_BI[rows])
+        return scores_BI
+
+    def _named(self, names: frozenset[str]) -> list[int]:
+        """Columns of items that go by one of these ids or titles."""
+        by_id = {self.places[name] for name in names if name in self.places}
+        return sorted(by_id.union(*(self._by_title.get(name, ()) for name in names)))
+
+    @cached_property
+    def _by_title(self) -> dict[str, list[int]]:
+        """Columns by title in lower case."""
+        found: dict[str, list[int]] = {}
+        for column, title in enumerate(self.titles):
+            found.setdefault((title or "").strip().lower(), []).append(column)
+        return found
+
+
+def less_near(share_N: np.ndarray, near_RN: np.ndarray) -> np.ndarray:
+    """What most people chose, less what is near something disliked: float32 [R, N].
+
+    share: of all choices; near: similarity to what is disliked, 0 where nothing is. From a
+    similarity of SAME on nothing is left, and such an item comes after those that nobody chose.
+    """
+    left_RN = (1 - near_RN / SAME).clip(0, 1)
+    return np.asarray(share_N * left_RN - TIE_BREAK * near_RN.clip(0, 1), dtype=np.float32)
 
 
 def item_prior(

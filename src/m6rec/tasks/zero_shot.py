@@ -20,6 +20,8 @@ from pydantic import Field
 from m6rec.config import ConfigError, Settings
 from m6rec.data.kinds import Verdict, kind_of
 from m6rec.data.requests import Requests
+from m6rec.data.stances import AGAINST, stances
+from m6rec.data.verdicts import Scale
 from m6rec.model import plans
 from m6rec.model.m6 import M6
 from m6rec.records import Candidate, Event, Request
@@ -123,10 +125,27 @@ class ZeroShot:
 
     def score(self, requests: Requests) -> np.ndarray:
         """Log-likelihood (nats, normalised, calibrated) of each candidate of every request in
-        order: float64 [N]. Higher is likelier."""
-        weight = self.settings.calibration
-        found = self.evidence(requests, alone=weight > 0)
-        return found.score(weight, self.settings.normalise)
+        order: float64 [N]. Higher is likelier.
+
+        After what the user is for; by how much what they are against makes it likelier, as a
+        history of its own, is taken off in the same share as in retrieval.
+        """
+        weight, normalise = self.settings.calibration, self.settings.normalise
+        parts = stances(requests, self.scale)
+        score_N = self.evidence(parts.liked, alone=weight > 0).score(weight, normalise)
+        if parts.disliked is None:
+            return score_N
+        share_R = np.where(parts.is_blank, 1.0, AGAINST) * parts.is_against
+        share_N = np.repeat(share_R, [len(request.candidates) for request in requests])
+        rows = np.flatnonzero(parts.is_against)
+        against = self.evidence(parts.disliked.take(rows)).score(1.0, normalise)
+        score_N[share_N > 0] -= share_N[share_N > 0] * against
+        return score_N
+
+    @property
+    def scale(self) -> Scale:
+        """Of ratings in histories: the one that the templates know."""
+        return Scale(float(self.verbalizer.templates.word("scale")))
 
     def evidence(self, requests: Requests, alone: bool = True) -> Evidence:
         """What scores are made of; alone: whether likelihoods under an empty history too."""

@@ -18,7 +18,7 @@ import torch
 from m6rec.data.requests import Requests
 from m6rec.data.splits import Split
 from m6rec.evaluation.baselines.text_similarity import decay_weights
-from m6rec.evaluation.catalogue import catalogue_codes, chosen_events
+from m6rec.evaluation.catalogue import catalogue_codes, chosen_events, liked_codes
 from m6rec.evaluation.result import EvaluationError
 
 MAX_ITEMS = 20_000
@@ -44,7 +44,7 @@ class ActedOn:
     def histories(self, requests: Requests, decay: float) -> tuple[np.ndarray, np.ndarray]:
         """The histories' items as catalogue positions, int64 [B, H], newest last, -1 for none,
         and how much each weighs, decay ** age, float32 [B, H]."""
-        codes_BH, _ = requests.history_codes(self.item_ids, self.max_history)
+        codes_BH = liked_codes(requests, self.item_ids, self.max_history)
         return codes_BH, decay_weights(codes_BH, decay)
 
     def weighted_rows(

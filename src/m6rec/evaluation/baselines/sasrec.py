@@ -30,7 +30,7 @@ from m6rec.data.requests import Requests
 from m6rec.data.splits import Split
 from m6rec.evaluation.baselines.extras import from_bench
 from m6rec.evaluation.baselines.popularity import popularity_counts
-from m6rec.evaluation.catalogue import catalogue_codes, chosen_events
+from m6rec.evaluation.catalogue import catalogue_codes, chosen_events, liked_codes
 from m6rec.evaluation.retrieval import RetrievalModel
 
 
@@ -73,7 +73,7 @@ class SASRec:
     max_history: int
 
     def score(self, requests: Requests) -> np.ndarray:
-        codes_BH, _ = requests.history_codes(self.item_ids, self.max_history)
+        codes_BH = liked_codes(requests, self.item_ids, self.max_history)
         tokens_BH = known_last(self.token[codes_BH])
         trained = self.token[:-1] > 0
         scores_BI = np.full((len(requests), len(self.item_ids)), -np.inf, dtype=np.float32)

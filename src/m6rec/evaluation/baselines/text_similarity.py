@@ -13,6 +13,7 @@ import numpy as np
 
 from m6rec.data.requests import Requests
 from m6rec.data.splits import Split
+from m6rec.evaluation.catalogue import liked_codes
 from m6rec.evaluation.result import EvaluationError
 
 
@@ -41,7 +42,7 @@ class TextSimilarity:
     max_history: int
 
     def score(self, requests: Requests) -> np.ndarray:
-        codes_BH, _ = requests.history_codes(self.item_ids, self.max_history)
+        codes_BH = liked_codes(requests, self.item_ids, self.max_history)
         weights_BH = decay_weights(codes_BH, self.decay)
         user_BD = np.zeros((len(requests), self.vectors.shape[1]), dtype=np.float32)
         for codes_B, weights_B in zip(codes_BH.T, weights_BH.T, strict=True):

@@ -28,7 +28,7 @@ from m6rec.evaluation.baselines.extras import from_bench
 from m6rec.evaluation.baselines.popularity import popularity_counts
 from m6rec.evaluation.baselines.sasrec import known_last, quiet, windows
 from m6rec.evaluation.baselines.text_similarity import checked_vectors, unit_rows
-from m6rec.evaluation.catalogue import catalogue_codes, chosen_events
+from m6rec.evaluation.catalogue import catalogue_codes, chosen_events, liked_codes
 from m6rec.evaluation.retrieval import RetrievalModel
 
 
@@ -72,7 +72,7 @@ class UniSRec:
     max_history: int
 
     def score(self, requests: Requests) -> np.ndarray:
-        codes_BH, _ = requests.history_codes(self.item_ids, self.max_history)
+        codes_BH = liked_codes(requests, self.item_ids, self.max_history)
         tokens_BH = known_last(self.token[codes_BH])
         learned, training = self.network.frozen_emb, self.network.training
         self.network.eval()

@@ -256,9 +256,7 @@ class DataFolder:
         try:
             rule = default_rule(ratings)
         except DataError:
-            self.rules.append(
-                "ratings: not told, since nothing says from which value on one is a yes"
-            )
+            self.rules.append("ratings: not told, since none has a value")
             return None
         self.rules.append(f"ratings: told as liked from {rule.threshold:g} on, else as disliked")
         return rule
