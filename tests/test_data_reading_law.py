@@ -131,21 +131,22 @@ def require_law(
         stop = min((s for s in starts if s > n), default=len(lines) + 1)
         last = max(n for n in said if n < stop)
         record = lines[start - 1 : last]
-        require_one_record(record, separator, rows.get(start), f"line {n} of {what}")
+        ends = r"\r\n|\r|\n" if lines[0].endswith("\r") else r"\n"
+        require_one_record(record, ends, separator, rows.get(start), f"line {n} of {what}")
 
 
 def require_one_record(
-    lines: list[str], separator: str, fields: tuple[object, ...] | None, what: str
+    lines: list[str], ends: str, separator: str, fields: tuple[object, ...] | None, what: str
 ) -> None:
     """Lines are one record: every line end in it stands in a field that quotes open and close.
 
-    fields: as they were read; None for a rejected record, whose text Python's csv judges.
+    ends: what ends a line. fields: as they were read; None for a rejected record, whose text
+    Python's csv judges.
     """
     if fields is None:
         text = "\n".join(line.rstrip("\r\n").replace("\r", "\x01") for line in lines)
         assert len(list(csv.reader(io.StringIO(text), delimiter=separator))) == 1, what
         return
-    ends = r"\n" if not any(re.search(r"\r\Z", line) for line in lines) else r"\r\n|\r|\n"
     record = "".join(lines).rstrip("\r\n")
     values = [str(field or "") for field in fields]
     found = [len(re.findall(ends, value)) for value in values]
