@@ -44,6 +44,7 @@ RATED = re.compile(
     r"\s*rated\s+(\d+(?:\.\d+)?)(?:\s*(?:/|of|out of)\s*(\d+))?(?:\s*stars?)?\s*:?\s+(\S.*)",
     re.IGNORECASE | re.DOTALL,
 )
+FIELDS = tuple(field.name for field in fields(Event))
 QUOTES = ("''", '""', "“”", "‘’", "«»")
 
 
@@ -113,23 +114,20 @@ def as_id(value: object) -> object:
 
 def _from_mapping(entry: Mapping[str, object], number: int) -> Event:
     entry = {**entry, "item_id": as_id(entry.get("item_id"))}
-    known = [field.name for field in fields(Event)]
     for key in entry:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        if key not in FIELDS:
+            near = difflib.get_close_matches(str(key), FIELDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(FIELDS)}"
             raise HistoryError(f"history entry {number}: unknown key {key!r}; {hint}")
     if not isinstance(entry.get("event"), str):
         raise HistoryError(
             f"history entry {number}: 'event' is missing; right is its kind, such as 'click'"
         )
     kept = {**entry, "event": event_kind(str(entry["event"]))}
-    for field in fields(Event):
-        value = kept.get(field.name)
-        right = (int, float) if field.name in ("timestamp", "value") else str
+    for name in FIELDS:
+        value = kept.get(name)
+        right = (int, float) if name in ("timestamp", "value") else str
         if value is not None and (isinstance(value, bool) or not isinstance(value, right)):
             word = "text" if right is str else "a number"
-            raise HistoryError(
-                f"history entry {number}: {field.name} is {value!r}; right is {word}"
-            )
+            raise HistoryError(f"history entry {number}: {name} is {value!r}; right is {word}")
     return Event(**kept)  # type: ignore[arg-type]
