@@ -8,7 +8,8 @@ packed: the network, and the product with all items. Then a catalogue and a log 
 (`--long-items`, `--long-events`), where a call that goes through either would show.
 
 --beside: the folder of another checkout. Each build runs in a process of its own; they take turns,
-call by call, and each call counts with its quickest round, so that a busy machine spoils little.
+call by call, and each call counts with its quickest round, so that a busy machine spoils little;
+--clock processor counts the processor time of all threads instead.
 Give one core to each (`taskset -c 0`, OMP_NUM_THREADS=1) for figures to compare.
 """
 
@@ -133,6 +134,7 @@ def work(told: argparse.Namespace) -> None:
     """Answers on standard output, a line for each line of standard input: seconds of a call."""
     world = World(told)
     sets = {"short": world.calls, "long": world.long_calls}
+    clock = time.process_time if told.clock == "processor" else time.perf_counter
     calls: dict[str, Call] = {}
     for line in sys.stdin:
         order, name = line.rstrip("\n").split("\t")
@@ -142,9 +144,9 @@ def work(told: argparse.Namespace) -> None:
                 calls[key][1]()  # texts are encoded, words compiled
             print(json.dumps({key: count for key, (count, _) in calls.items()}), flush=True)
             continue
-        begin = time.perf_counter()
+        begin = clock()
         calls[name][1]()
-        print(json.dumps(time.perf_counter() - begin), flush=True)
+        print(json.dumps(clock() - begin), flush=True)
 
 
 class Build:
@@ -175,7 +177,7 @@ class Build:
 
 
 def _forwarded(told: argparse.Namespace) -> list[str]:
-    names = ("model", "items", "histories", "everybody", "long_items", "long_events")
+    names = ("model", "items", "histories", "everybody", "long_items", "long_events", "clock")
     pairs = ((f"--{name.replace('_', '-')}", str(getattr(told, name))) for name in names)
     return [str(told.data), *(word for pair in pairs for word in pair)]
 
@@ -193,6 +195,8 @@ def measure(builds: dict[str, Build], rounds: int) -> dict[str, dict[str, float]
                     times[name].append(build.ask("call", call) / opened[name][call])
             for name in builds:
                 found[name][call] = 1e3 * min(times[name])
+            shown = ", ".join(f"{name} {found[name][call]:.3f} ms" for name in builds)
+            print(f"{call}: {shown}", file=sys.stderr, flush=True)
     return found
 
 
@@ -220,6 +224,7 @@ def main() -> None:
     parser.add_argument("--long-items", type=int, default=200_000)
     parser.add_argument("--long-events", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--clock", choices=("wall", "processor"), default="wall")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--work", action="store_true", help="serve one build's calls (internal)")
     told = parser.parse_args()
