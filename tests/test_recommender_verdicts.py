@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -164,3 +165,26 @@ def test_baselines_learn_from_and_look_at_what_is_liked_alone() -> None:
     past = (Event("rating", "a", value=5.0), Event("rating", "b", value=1.0), Event("click", "c"))
     asked = Requests.of([Request(past)])
     assert liked_codes(asked, ids, 3).tolist() == [[-1, 0, 2]]
+
+
+def test_ratings_of_ten_are_heard_on_their_own_scale(rec: M6Rec) -> None:
+    rows = [(f"u{n}", "d", "rating", 1.0) for n in range(3)] + [("v", "e", "rating", 1.0)]
+    rows += [("w", "c", "rating", 1.0), ("w", "a", "rating", 2.0)]
+    ten = M6Rec(rec.backbone, rec.tokenizer).use(shop(rows, value=[9.0, 8.0, 9.0, 5.0, 10.0, 4.0]))
+    assert ten.scale == 10.0
+    assert [one.item_id for one in ten.recommend(k=8)][:2] == ["d", "c"]
+    assert {one.score for one in ten.recommend(k=8)[2:]} == {0.0}
+    for low, high in (("rated 4/10", "rated 9/10"), ("rated 2/5", "rated 5/5")):
+        assert place(ten.recommend([f"{high}: trail shoes"], SHOP, k=8), "a") == 0
+        assert place(ten.recommend([f"{low}: trail shoes"], SHOP, k=8), "a") == 7
+    own = ten.recommend(user_id="w", k=8, exclude_seen=False)
+    assert place(own, "c") == 0 and place(own, "a") == 7
+
+
+def test_templates_that_name_a_scale_keep_it(rec: M6Rec, tmp_path: Path) -> None:
+    own = tmp_path / "templates.toml"
+    own.write_text("[words]\nscale = 20.0\n")
+    data = shop([("u", "a", "rating", 1.0)], value=[9.0])
+    opened = M6Rec(rec.backbone, rec.tokenizer)
+    assert opened.use(data).scale == 10.0
+    assert opened.use(replace(data, templates=own)).scale == 20.0

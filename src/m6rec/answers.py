@@ -30,7 +30,7 @@ from m6rec.data.where import Where, filter_of
 from m6rec.model.m6 import M6
 from m6rec.records import Candidate, Event, M6Error, Request
 from m6rec.tasks.folder import NotTunedError, TaskFolder
-from m6rec.tasks.opening import Opener
+from m6rec.tasks.opening import Opener, templates_of
 from m6rec.tasks.ranking import Ranker
 from m6rec.tasks.retrieval import Catalogue
 from m6rec.tasks.shelf import Shelf, choose
@@ -262,7 +262,8 @@ class Answers(ABC):
             asked = self._data()
         else:
             asked = replace(self.dataset or NOTHING, items=as_items(items), events=None)
-        catalogue = self.opener().catalogue(self.tasks.get("retrieve"), asked)
+        words = _templates(self.dataset or NOTHING)
+        catalogue = self.opener().catalogue(self.tasks.get("retrieve"), asked, words)
         titles = asked.items["title"].to_list()
         shelf = Shelf.of(asked.items)
         self._opened["retrieve"] = (key, (catalogue, titles, shelf))
@@ -285,7 +286,7 @@ class Answers(ABC):
 
 @once
 def _templates(dataset: Dataset) -> Templates:
-    return Templates.load(dataset.templates)
+    return templates_of(dataset)
 
 
 def _leave_out_seen(

@@ -34,13 +34,12 @@ from m6rec.stores.states.cache import StateCache
 from m6rec.stores.states.opening import open_cache
 from m6rec.tasks.build import Backbone, TaskName, TaskSpec, check_task
 from m6rec.tasks.folder import NotTunedError, TaskFolder, trained
-from m6rec.tasks.opening import Opener
+from m6rec.tasks.opening import Opener, templates_of
 from m6rec.tasks.ranking import Ranker
 from m6rec.tasks.retrieval import Retriever
 from m6rec.tasks.warm import Warmed, warm_task
 from m6rec.text.features import CrossFeatures
 from m6rec.text.readability import Readability, readability
-from m6rec.text.templates import Templates
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
 from m6rec.training.places import check_places
@@ -205,7 +204,7 @@ class M6Rec(Answers, Authors):
         check_places(task, reading)
         dataset = _capped(_load(data), split, max_events_per_user)
         self._look_at(dataset)
-        words = Templates.load(dataset.templates, templates)
+        words = templates_of(dataset, templates)
         if is_writing(task):
             check_own_split(task, split, label, targets)
             run = (words, state, console)

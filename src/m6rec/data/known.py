@@ -12,7 +12,7 @@ import polars as pl
 from m6rec.data.requests import POOL_SCHEMA
 from m6rec.data.tables import Dataset
 from m6rec.data.userlog import UserLog
-from m6rec.data.verdicts import acted, people, told
+from m6rec.data.verdicts import Scale, acted, people, scale_of, told
 from m6rec.records import Event, Request
 
 Found = TypeVar("Found")
@@ -76,6 +76,12 @@ def some_histories(dataset: Dataset, count: int, seed: int = 0) -> list[Request]
     users = acts.group_by("user_id").len().filter(pl.col("len") > 1)["user_id"].drop_nulls().sort()
     chosen = users.sample(min(count, len(users)), shuffle=True, seed=seed)
     return [Request(own_events(dataset, user), user) for user in chosen]
+
+
+@once
+def rating_scale(dataset: Dataset) -> Scale:
+    """Of the ratings in the log (verdicts.py); up to 5 without a log."""
+    return Scale() if dataset.events is None else scale_of(dataset.events)
 
 
 @once

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -167,6 +168,11 @@ class LiveModel:
         while page := self.journal.items(last):
             yield from page
             last = page[-1]["item_id"]
+
+    @property
+    def chosen(self) -> Counter[str]:
+        """How many people chose each item and stayed with it, by id."""
+        return self.counts.choices.counts
 
     def popularity(self) -> np.ndarray:
         """How many people chose each item of the shelf and stayed with it: float32 [I]."""

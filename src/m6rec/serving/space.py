@@ -25,6 +25,7 @@ from m6rec.stores.journal.base import Journal
 from m6rec.stores.vectors.base import VectorError, VectorIndex
 from m6rec.stores.vectors.opening import new_index, open_index
 from m6rec.tasks.build import UNTRAINED, build_retriever
+from m6rec.tasks.opening import templates_of
 from m6rec.tasks.retrieval import Retriever
 from m6rec.text.templates import Templates
 from m6rec.text.verbalize import Verbalizer
@@ -137,7 +138,7 @@ class ItemVectors:
             words = Templates.from_dict(self._task.templates, "the task's templates")
             verbalizer = Verbalizer(words, data.items, data.users)
             return self._face.opener().retriever(self._task, verbalizer)
-        words = Templates.load(data.templates)
+        words = templates_of(data)
         return self._untrained(Verbalizer(words, data.items, data.users))
 
     def _untrained(self, words: Verbalizer) -> Retriever:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from m6rec.data.known import popularity
+from m6rec.data.known import popularity, rating_scale
 from m6rec.data.labels import LabelRule
 from m6rec.data.schema import DataError
 from m6rec.data.tables import Dataset
@@ -26,21 +26,32 @@ NO_ITEMS = pl.DataFrame({"item_id": [""], "title": ["an unknown item"]})
 """Stands for a catalogue where every candidate comes as free text."""
 
 
+def templates_of(dataset: Dataset, *more: str | Path | None) -> Templates:
+    """Templates of a data set, and others over them; the scale is that of its ratings, unless a
+    file names one."""
+    words = Templates.load(dataset.templates, *more)
+    return words.scaled(rating_scale(dataset).highest)
+
+
 class Opener:
     """Opens tasks on one backbone. fingerprint: of that backbone."""
 
     def __init__(self, backbone: Backbone, fingerprint: str) -> None:
         self.backbone, self.fingerprint = backbone, fingerprint
 
-    def catalogue(self, task: TaskFolder | None, dataset: Dataset) -> Catalogue:
+    def catalogue(
+        self, task: TaskFolder | None, dataset: Dataset, words: Templates | None = None
+    ) -> Catalogue:
         """Retrieval over the items of a data set; with no task, retrieval without training.
+
+        words: instead of the templates of the data set; a tuned task has its own.
 
         DataError where there are no items.
         """
         if not dataset.items.height:
             raise DataError(f"{dataset.name}: nothing to recommend: it needs a table items")
         ids = dataset.items["item_id"].to_list()
-        words = Templates.load(dataset.templates) if task is None else _templates(task)
+        words = (words or templates_of(dataset)) if task is None else _templates(task)
         verbalizer = Verbalizer(words, dataset.items, dataset.users)
         if task is None:
             name = "M6-Rec, no training"

@@ -15,6 +15,7 @@ from m6rec.records import Event, M6Error
 from m6rec.stores.states.cache import SegmentCache
 from m6rec.tasks.build import UNTRAINED, Backbone, TaskSpec, segment_table
 from m6rec.tasks.folder import TaskFolder
+from m6rec.tasks.opening import templates_of
 from m6rec.tasks.packing import EVENT_KEYS
 from m6rec.tasks.segments import SegmentMemory, SegmentTable
 from m6rec.text.templates import Templates
@@ -53,7 +54,7 @@ def warm_task(
     Raises as `warm` does.
     """
     if task is None:
-        spec, words = UNTRAINED, Templates.load(dataset.templates)
+        spec, words = UNTRAINED, templates_of(dataset)
     else:
         spec, words = task.spec, Templates.from_dict(task.templates, "the task's templates")
     verbalizer = Verbalizer(words, dataset.items, dataset.users)

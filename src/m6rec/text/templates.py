@@ -129,6 +129,13 @@ class Templates:
             table[key] = value
         return tables
 
+    def scaled(self, highest: float) -> Templates:
+        """The same for ratings up to `highest`; a file that names the scale is left its word."""
+        if self._origin["words", "scale"].own or self.word("scale") == highest:
+            return self
+        raw = self.to_dict()
+        return Templates.from_dict({**raw, "words": {**raw["words"], "scale": highest}}, "scaled")
+
     def get(self, section: str, key: str = "text") -> Compiled:
         """The template of a section; of [item] there is also "short"."""
         return self._compiled[section, key]
