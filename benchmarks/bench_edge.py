@@ -32,8 +32,8 @@ from playwright.sync_api import sync_playwright
 
 from m6rec.data import tables
 from m6rec.data.shop import generate_shop
-from m6rec.edge.bundle import compressed
 from m6rec.edge.export import EdgeSettings, Source, export_bundle
+from m6rec.edge.manifest import compressed
 from m6rec.edge.program import has_executorch
 from m6rec.edge.runners import open_runner, session
 from m6rec.model.exits import shallow

@@ -51,12 +51,16 @@ def node(*words: str, said: object = None) -> str:
     return done.stdout
 
 
-def tiny_bundle(folder: Path) -> Path:
-    """A tiny model and a tiny shop."""
+def tiny_bundle(folder: Path, log: bool = False) -> Path:
+    """A tiny model and a tiny shop, with what people chose next or without."""
     rec = M6Rec(*load_backbone(tiny.write_backbone(folder / "model")))
     data = tiny.shop()
     source = Source(
-        rec.opener().catalogue(None, data), data.items["title"].to_list(), "tiny", rec.fingerprint
+        rec.opener().catalogue(None, data),
+        data.items["title"].to_list(),
+        "tiny",
+        rec.fingerprint,
+        events=data.events if log else None,
     )
     export_bundle(source, folder / "bundle", EdgeSettings(requests=10))
     return folder / "bundle"

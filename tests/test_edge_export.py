@@ -23,11 +23,11 @@ from typer.testing import CliRunner
 import tiny
 from m6rec.cli import app
 from m6rec.config import ModelConfig
-from m6rec.edge.bundle import FILES, EdgeBundle, check, write_zip
+from m6rec.edge.agreement import agreement
+from m6rec.edge.bundle import EdgeBundle
 from m6rec.edge.export import (
     EdgeSettings,
     Source,
-    agreement,
     budgets_of,
     export_bundle,
     texts_of,
@@ -35,6 +35,7 @@ from m6rec.edge.export import (
 )
 from m6rec.edge.graph import EdgeError
 from m6rec.edge.graphs import Maker
+from m6rec.edge.manifest import FILES, check, write_zip
 from m6rec.edge.parity import Drawing, Score, Texts, compare, parity
 from m6rec.edge.parts import Encoder, ItemTower, UserTower
 from m6rec.edge.runners import session

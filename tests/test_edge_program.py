@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from m6rec.edge.bundle import PROGRAM_FILES, EdgeBundle, check
+from m6rec.edge.bundle import EdgeBundle
 from m6rec.edge.export import EdgeSettings, export_bundle
 from m6rec.edge.graph import EdgeError
+from m6rec.edge.manifest import PROGRAM_FILES, check
 from m6rec.edge.parts import Encoder, ItemTower, UserTower
 from m6rec.edge.program import (
     EncodeMethod,

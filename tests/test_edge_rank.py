@@ -14,9 +14,10 @@ pytest.importorskip("onnxruntime", reason="graphs need the extra edge")
 
 import tiny
 from m6rec.data.requests import Requests
-from m6rec.edge.bundle import FILES, RANK_FILES, EdgeBundle, check, write_zip
+from m6rec.edge.bundle import EdgeBundle
 from m6rec.edge.export import EdgeSettings, Source, export_bundle
 from m6rec.edge.graph import EdgeError
+from m6rec.edge.manifest import FILES, RANK_FILES, check, write_zip
 from m6rec.edge.parts import Encoder
 from m6rec.edge.rank import RankTower
 from m6rec.model.tuning import Method

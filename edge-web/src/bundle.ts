@@ -1,5 +1,6 @@
 // A bundle as `m6rec edge export` writes it (docs/edge-export.md): read, checked, unpacked.
 import type { Definition } from "./tokenizer";
+import { type Transitions, type TransitionsConfig, unpackTransitions } from "./transitions";
 
 export type Read = (name: string) => Promise<Uint8Array>;
 
@@ -13,6 +14,7 @@ export interface Config {
   item_budget: number;
   event_budget: number;
   max_history: number;
+  transitions?: TransitionsConfig | null;
 }
 
 interface Told {
@@ -39,6 +41,8 @@ export interface Bundle {
   sha256: string;
   config: Config;
   shelf: Shelf;
+  /** What people chose next; null where texts alone rank. */
+  transitions: Transitions | null;
   tokenizer: Definition;
   graphs: Record<"encode" | "user" | "item", Uint8Array>;
   weights: Uint8Array;
@@ -66,10 +70,17 @@ export async function readBundle(read: Read): Promise<Bundle> {
   ]);
   const settings = json<Config>(config);
   if (settings.format !== 1) throw new Error(`bundle format ${settings.format}: right is 1`);
+  const shelf = unpack(json<Told>(told), vectors);
+  const counted = settings.transitions ?? null;
+  const transitions =
+    counted === null
+      ? null
+      : unpackTransitions(await checked("transitions.bin"), counted, shelf.ids.length, settings.projection);
   return {
     sha256: manifest.sha256,
     config: settings,
-    shelf: unpack(json<Told>(told), vectors),
+    shelf,
+    transitions,
     tokenizer: json<Definition>(tokenizer),
     graphs: { encode, user, item },
     weights,

@@ -59,6 +59,11 @@ export class Personal {
     return this.told.filter((told) => told.liked === liked).map((told) => this.places.get(told.item) ?? 0);
   }
 
+  /** Logits that a cosine is worth. */
+  get scale(): number {
+    return this.settings.scale;
+  }
+
   bend(user: Float64Array): Float64Array {
     return bent(user, this.theta);
   }

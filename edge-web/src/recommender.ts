@@ -4,6 +4,7 @@ import type { Bundle } from "./bundle";
 import { dot } from "./choices";
 import type { Personal } from "./personal";
 import { Tokenizer } from "./tokenizer";
+import { NextChoice } from "./transitions";
 
 /** The parts of ONNX Runtime that are used; its web and its Node package both have them. */
 export interface Runtime {
@@ -21,13 +22,20 @@ export interface Ranked {
   id: string;
   title: string;
   score: number;
-  /** Position in the history of the event that is nearest. */
+  /** Position in the history of the event that is nearest; with transitions: that carried it. */
   because: number;
+}
+
+/** Score of an item of the catalogue, and which event of the history it is for. */
+interface Answered {
+  score: (place: number) => number;
+  because: (place: number) => number;
 }
 
 export class Recommender {
   readonly tokenizer: Tokenizer;
   private readonly known = new Map<string, Float32Array>();
+  private readonly next: NextChoice | null;
 
   private constructor(
     readonly bundle: Bundle,
@@ -35,6 +43,9 @@ export class Recommender {
     private readonly sessions: Record<"encode" | "user" | "item", InferenceSession>,
   ) {
     this.tokenizer = new Tokenizer(bundle.tokenizer);
+    const { config, transitions, shelf } = bundle;
+    const counted = config.transitions ?? null;
+    this.next = transitions && counted ? new NextChoice(counted, transitions, shelf) : null;
   }
 
   static async open(bundle: Bundle, runtime: Runtime): Promise<Recommender> {
@@ -51,23 +62,60 @@ export class Recommender {
 
   /** The k best items that the history (oldest first) does not hold, nor the person has hidden. */
   async rerank(history: readonly Entry[], k: number, personal?: Personal): Promise<Ranked[]> {
+    if (history.length === 0) throw new Error("the history is empty");
+    const hidden = new Set<Entry>(personal?.which(false));
+    const chosen = [...history.keys()].filter((n) => !hidden.has(history[n]!));
+    const answered =
+      this.next !== null && chosen.length > 0
+        ? await this.byTransitions(this.next, history, chosen, personal)
+        : await this.byTexts(history, personal);
     const { shelf } = this.bundle;
-    const plain = Float64Array.from(await this.vectorOf(history));
-    const user = personal === undefined ? plain : personal.bend(plain);
-    const seen = new Set<Entry>([...history, ...(personal?.which(false) ?? [])]);
     const scored: [number, number][] = [];
     for (let place = 0; place < shelf.ids.length; place++) {
-      if (!seen.has(place)) scored.push([place, this.score(user, place)]);
+      if (!hidden.has(place) && !history.includes(place)) scored.push([place, answered.score(place)]);
     }
     scored.sort((a, b) => b[1] - a[1] || a[0] - b[0]);
-    const things = await this.vectorsOf(history);
     return scored.slice(0, k).map(([place, score]) => ({
       place,
       id: shelf.ids[place] ?? "",
       title: shelf.titles[place] ?? "",
       score,
-      because: this.nearest(place, things),
+      because: answered.because(place),
     }));
+  }
+
+  /** By the likeness of an item to the user vector. */
+  private async byTexts(history: readonly Entry[], personal?: Personal): Promise<Answered> {
+    const plain = Float64Array.from(await this.vectorOf(history));
+    const user = personal === undefined ? plain : personal.bend(plain);
+    const things = await this.vectorsOf(history);
+    const prior = this.bundle.shelf.prior;
+    return {
+      score: (place) => this.similarity(user, place) + (prior[place] ?? 0),
+      because: (place) => this.nearest(place, things),
+    };
+  }
+
+  /** By what people chose next, and what the person changes of the likeness. chosen: positions of choices. */
+  private async byTransitions(
+    next: NextChoice,
+    history: readonly Entry[],
+    chosen: readonly number[],
+    personal?: Personal,
+  ): Promise<Answered> {
+    const newest = chosen.slice(-next.config.max_history);
+    const entries = newest.map((n) => history[n]!);
+    const places = entries.map((entry) => (typeof entry === "number" ? entry : null));
+    const told = next.entries(places, await this.vectorsOf(entries));
+    const scores = next.scores(told);
+    const because = (place: number) => newest[next.carrier(told, place)]!;
+    if (personal === undefined || !personal.parameters.some((value) => value !== 0)) {
+      return { score: (place) => next.logit(scores[place]!), because };
+    }
+    const plain = Float64Array.from(await this.vectorOf(history));
+    const change = personal.bend(plain).map((value, k) => value - plain[k]!);
+    const score = (place: number) => next.logit(scores[place]!) + personal.scale * this.similarity(change, place);
+    return { score, because };
   }
 
   /** The unit vector of a history, oldest first. */
@@ -125,11 +173,11 @@ export class Recommender {
     return new this.runtime.Tensor("float32", states, [states.length / width, width]);
   }
 
-  private score(user: Float64Array, place: number): number {
+  private similarity(user: Float64Array, place: number): number {
     const { shelf, config } = this.bundle;
     const start = place * config.projection;
     const vector = shelf.vectors.subarray(start, start + config.projection);
-    return dot(vector, user) * (shelf.scale[place] ?? 0) + (shelf.prior[place] ?? 0);
+    return dot(vector, user) * (shelf.scale[place] ?? 0);
   }
 
   /** Item vectors of what the events were about. */

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +11,11 @@ import typer
 
 from m6rec.cli.common import Adapter, Data, Json, out, verb, write_json
 from m6rec.data import tables
-from m6rec.edge.bundle import BundleConfig, check, compressed, write_zip
-from m6rec.edge.export import EdgeSettings, Source, agreement, export_bundle
+from m6rec.edge.agreement import agreement
+from m6rec.edge.bundle import BundleConfig
+from m6rec.edge.export import EdgeSettings, Source, export_bundle
 from m6rec.edge.graph import EdgeError
+from m6rec.edge.manifest import check, compressed, write_zip
 from m6rec.model.exits import shallow
 from m6rec.recommender import M6Rec
 
@@ -38,6 +40,12 @@ def edge_export(
         Path | None, typer.Option(help="A tuned ranking to go with it, by its folder.")
     ] = None,
     depth: Depth = None,
+    best_per_item: Annotated[
+        int, typer.Option("--pairs", help="Of a log: the strongest pairs of each item, so many.")
+    ] = 30,
+    text_only: Annotated[
+        bool, typer.Option("--text-only", help="Leave out what people chose next.")
+    ] = False,
     event: Annotated[str, typer.Option(help="What choosing an item is told as.")] = "click",
     requests: Annotated[int, typer.Option(help="Requests of the check against PyTorch.")] = 100,
     least: Annotated[float, typer.Option(help="Share that must have the same first ten.")] = 0.99,
@@ -46,9 +54,11 @@ def edge_export(
 ) -> None:
     """Write a bundle: graphs, weights, tokenizer, catalogue, licence; checked against PyTorch."""
     told: dict[str, str | int | float] = {"runtime": runtime, "precision": precision}
-    told |= {"event": event, "requests": requests, "least": least}
+    told |= {"event": event, "requests": requests, "least": least, "best_per_item": best_per_item}
     settings = EdgeSettings.parse(told, "edge export")
     source = _source(model, data, adapter, depth, rank)
+    if text_only:
+        source = replace(source, events=None)
     manifest = export_bundle(source, target, settings)
     if zipped:
         write_zip(target, target.with_suffix(".zip"))
@@ -82,6 +92,11 @@ def edge_check(
             f"rounded in PyTorch ({found.ten:.1%} in any order), in {found.float32:.1%} as the "
             "network in float32"
         )
+        if found.transitions is not None and found.whole is not None:
+            out.print(
+                f"what people chose next: the same first ten in {found.transitions:.1%} as numpy's "
+                f"score of the same pairs; {found.whole:.1%} of the ten of the whole score"
+            )
     _report(bundle, manifest, json, told)
 
 
@@ -101,7 +116,8 @@ def _source(
         rec = M6Rec(shallow(rec.backbone, depth), rec.tokenizer, rec.tasks)
     catalogue = rec.opener().catalogue(rec.tasks.get("retrieve"), dataset)
     name = Path(model).name if depth is None else f"{Path(model).name}, exit {depth}"
-    return Source(catalogue, dataset.items["title"].to_list(), name, rec.fingerprint, ranker)
+    titles = dataset.items["title"].to_list()
+    return Source(catalogue, titles, name, rec.fingerprint, ranker, dataset.events, embed=rec.embed)
 
 
 def _report(
@@ -123,6 +139,12 @@ def _report(
         out.print(
             f"ranking: {config.rank.name}; PyTorch's first ten in {config.rank.parity:.1%} of "
             f"{config.rank.requests} requests, chances off by {config.rank.off:.1g} at most"
+        )
+    if config.transitions is not None:
+        held = config.transitions
+        out.print(
+            f"what people chose next: {held.pairs:,} pairs, {held.best_per_item} of an item at "
+            f"most; numpy's first ten in {held.parity:.1%} of {held.requests} requests"
         )
     out.print(f"sha256 {manifest['sha256']}")
     told = {**manifest, "brotli": sizes, "brotli_total": total}

@@ -51,6 +51,8 @@ def sequences_of(
 
 
 def _coded(item_ids: pl.Series, codes: Mapping[str, int]) -> pl.Series:
+    if item_ids.is_empty():
+        return pl.Series(dtype=pl.Int64)
     names = item_ids.unique()
     known = [codes.get(name, -1) for name in names]
     return item_ids.replace_strict(names, pl.Series(known, dtype=pl.Int64), return_dtype=pl.Int64)

@@ -1,24 +1,12 @@
-"""A bundle: one folder that a device needs and nothing else, every file with its hash.
+"""A bundle opened: what a device does, in Python. Its files: edge/manifest.py.
 
-    encode.onnx, user.onnx, item.onnx   the parts (edge/graphs.py);  model.onnx: all in one
-    weights.bin       what the graphs share
-    model.pte         instead of these, a program of ExecuTorch (edge/program.py)
-    tokenizer.json    the words;  bundle.json: settings
-    catalogue.json    ids, titles, texts of items, texts of events, priors
-    vectors.bin       float32 scale of each item, then int8 vectors
-    rank_encode.onnx, rank.onnx, states.bin   a ranking, where there is one: its parts, and the
-                      state of each item's text in float16 [I, D]
-    LICENSE, NOTICE   Apache-2.0, and where the weights come from
-    manifest.json     bytes and sha256 of each file, and of the whole
-
-Legend: I items, K projection width, S texts, N tokens.
+Legend: I items, A of them that are asked about, G events of a history, K projection width, S texts,
+N tokens, or things that are scored.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,27 +16,11 @@ from typing import Any, Literal
 import numpy as np
 
 from m6rec.config import Settings, SpecialIds
-from m6rec.edge.graph import WEIGHTS, EdgeError, need
-from m6rec.edge.runners import PROGRAM, open_runner
+from m6rec.edge.graph import EdgeError
+from m6rec.edge.manifest import CATALOGUE, CONFIG, STATES, TOKENIZER, VECTORS, check
+from m6rec.edge.runners import open_runner
+from m6rec.edge.transitions import TRANSITIONS, NextChoice, Transitions, TransitionsConfig
 from m6rec.text.tokenizer import Tokenizer
-
-FORMAT = 1
-CONFIG, CATALOGUE, VECTORS, MANIFEST = (
-    "bundle.json",
-    "catalogue.json",
-    "vectors.bin",
-    "manifest.json",
-)
-TOKENIZER, STATES = "tokenizer.json", "states.bin"
-GRAPHS = ("encode.onnx", "user.onnx", "item.onnx", "model.onnx")
-BESIDE = (TOKENIZER, CONFIG, CATALOGUE, VECTORS, "LICENSE", "NOTICE")
-FILES = (*GRAPHS, WEIGHTS, *BESIDE)
-PROGRAM_FILES = (PROGRAM, *BESIDE)
-"""Files of a bundle for ExecuTorch; FILES are those of one for ONNX Runtime."""
-RANK_FILES = ("rank_encode.onnx", "rank.onnx", STATES)
-"""What a bundle with a ranking has more."""
-NO_DATE = (1980, 1, 1, 0, 0, 0)
-"""Dates are left out of the archive, so that the same bundle is the same bytes."""
 
 
 class RankConfig(Settings):
@@ -86,6 +58,7 @@ class BundleConfig(Settings):
     parity: float
     requests: int
     rank: RankConfig | None = None
+    transitions: TransitionsConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -137,12 +110,23 @@ class Shelf:
 
 @dataclass(frozen=True)
 class Ranked:
-    """One item of an answer. because: position in the history of the event nearest to it."""
+    """One item of an answer. because: position in the history of the event that carried it: the one
+    nearest to it, or, where there are transitions, the one with the largest share of its score."""
 
     item_id: str
     title: str
     score: float
     because: int
+
+
+@dataclass(frozen=True)
+class Bend:
+    """A person's part of an answer (edge/personal.py). change: user vector → personal one, float64
+    [K]. scale: logits that a cosine is worth. hidden: items of a history that are no choice."""
+
+    change: Callable[[np.ndarray], np.ndarray]
+    scale: float
+    hidden: Collection[str] = ()
 
 
 class EdgeBundle:
@@ -154,6 +138,7 @@ class EdgeBundle:
         self.shelf = Shelf.read(folder)
         self._place = {item_id: place for place, item_id in enumerate(self.shelf.ids)}
         self._runner = open_runner(folder, threads)
+        self._next = self._transitions(config.transitions)
 
     @classmethod
     def open(cls, folder: str | Path, threads: int = 1) -> EdgeBundle:
@@ -161,6 +146,13 @@ class EdgeBundle:
         path = Path(folder)
         check(path)
         return cls(path, BundleConfig.read(path / CONFIG), threads)
+
+    def _transitions(self, config: TransitionsConfig | None) -> NextChoice | None:
+        if config is None:
+            return None
+        shelf, body = self.shelf, (self.folder / TRANSITIONS).read_bytes()
+        numbers = Transitions.unpack(body, config, len(shelf.ids), self.config.projection)
+        return NextChoice(config, numbers, shelf.vectors_IK, shelf.scale_I)
 
     def run(self, graph: str, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The one output of a part (encode, user, item; of ONNX bundles model as well)."""
@@ -177,20 +169,54 @@ class EdgeBundle:
         k: int = 10,
         candidates: Sequence[str] | None = None,
         exclude_seen: bool = True,
-        bend: Callable[[np.ndarray], np.ndarray] | None = None,
+        bend: Bend | None = None,
     ) -> list[Ranked]:
         """The k best items for a history (oldest first) of item ids and of free texts.
 
-        candidates: ids of items; None: the whole catalogue. bend: changes the user vector (float64
-        [K]) before items are scored (edge/personal.py). Raises EdgeError for an empty history, or a
-        candidate that the catalogue has not.
+        Where the bundle has transitions, by what people chose next: the answer's score is
+        log(1 + 2λ · score), plus what `bend` changes of the similarity. Elsewhere by the user
+        vector. candidates: ids of items; None: the whole catalogue. Raises EdgeError for an empty
+        history, or a candidate that the catalogue has not.
         """
+        if not history:
+            raise EdgeError("the history is empty; right is at least one item id or text")
+        asked = self._asked(candidates, history if exclude_seen else ())
+        hidden = () if bend is None else bend.hidden
+        chosen = [place for place, entry in enumerate(history) if entry not in hidden]
+        if self._next is not None and chosen:
+            return self._by_transitions(self._next, history, chosen, asked, k, bend)
         user_K = self.user_vector(history)
-        user_K = user_K if bend is None else bend(user_K)
-        shelf, asked = self.shelf, self._asked(candidates, history if exclude_seen else ())
-        vectors_NK = shelf.vectors_IK[asked].astype(np.float64)
-        score_N = (vectors_NK @ user_K) * shelf.scale_I[asked] + shelf.prior_I[asked]
+        user_K = user_K if bend is None else bend.change(user_K)
+        score_N = self._similarity(user_K, asked) + self.shelf.prior_I[asked]
         return self._best(history, asked, score_N, k)
+
+    def _by_transitions(
+        self,
+        score: NextChoice,
+        history: Sequence[str],
+        chosen: Sequence[int],
+        asked: np.ndarray,
+        k: int,
+        bend: Bend | None,
+    ) -> list[Ranked]:
+        """chosen: positions of the entries that are choices."""
+        newest = chosen[-score.config.max_history :]
+        entries = [history[place] for place in newest]
+        places = [self._place.get(entry) for entry in entries]
+        told = score.entries(places, self._vectors_of(entries, places))
+        score_N = score.logits(score.scores(told)[asked])
+        if bend is not None:
+            user_K = self.user_vector(history)
+            score_N += bend.scale * self._similarity(bend.change(user_K) - user_K, asked)
+        best = np.argsort(-score_N, kind="stable")[:k]
+        share_NA = score.shares(told, asked[best])
+        last = len(newest) - 1
+        why = [newest[last - int(column[::-1].argmax())] for column in share_NA.T]
+        return self._answers(asked, score_N, best, why)
+
+    def _similarity(self, user_K: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        vectors_NK = self.shelf.vectors_IK[asked].astype(np.float64)
+        return np.asarray((vectors_NK @ user_K) * self.shelf.scale_I[asked])
 
     def rank(
         self,
@@ -228,6 +254,12 @@ class EdgeBundle:
         shelf, places = self.shelf, [self._place.get(entry) for entry in history]
         best = np.argsort(-score_N, kind="stable")[:k]
         why = self._because(history, places, shelf.vectors_IK[asked[best]].astype(np.float64))
+        return self._answers(asked, score_N, best, why)
+
+    def _answers(
+        self, asked: np.ndarray, score_N: np.ndarray, best: np.ndarray, why: Sequence[int]
+    ) -> list[Ranked]:
+        shelf = self.shelf
         return [
             Ranked(shelf.ids[asked[n]], shelf.titles[asked[n]], float(score_N[n]), because)
             for n, because in zip(best.tolist(), why, strict=True)
@@ -263,6 +295,12 @@ class EdgeBundle:
         self, history: Sequence[str], places: Sequence[int | None], found_NK: np.ndarray
     ) -> list[int]:
         """For each item the event whose thing is nearest to it; of equals the newest."""
+        likeness_NG = found_NK @ self._vectors_of(history, places).T
+        last = likeness_NG.shape[1] - 1
+        return [last - int(row[::-1].argmax()) for row in likeness_NG]
+
+    def _vectors_of(self, history: Sequence[str], places: Sequence[int | None]) -> np.ndarray:
+        """Item vectors of what the events are about: float64 [G, K]."""
         free = [entry for entry, place in zip(history, places, strict=True) if place is None]
         told = iter(self.item_vectors(free)) if free else iter(())
         rows = []
@@ -271,86 +309,8 @@ class EdgeBundle:
                 rows.append(next(told).astype(np.float64))
             else:
                 rows.append(self.shelf.vectors_IK[place] * float(self.shelf.scale_I[place]))
-        likeness_NG = found_NK @ np.stack(rows).T
-        last = likeness_NG.shape[1] - 1
-        return [last - int(row[::-1].argmax()) for row in likeness_NG]
+        return np.stack(rows)
 
     def item_vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors of free texts, read as items: float32 [S, K]."""
         return self.run("item", {"states": self.encode(texts, self.config.item_budget)})
-
-
-def write_bundle(folder: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Writes the files and their manifest, which it returns."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, body in files.items():
-        (folder / name).write_bytes(body)
-    manifest = manifest_of(files)
-    text = json.dumps(manifest, indent=1) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
-    return manifest
-
-
-def manifest_of(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Bytes and hash of each file; the whole is the hash of the lines `HASH  NAME`, sorted."""
-    told = {
-        name: {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
-        for name, body in sorted(files.items())
-    }
-    lines = "".join(f"{entry['sha256']}  {name}\n" for name, entry in told.items())
-    whole = hashlib.sha256(lines.encode()).hexdigest()
-    return {"format": FORMAT, "sha256": whole, "files": told}
-
-
-def check(folder: Path) -> dict[str, Any]:
-    """The manifest of a whole and undamaged bundle; EdgeError names the file that is not."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise EdgeError(f"{path} is missing; a bundle is a folder written by `m6rec edge export`")
-    try:
-        manifest = dict(json.loads(path.read_text(encoding="utf-8")))
-        names = set(manifest["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise EdgeError(f"{path} is not a manifest: {error}") from None
-    wanted = files_of(names)
-    for name in wanted:
-        if name not in names or not (folder / name).is_file():
-            raise EdgeError(f"{folder / name} is missing; export the bundle again")
-    there = {name: (folder / name).read_bytes() for name in wanted}
-    found = manifest_of(there)
-    for name, entry in found["files"].items():
-        if entry != manifest["files"][name]:
-            raise EdgeError(f"{folder / name} is damaged: its hash is not the manifest's")
-    if found["sha256"] != manifest.get("sha256"):
-        raise EdgeError(f"{path} is damaged: the hash of the whole is not that of its files")
-    return manifest
-
-
-def files_of(names: Collection[str]) -> tuple[str, ...]:
-    """The files that a bundle with these names must have, the manifest apart."""
-    if PROGRAM in names:
-        return PROGRAM_FILES
-    return (*FILES, *RANK_FILES) if any(name in names for name in RANK_FILES) else FILES
-
-
-def parts_of(folder: Path) -> tuple[str, ...]:
-    """The files of a bundle that is there, the manifest last."""
-    return (*files_of({path.name for path in folder.iterdir()}), MANIFEST)
-
-
-def write_zip(folder: Path, path: Path) -> None:
-    """The bundle as one archive."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in parts_of(folder):
-            entry = zipfile.ZipInfo(name, NO_DATE)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, (folder / name).read_bytes())
-
-
-def compressed(folder: Path, quality: int = 9) -> dict[str, int]:
-    """Bytes of each file as a web server sends it (brotli; 11 takes many times as long as 9)."""
-    brotli = need("brotli")
-    return {
-        name: len(brotli.compress((folder / name).read_bytes(), quality=quality, lgwin=24))
-        for name in parts_of(folder)
-    }

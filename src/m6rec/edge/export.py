@@ -7,42 +7,30 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import distribution, version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from m6rec.collaborative.score import Embed
+from m6rec.collaborative.settings import ScoreSettings
 from m6rec.config import Settings
-from m6rec.edge.bundle import (
-    CATALOGUE,
-    CONFIG,
-    TOKENIZER,
-    VECTORS,
-    BundleConfig,
-    RankConfig,
-    Shelf,
-    check,
-    write_bundle,
-)
+from m6rec.edge.bundle import BundleConfig, RankConfig, Shelf
 from m6rec.edge.export_rank import Wanted, add_ranking
+from m6rec.edge.export_transitions import Log, add_transitions
 from m6rec.edge.graph import WEIGHTS, EdgeError, Weights
 from m6rec.edge.graphs import Maker
-from m6rec.edge.parity import (
-    Drawing,
-    Texts,
-    compare,
-    parity,
-    run_by,
-    run_over,
-    write_files,
-)
+from m6rec.edge.manifest import CATALOGUE, CONFIG, TOKENIZER, VECTORS, write_bundle
+from m6rec.edge.parity import Drawing, Texts, parity, run_over, write_files
 from m6rec.edge.program import program
 from m6rec.edge.runners import PROGRAM, encode_texts, open_runner
+from m6rec.edge.transitions import MOST_PAIRS, TRANSITIONS
 from m6rec.model.int8 import Inputs, quantised, rounded
 from m6rec.model.m6 import M6
 from m6rec.records import Event
@@ -68,6 +56,7 @@ class EdgeSettings(Settings):
     event: the kind of event that choosing an item is told as. calibration: texts that the ranges
     of activations are found on, and the check is made with. requests: how many are generated for
     the check against PyTorch; least: share of them that must have the same first ten.
+    best_per_item: the strongest pairs of an item that go with it, where there is a log.
     """
 
     runtime: Runtime = "onnx"
@@ -76,19 +65,32 @@ class EdgeSettings(Settings):
     calibration: int = Field(default=200, ge=1)
     requests: int = Field(default=100, ge=1)
     least: float = Field(default=0.99, ge=0, le=1)
+    best_per_item: int = Field(default=30, ge=1, le=MOST_PAIRS)
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Source:
     """What a bundle is made of: a retriever over its catalogue, and titles in its order. ranker: a
-    tuned ranking to go with it (None: only retrieval)."""
+    tuned ranking to go with it (None: only retrieval). events: the log, whose transitions go with
+    it (None: texts alone rank), weighed by `scoring`. embed: the network's text vectors, for the
+    check beside the whole score."""
 
     catalogue: Catalogue
     titles: Sequence[str]
     name: str
     backbone: str
     ranker: Ranker | None = None
+    events: pl.DataFrame | None = None
+    scoring: ScoreSettings = field(default_factory=ScoreSettings)
+    embed: Embed | None = None
+
+    def log(self) -> Log | None:
+        """The log, where anybody chose anything of the catalogue."""
+        if self.events is None:
+            return None
+        log = Log(self.events, self.catalogue.item_ids, self.scoring)
+        return log if len(log.sequences) else None
 
 
 def export_bundle(source: Source, folder: Path, settings: EdgeSettings) -> dict[str, Any]:
@@ -120,6 +122,11 @@ def export_bundle(source: Source, folder: Path, settings: EdgeSettings) -> dict[
         files, ranked = _ranking(source.ranker, shelf, texts, weights, settings)
         graphs |= files
     vectors_IK, scale_I = _item_vectors(graphs, tokenizer, shelf.texts, budgets[0])
+    transitions, log = None, source.log()
+    if log is not None:
+        graphs[TRANSITIONS], transitions = add_transitions(
+            log, vectors_IK, scale_I, settings.best_per_item, drawing, settings.least
+        )
     config = BundleConfig(
         name=source.name,
         backbone=source.backbone,
@@ -137,6 +144,7 @@ def export_bundle(source: Source, folder: Path, settings: EdgeSettings) -> dict[
         parity=share,
         requests=settings.requests,
         rank=ranked,
+        transitions=transitions,
     )
     shelf = Shelf(
         shelf.ids, shelf.titles, shelf.texts, shelf.events, shelf.prior_I, vectors_IK, scale_I
@@ -171,45 +179,6 @@ def _ranking(
     chosen = settings.model_dump(include={"precision", "event", "requests", "seed", "least"})
     files, config = add_ranking(ranker, shelf, texts, weights, Wanted(**chosen))
     return {**files, WEIGHTS: bytes(weights.data)}, config
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Share of requests with the same first ten in the same order: beside the network as the bundle
-    rounds it, and beside the network in float32. ten: with the former's ten in any order."""
-
-    rounded: float
-    ten: float
-    float32: float
-
-
-def agreement(source: Source, folder: Path, settings: EdgeSettings) -> Agreement:
-    """How often a bundle ranks as the network that it was made of.
-
-    settings: `requests` and `seed` say what is drawn; runtime, precision and event are the
-    bundle's. Raises EdgeError where the bundle was made of another network, or is damaged.
-    """
-    check(folder)
-    config = BundleConfig.read(folder / CONFIG)
-    if config.backbone != source.backbone:
-        raise EdgeError(f"{folder} was made of the network {config.backbone}, not of this one")
-    if config.layers != source.catalogue.retriever.model.config.layers:
-        raise EdgeError(
-            f"{folder} holds the exit after layer {config.layers}; right is --depth {config.layers}"
-        )
-    kept = {name: getattr(config, name) for name in ("runtime", "precision", "event")}
-    settings = settings.model_copy(update=kept)
-    retriever = source.catalogue.retriever
-    lower, model = retriever.table.lower, retriever.model.cpu().eval()
-    shelf = texts_of(source, settings.event)
-    texts = tokenised(retriever.table.tokenizer, shelf, budgets_of(source), settings)
-    drawing = Drawing(settings.requests, config.max_history, settings.seed)
-    theirs, count = run_by(open_runner(folder), texts), len(texts.events_SN)
-    rounded, float32 = (
-        compare(run_over(network, lower, texts).score, theirs.score, count, drawing)
-        for network in (in_precision(model, lower, texts, settings), model)
-    )
-    return Agreement(rounded.order, rounded.items, float32.order)
 
 
 def budgets_of(source: Source) -> tuple[int, int]:

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from m6rec.edge.bundle import STATES, RankConfig, Shelf
+from m6rec.edge.bundle import RankConfig, Shelf
 from m6rec.edge.graph import WEIGHTS, EdgeError, Weights
 from m6rec.edge.graphs import Maker
+from m6rec.edge.manifest import STATES
 from m6rec.edge.parity import Compared, Drawing, Texts, compare, write_files
 from m6rec.edge.parts import Encoder
 from m6rec.edge.rank import RankTower, check_ranking, rank_graph

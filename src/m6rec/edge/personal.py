@@ -19,9 +19,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from m6rec.config import ConfigError, Settings
-from m6rec.edge.bundle import MANIFEST, EdgeBundle, Ranked
+from m6rec.edge.bundle import Bend, EdgeBundle, Ranked
 from m6rec.edge.choices import Choice, bent, learned, retrieval_choice
 from m6rec.edge.graph import EdgeError
+from m6rec.edge.manifest import MANIFEST
 
 MOST_KEPT = 64
 MOST_BESIDE = 20
@@ -143,12 +144,12 @@ class Personal:
     def rerank(
         self, history: Sequence[str], k: int = 10, exclude_seen: bool = True
     ) -> list[Ranked]:
-        """The bundle's answer with what was learned, and without what was hidden."""
+        """The bundle's answer with what was learned, and without what was hidden, which is no
+        choice that others could follow either."""
         hidden = set(self.hidden)
         asked = [name for name in self.bundle.shelf.ids if name not in hidden]
-        return self.bundle.rerank(
-            history, k, asked, exclude_seen, bend=lambda user_K: bent(user_K, self.theta_F)
-        )
+        bend = Bend(lambda user_K: bent(user_K, self.theta_F), self.settings.scale, hidden)
+        return self.bundle.rerank(history, k, asked, exclude_seen, bend)
 
     def _tell(self, item: str, liked: bool, history: Sequence[str], beside: Sequence[str]) -> None:
         levels, scale = _in_eight_bits(self.bundle.user_vector(history))

@@ -1,0 +1,199 @@
+"""A log → the transitions of a bundle, checked against the collaborative score in numpy.
+
+Legend: I items, K projection width, D directions, W pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from m6rec.collaborative.counts import TransitionCounts, count
+from m6rec.collaborative.matrix import TransitionMatrix, transition_matrix
+from m6rec.collaborative.pairs import Sequences
+from m6rec.collaborative.score import CollaborativeScore
+from m6rec.collaborative.sequences import Histories, blocks_of, sequences_of
+from m6rec.collaborative.settings import ScoreSettings
+from m6rec.collaborative.words import WordsPrior
+from m6rec.edge.graph import EdgeError
+from m6rec.edge.parity import FIRST, Drawing
+from m6rec.edge.transitions import (
+    NO_LENGTH,
+    NextChoice,
+    Transitions,
+    TransitionsConfig,
+    levels_of,
+    weights_of,
+)
+
+Scores = Callable[[list[int]], np.ndarray]
+"""Places of a history, oldest first → scores of all items [I]."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """Events over a catalogue, and how its choices are weighed."""
+
+    events: pl.DataFrame
+    item_ids: Sequence[str]
+    scoring: ScoreSettings
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        """The choices of all people."""
+        codes = {item_id: code for code, item_id in enumerate(self.item_ids)}
+        return sequences_of(self.events, codes)
+
+    @cached_property
+    def counts(self) -> TransitionCounts:
+        """What was chosen after what."""
+        return count(blocks_of(self.sequences), len(self.item_ids))
+
+    def matrix(self, best: int) -> TransitionMatrix:
+        """The strongest pairs of each item."""
+        return transition_matrix(self.counts, self.scoring.distance_decay, best)
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """The numbers as a device gets them, and as numpy reads them."""
+
+    numbers: Transitions
+    config: TransitionsConfig
+    score: CollaborativeScore
+
+
+def shipped(log: Log, vectors_IK: np.ndarray, scale_I: np.ndarray, best: int) -> Shipped:
+    """The `best` pairs of each item in eight bits, and the prior of the bundle's item vectors."""
+    exact, scoring = log.matrix(best), log.scoring
+    level_W, low, step = levels_of(exact.weight_W)
+    matrix = replace(exact, weight_W=weights_of(level_W, low, step).astype(np.float32))
+    v_IK = (vectors_IK * scale_I[:, None]).astype(np.float32)
+    prior = WordsPrior.fit(v_IK, scoring.ridge)
+    g_ID = prior.whitening(v_IK)
+    m_D, q_DD = np.linalg.eigh(prior.m_DD.astype(np.float64))
+    turn_KD = prior.whitening.turn.astype(np.float64) @ q_DD
+    length_I = np.linalg.norm((v_IK - prior.whitening.mean) @ turn_KD, axis=1)
+    rest_I = np.maximum(length_I, NO_LENGTH) * (1 - prior.own(g_ID))
+    numbers = Transitions(
+        norm_I=exact.norm_I.astype(np.float32),
+        key_I=np.where(length_I < NO_LENGTH, 0, 1 / rest_I).astype(np.float32),
+        mean_K=prior.whitening.mean,
+        turn_DK=turn_KD.T.astype(np.float32),
+        m_D=m_D.astype(np.float32),
+        start=exact.start,
+        later_W=exact.later_W.astype(np.int64),
+        level_W=level_W,
+    )
+    config = TransitionsConfig(
+        best_per_item=best,
+        pairs=len(level_W),
+        directions=len(m_D),
+        low=low,
+        step=step,
+        recency_decay=scoring.recency_decay,
+        shrinkage=scoring.shrinkage,
+        prior=scoring.prior,
+        parity=0.0,
+        requests=0,
+    )
+    return Shipped(numbers, config, CollaborativeScore(scoring, matrix, prior, g_ID, _no_texts))
+
+
+def add_transitions(
+    log: Log, vectors_IK: np.ndarray, scale_I: np.ndarray, best: int, drawing: Drawing, least: float
+) -> tuple[bytes, TransitionsConfig]:
+    """The file, and what is to be said of it.
+
+    Raises EdgeError where what is read from the file does not give the first ten of numpy's score.
+    """
+    made = shipped(log, vectors_IK, scale_I, best)
+    body = made.numbers.pack()
+    read = Transitions.unpack(body, made.config, *vectors_IK.shape)
+    device = on_device(NextChoice(made.config, read, vectors_IK, scale_I))
+    found = same_ten(device, in_numpy(made.score), drawn_histories(log.sequences, drawing))
+    if found.order < least:
+        raise EdgeError(
+            f"the transitions of the bundle gave the first ten of numpy's score for "
+            f"{found.order:.1%} of {drawing.requests} requests; right is {least:.0%} or more, so "
+            "no bundle was written"
+        )
+    told = {"parity": found.order, "requests": drawing.requests}
+    return body, made.config.model_copy(update=told)
+
+
+@dataclass(frozen=True)
+class Tens:
+    """Share of requests with the same first ten in order, and mean share of the ten that is the
+    same."""
+
+    order: float
+    overlap: float
+
+
+def same_ten(ours: Scores, theirs: Scores, histories: Sequence[list[int]]) -> Tens:
+    """Two scores over histories; items of a history are not asked for."""
+    order, overlap = 0, 0.0
+    for history in histories:
+        tens = []
+        for side in (ours, theirs):
+            score_I = side(history).astype(np.float64)
+            score_I[history] = -np.inf
+            most = min(FIRST, len(score_I) - len(set(history)))
+            tens.append(np.argsort(-score_I, kind="stable")[:most].tolist())
+        order += tens[0] == tens[1]
+        overlap += len(set(tens[0]) & set(tens[1])) / max(len(tens[0]), 1)
+    return Tens(order / len(histories), overlap / len(histories))
+
+
+def drawn_histories(sequences: Sequences, drawing: Drawing) -> list[list[int]]:
+    """Runs of choices of the log, oldest first."""
+    draw = np.random.default_rng(drawing.seed + 2)
+    return list(_runs(sequences.item_E, draw, drawing))
+
+
+def _runs(item_E: np.ndarray, draw: np.random.Generator, drawing: Drawing) -> Iterator[list[int]]:
+    for _ in range(drawing.requests):
+        stop = int(draw.integers(1, len(item_E) + 1))
+        yield item_E[max(0, stop - int(draw.integers(1, drawing.most + 1))) : stop].tolist()
+
+
+def on_device(score: NextChoice) -> Scores:
+    """As a bundle asks."""
+
+    def ask(history: list[int]) -> np.ndarray:
+        told_NK = score.vectors_IK[history] * score.scale_I[history, None].astype(np.float64)
+        return score.scores(score.entries(history, told_NK))
+
+    return ask
+
+
+def in_numpy(score: CollaborativeScore) -> Scores:
+    """As the recommender asks."""
+
+    def ask(history: list[int]) -> np.ndarray:
+        age_N = np.arange(len(history) - 1, -1, -1)
+        weight_N = score.settings.recency_decay**age_N
+        nothing: list[str | None] = [None] * len(history)
+        first_N = np.zeros(len(history), dtype=np.int64)
+        entries = Histories(first_N, np.array(history, np.int64), weight_N, nothing, 1)
+        return np.asarray(score(entries)[0])
+
+    return ask
+
+
+def whole_score(log: Log, f_ID: np.ndarray) -> CollaborativeScore:
+    """The score as the recommender has it: more pairs, not rounded, and the network's own text
+    vectors f_ID."""
+    scoring = log.scoring
+    prior = WordsPrior.fit(f_ID, scoring.ridge)
+    matrix = log.matrix(scoring.best_per_item)
+    return CollaborativeScore(scoring, matrix, prior, prior.whitening(f_ID), _no_texts)
+
+
+def _no_texts(texts: Sequence[str]) -> np.ndarray:
+    raise AssertionError("drawn histories hold items only")
