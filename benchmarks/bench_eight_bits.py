@@ -30,7 +30,7 @@ from m6rec.edge.export import (
 from m6rec.evaluation.retrieval import evaluate_retrieval
 from m6rec.model.int8 import rounded
 from m6rec.recommender import M6Rec
-from m6rec.tasks.retrieval import Catalogue
+from m6rec.tasks.catalogue import Catalogue
 
 RESULTS = Path(__file__).parent / "results" / "eight_bits"
 WAYS: dict[str, dict[str, Any]] = {

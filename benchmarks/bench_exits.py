@@ -27,7 +27,7 @@ from m6rec.model.hf import load_start
 from m6rec.model.m6 import M6
 from m6rec.model.plans import SegmentTokens, encode_segments
 from m6rec.tasks.build import Backbone, untrained_retriever
-from m6rec.tasks.retrieval import Catalogue
+from m6rec.tasks.catalogue import Catalogue
 from m6rec.text.templates import Templates
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer

@@ -47,7 +47,7 @@ def score(best: int = 300) -> CollaborativeScore:
     counts = count([sequences_of(log(), CODES)], len(NAMES))
     matrix = transition_matrix(counts, NUMBERS.distance_decay, best)
     prior = WordsPrior.fit(F_ID, NUMBERS.ridge)
-    return CollaborativeScore(NUMBERS, matrix, prior, prior.whitening(F_ID), embed)
+    return CollaborativeScore(NUMBERS, CODES, matrix, prior, prior.whitening(F_ID), embed)
 
 
 def test_the_prior_is_ease_on_half_whitened_words() -> None:
@@ -128,3 +128,13 @@ def test_copies_in_a_basket_are_one_and_a_log_without_order_is_sets() -> None:
     assert found.item_E.tolist() == [1, 2, 0] and found.basket_E.tolist() == [0, 0, 1]
     plain = sequences_of(events.drop("timestamp"), CODES)
     assert not plain.ordered and plain.person_B.tolist() == [0, 1]
+
+
+def test_what_the_user_is_against_takes_off_what_its_words_say_of_itself_too() -> None:
+    history = (Event("like", "a"), Event("dislike", "c"))
+    found = score()(Histories.of(Requests.of([Request(history), Request(history[:1])]), CODES, 0.6))
+    prior = WordsPrior.fit(F_ID, NUMBERS.ridge)
+    g_ID = prior.whitening(F_ID)
+    less = 0.5 * 3 / 2 * (g_ID[2] @ prior.m_DD) @ prior.keys(g_ID).T
+    np.testing.assert_allclose(found[1] - found[0], less, atol=1e-5)
+    assert found[0, 2] < found[1, 2]

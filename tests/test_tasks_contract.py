@@ -9,22 +9,17 @@ import pytest
 import torch
 
 import tiny
+from m6rec.collaborative.dial import choose_boost, dial_curve
 from m6rec.data.labels import LabelRule
 from m6rec.data.requests import Requests
 from m6rec.model import plans
 from m6rec.model.tuning import Tuning, branch
 from m6rec.records import Candidate, Event, Request
 from m6rec.tasks.build import Backbone, TaskSpec, build_ranker, build_retriever, untrained_retriever
+from m6rec.tasks.catalogue import BOOSTS, Catalogue, item_prior
 from m6rec.tasks.packing import Packer, pack
 from m6rec.tasks.ranking import Ranker
-from m6rec.tasks.retrieval import (
-    Catalogue,
-    Retriever,
-    boost_new_items,
-    contrastive_loss,
-    drop_events,
-    item_prior,
-)
+from m6rec.tasks.retrieval import Retriever, contrastive_loss, drop_events
 from m6rec.tasks.segments import SegmentTable, read
 from m6rec.text.templates import Templates
 from m6rec.text.verbalize import Verbalizer
@@ -250,11 +245,15 @@ def test_the_boost_is_the_least_under_which_new_items_are_found_nearly_as_well()
     scores[:, :2] = 0.5  # two known items lead, and the first 2 of 20 count as found
     scores[:, 19] = [0.46, 0.42, 0.36, 0.3]
     all_new, half_new = np.array([19] * 4), np.array([19, 19, 0, 1])
-    assert boost_new_items(scores, half_new, new_I, parity=0.75) == 0.09  # .08 only ties
-    assert boost_new_items(scores, half_new, new_I, parity=0.5) == 0.05
-    assert boost_new_items(scores, half_new, new_I, parity=0) == 0.0
-    assert boost_new_items(scores, all_new, new_I, parity=0.75) == 0.0
-    assert boost_new_items(scores, np.array([0, 1, 0, 1]), new_I, parity=0.75) == 0.0
+
+    def boost(target_R: np.ndarray, parity: float) -> float:
+        return choose_boost(dial_curve(scores, target_R, new_I, BOOSTS), parity)
+
+    assert boost(half_new, parity=0.75) == 0.09  # .08 only ties
+    assert boost(half_new, parity=0.5) == 0.05
+    assert boost(half_new, parity=0) == 0.0
+    assert boost(all_new, parity=0.75) == 0.0
+    assert boost(np.array([0, 1, 0, 1]), parity=0.75) == 0.0
     assert item_prior(None, new_I, 0.2)[-2:].tolist() == pytest.approx([0, 0.2])
 
 

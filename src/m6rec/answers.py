@@ -29,10 +29,10 @@ from m6rec.data.tables import Dataset
 from m6rec.data.where import Where, filter_of
 from m6rec.model.m6 import M6
 from m6rec.records import Candidate, Event, M6Error, Request
+from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.folder import NotTunedError, TaskFolder
 from m6rec.tasks.opening import Opener, templates_of
 from m6rec.tasks.ranking import Ranker
-from m6rec.tasks.retrieval import Catalogue
 from m6rec.tasks.shelf import Shelf, choose
 from m6rec.tasks.zero_shot import ZeroShot, ZeroShotSettings
 from m6rec.text.templates import Templates
@@ -48,7 +48,8 @@ History = Sequence[str | Event | Mapping[str, object]]
 class Recommendation:
     """One item of an answer.
 
-    score: cosine similarity (retrieval), probability (ranking) or log-likelihood (scoring).
+    score: of retrieval with a log what `collaborative` makes of it, without one cosine similarity;
+    probability (ranking) or log-likelihood (scoring).
     """
 
     item_id: str
@@ -63,6 +64,7 @@ class Answers(ABC):
     tokenizer: Tokenizer
     tasks: dict[str, TaskFolder]
     dataset: Dataset | None
+    text_only: bool
     _opened: dict[str, tuple[object, Any]]
 
     @abstractmethod
@@ -263,7 +265,8 @@ class Answers(ABC):
         else:
             asked = replace(self.dataset or NOTHING, items=as_items(items), events=None)
         words = _templates(self.dataset or NOTHING)
-        catalogue = self.opener().catalogue(self.tasks.get("retrieve"), asked, words)
+        task = self.tasks.get("retrieve")
+        catalogue = self.opener().catalogue(task, asked, words, text_only=self.text_only)
         titles = asked.items["title"].to_list()
         shelf = Shelf.of(asked.items)
         self._opened["retrieve"] = (key, (catalogue, titles, shelf))

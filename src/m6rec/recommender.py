@@ -83,6 +83,7 @@ class M6Rec(Answers, Authors):
         self._shared = Backbone(backbone, tokenizer, cache)
         self.tasks = dict(tasks or {})
         self.dataset: Dataset | None = None
+        self.text_only = False
         self._fingerprint: str | None = None
         self._opened: dict[str, tuple[object, Any]] = {}
 
@@ -121,13 +122,14 @@ class M6Rec(Answers, Authors):
             self._fingerprint = fingerprint(backbone_tensors(self.backbone))
         return self._fingerprint
 
-    def use(self, data: Data) -> M6Rec:
+    def use(self, data: Data, text_only: bool = False) -> M6Rec:
         """Takes catalogue, users and events from a data set, for calls that name none.
 
+        text_only: retrieval goes by words alone, though the log says what people chose next.
         `readability` says afterwards what share of the titles the backbone can read; a warning is
         logged where that is little.
         """
-        self.dataset = _load(data)
+        self.dataset, self.text_only = _load(data), text_only
         self._opened.clear()
         self._look_at(self.dataset)
         return self
@@ -236,6 +238,8 @@ class M6Rec(Answers, Authors):
                 rule=None if rule is None else rule.to_dict(),
                 known=tuned.known,
                 new_item_boost=tuned.new_item_boost,
+                score_settings=None if tuned.joined is None else tuned.joined.settings,
+                head=None if tuned.joined is None else tuned.joined.head,
                 trained_on=trained_on,
             )
         )

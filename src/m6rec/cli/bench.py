@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from m6rec.cli.common import DEFAULT_MODEL, Adapter, Data, Json, Model, err, out, verb, write_json
+from m6rec.cli.common import (
+    DEFAULT_MODEL,
+    Adapter,
+    Data,
+    Json,
+    Model,
+    TextOnly,
+    err,
+    out,
+    verb,
+    write_json,
+)
 from m6rec.cli.evaluate import as_table
 from m6rec.cli.tune import Cap, Positive, SplitBy, Targets, parse_label, parse_targets
 from m6rec.data import tables
@@ -31,6 +42,7 @@ def bench(
     task: Annotated[SplitTask, typer.Argument(help="retrieve or rank")],
     data: Data,
     adapter: Adapter = None,
+    text_only: TextOnly = False,
     baselines: Annotated[
         list[str] | None, typer.Option("--baseline", help="Only these; repeat (default: all).")
     ] = None,
@@ -47,6 +59,7 @@ def bench(
     """Compare with baselines that are tuned on valid; results with intervals and a report."""
     dataset, rec = capped(tables.load(data), parse_cap(cap)), M6Rec.from_pretrained(model)
     tuned = rec if adapter is None else M6Rec.from_pretrained(model).load_adapter(adapter)
+    rec.text_only = tuned.text_only = text_only
     rule = parse_label(label) or tuned.rule(task)
     cut = make_split(dataset, task, split, label=rule, positives=parse_targets(targets))
     ours: list[Result] = []

@@ -41,6 +41,10 @@ Model = Annotated[str, typer.Option("--model", help="Checkpoint by name, or its 
 Adapter = Annotated[
     Path | None, typer.Option("--adapter", help="Folder of a tuned task (m6rec tune).")
 ]
+TextOnly = Annotated[
+    bool,
+    typer.Option("--text-only", help="Retrieve by words alone, whatever people chose next."),
+]
 Template = Annotated[
     str | None,
     typer.Option("--templates", help="Built-in templates (books, movies, news, shop) or a file."),

@@ -10,7 +10,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from m6rec.authors import check_own_split, is_writing
-from m6rec.cli.common import DEFAULT_MODEL, Adapter, Data, Json, Model, out, verb, write_json
+from m6rec.cli.common import (
+    DEFAULT_MODEL,
+    Adapter,
+    Data,
+    Json,
+    Model,
+    TextOnly,
+    out,
+    verb,
+    write_json,
+)
 from m6rec.cli.tune import Cap, Positive, SplitBy, Targets, Task, parse_label, parse_targets
 from m6rec.data.caps import capped, parse_cap
 from m6rec.data.tables import load
@@ -39,6 +49,7 @@ def evaluate(
     task: Task,
     data: Data,
     adapter: Adapter = None,
+    text_only: TextOnly = False,
     part: Annotated[
         Literal["valid", "test"], typer.Option("--part", help="Which rows are judged.")
     ] = "test",
@@ -55,6 +66,7 @@ def evaluate(
     """Measure a task: by full ranking (retrieve), on labelled candidates (rank), or what it writes
     beside named baselines (explain, title, query, chat)."""
     rec = M6Rec.from_pretrained(model)
+    rec.text_only = text_only
     if adapter is not None:
         rec.load_adapter(adapter)
     if is_writing(task):

@@ -16,6 +16,7 @@ from m6rec.cli.common import (
     History,
     Json,
     Model,
+    TextOnly,
     entries,
     out,
     verb,
@@ -51,6 +52,7 @@ def recommend(
     ] = False,
     model: Model = DEFAULT_MODEL,
     adapter: Adapter = None,
+    text_only: TextOnly = False,
     cache: Annotated[
         str | None, typer.Option("--cache", help="Where encoded texts are kept (m6rec cache).")
     ] = None,
@@ -59,7 +61,7 @@ def recommend(
     """Recommend items of DATA, with no training or with a tuned task (--adapter)."""
     if user is None and not history:
         raise typer.BadParameter("give --user ID or --history TEXT", param_hint="--user")
-    rec = M6Rec.from_pretrained(model, cache=cache).use(data)
+    rec = M6Rec.from_pretrained(model, cache=cache).use(data, text_only)
     if adapter is not None:
         rec.load_adapter(adapter)
     where = Where(

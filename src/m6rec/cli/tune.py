@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -110,12 +111,30 @@ def _show(fitted: Fitted, folder: Path) -> None:
         figures = [f"{entry[key]:.4f}" for key in measures]
         table.add_row(f"{entry['epoch'] + 1}{best}", *figures, f"{entry['seconds']:.0f}")
     out.print(table)
+    if fitted.trained_on.get("joined"):
+        out.print(_dial(fitted.trained_on["joined"]))
     share = 100 * fitted.trained_on["trainable_share"]
     out.print(f"trained {share:.2f} % of the backbone's parameters; * is the epoch that was kept")
     if fitted.trained_on["best_score"] is None:
         out.print(
             "the last epoch was kept: valid has no rows to choose by, or labels of one kind only"
         )
+
+
+def _dial(joined: Mapping[str, Any]) -> Table | str:
+    """What the boost of new items costs: the curve on valid, thinned out."""
+    tried = joined["ndcg@10 on valid"]
+    told = ", ".join(f"{name} {figure:.4f}" for name, figure in tried.items())
+    curve = joined["dial"]
+    if not curve:
+        return f"NDCG@10 on valid: {told}; valid has no new items to weigh"
+    table = Table("boost", "hits@100", "known", "new", "hr@10", title=f"NDCG@10 on valid: {told}")
+    for point in curve:
+        if point["boost"] == joined["boost"] or point["boost"] == int(point["boost"]):
+            mark = " *" * (point["boost"] == joined["boost"])
+            figures = [f"{point[key]:.4f}" for key in ("all", "known", "new", "first_ten")]
+            table.add_row(f"{point['boost']:.2f}{mark}", *figures)
+    return table
 
 
 def parse_targets(text: str | None) -> frozenset[str] | None:

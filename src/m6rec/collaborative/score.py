@@ -6,20 +6,23 @@ i runs over a history, w_i is its weight, R_ij how often j was chosen after i (a
 more), a_i the same with squared weights, summed over all pairs that i begins. prior: see words.py.
 It is the first Jacobi step of a ridge regression of the next item (TALE, arXiv 2412.07382) towards
 a prior of words (L3AE, arXiv 2508.13500); where i was never chosen, the prior alone speaks.
-A sum over the history, so what carried an item can be said exactly.
+A sum over the history, so what carried an item can be said exactly. What a user said no to takes
+off what its words say, of itself too: counts of yes are no evidence against anything.
 
 Legend: B requests, I items of the catalogue, N entries of histories, D width of whitened vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
-from m6rec.collaborative.matrix import TransitionMatrix
-from m6rec.collaborative.sequences import Histories
+from m6rec.collaborative.counts import count
+from m6rec.collaborative.matrix import TransitionMatrix, transition_matrix
+from m6rec.collaborative.sequences import Histories, blocks_of, sequences_of
 from m6rec.collaborative.settings import ScoreSettings
 from m6rec.collaborative.words import WordsPrior
 
@@ -31,11 +34,12 @@ Embed = Callable[[Sequence[str]], np.ndarray]
 class CollaborativeScore:
     """Counts and prior over one catalogue.
 
-    g_ID: whitened text vectors of the items. transitions: rows of items that have a number of I
-    or more (none of the catalogue) are read, columns are not.
+    codes: number of each item; those of the catalogue come first, 0 to I - 1. g_ID: whitened text
+    vectors of the catalogue. transitions: rows of items beyond it are read, columns are not.
     """
 
     settings: ScoreSettings
+    codes: Mapping[str, int]
     transitions: TransitionMatrix
     prior: WordsPrior
     g_ID: np.ndarray
@@ -48,8 +52,10 @@ class CollaborativeScore:
 
     def parts(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
         """What counts say, and what words say: float32 [B, I] each; their sum is the score."""
-        x_N = histories.weight / (self._norm(histories.code) + self.settings.shrinkage)
-        return self._counted(histories, x_N), self._words(histories, x_N)
+        yes = histories.weight > 0
+        norm_N = np.where(yes, self._norm(histories.code), 0.0)
+        x_N = histories.weight / (norm_N + self.settings.shrinkage)
+        return self._counted(histories, np.where(yes, x_N, 0.0)), self._words(histories, x_N)
 
     def _norm(self, code_N: np.ndarray) -> np.ndarray:
         """a_i by entry; 0 of an item without a number."""
@@ -63,7 +69,7 @@ class CollaborativeScore:
         for request, code, x in zip(
             histories.request.tolist(), histories.code.tolist(), x_N.tolist(), strict=True
         ):
-            if 0 <= code < len(rows.norm_I):
+            if x and 0 <= code < len(rows.norm_I):
                 later, weight = rows.row(code)
                 inside = later < items
                 scores_BI[request, later[inside]] += x * weight[inside]
@@ -77,6 +83,7 @@ class CollaborativeScore:
         np.add.at(query_BD, histories.request, x_N[:, None] * g_ND)
         keys_ID = self.prior.keys(g_ID)
         scores_BI[:] = mu * ((query_BD.astype(np.float32) @ self.prior.m_DD) @ keys_ID.T)
+        own &= histories.weight > 0  # a no is about the item itself, too
         if own.any():  # an item is no evidence of itself
             code = histories.code[own]
             self_I = self.prior.own(g_ID)
@@ -94,3 +101,21 @@ class CollaborativeScore:
             texts = [str(histories.text[n]) for n in told]
             g_ND[told] = self.prior.whitening(self.embed(texts))
         return g_ND, own
+
+
+def fit_score(
+    events: pl.DataFrame,
+    item_ids: Sequence[str],
+    f_ID: np.ndarray,
+    embed: Embed,
+    settings: ScoreSettings | None = None,
+) -> CollaborativeScore:
+    """Counts a log over a catalogue. f_ID: text vectors of the items, as `embed` makes them."""
+    settings = settings or ScoreSettings()
+    codes = {item_id: code for code, item_id in enumerate(item_ids)}
+    for item_id in events["item_id"].drop_nulls().unique().sort().to_list():
+        codes.setdefault(item_id, len(codes))
+    counts = count(blocks_of(sequences_of(events, codes)), len(codes))
+    matrix = transition_matrix(counts, settings.distance_decay, settings.best_per_item)
+    prior = WordsPrior.fit(f_ID, settings.ridge)
+    return CollaborativeScore(settings, codes, matrix, prior, prior.whitening(f_ID), embed)

@@ -15,10 +15,13 @@ import polars as pl
 
 from m6rec.collaborative.pairs import Sequences
 from m6rec.data.requests import Requests
+from m6rec.data.stances import AGAINST, stances
 from m6rec.data.verdicts import Scale, standing
 
 BLOCK = 2_000_000
 """Choices that are counted at once."""
+MOST_ENTRIES = 50
+"""Entries of a history that are read, the newest."""
 
 
 def sequences_of(
@@ -101,7 +104,8 @@ class Histories:
     """Entries of B histories, the newest basket of each of weight 1: [N] each.
 
     request: which history, int64. code: the item's number, -1 for one of unknown number. weight:
-    float64. text: what describes an entry of unknown number, None where nothing does.
+    float64, below 0 for what the user said no to. text: what describes an entry of unknown number,
+    None where nothing does.
     """
 
     request: np.ndarray
@@ -112,25 +116,54 @@ class Histories:
 
     @classmethod
     def of(
-        cls, requests: Requests, codes: Mapping[str, int], decay: float, most: int = 50
+        cls,
+        requests: Requests,
+        codes: Mapping[str, int],
+        decay: float,
+        scale: Scale | None = None,
+        most: int = MOST_ENTRIES,
     ) -> Histories:
-        """The newest `most` entries of each history (choices only: see data/verdicts.liked).
+        """The newest `most` entries that each user is for, and as many that they are against.
 
-        An entry weighs decay^(baskets that came later).
+        An entry weighs decay^(baskets that came later), one against AGAINST of that, below 0.
+        scale: of ratings; None: as the histories tell.
         """
-        start = requests.rows["start"].to_numpy()
-        stop = requests.rows["stop"].to_numpy()
-        first = np.maximum(start, stop - most)
-        size = stop - first
+        parts = stances(requests, scale)
+        found = cls._entries(parts.liked, codes, decay, most)
+        if parts.disliked is None:
+            return found
+        against = cls._entries(parts.disliked, codes, decay, most)
+        return cls(
+            np.concatenate([found.request, against.request]),
+            np.concatenate([found.code, against.code]),
+            np.concatenate([found.weight, -AGAINST * against.weight]),
+            [*found.text, *against.text],
+            len(requests),
+        )
+
+    @classmethod
+    def _entries(
+        cls, requests: Requests, codes: Mapping[str, int], decay: float, most: int
+    ) -> Histories:
+        start, stop = (requests.rows[name].to_numpy() for name in ("start", "stop"))
+        size = np.minimum(stop - start, most)
         request = np.repeat(np.arange(len(requests)), size)
         row = np.arange(int(size.sum())) - np.repeat(np.cumsum(size) - size, size)
-        row = row + np.repeat(first, size)
-        pool = requests.pool[row]
-        time = pool["timestamp"].cast(pl.Float64).to_numpy()
-        same = (time[1:] == time[:-1]) & (request[1:] == request[:-1])
-        basket = np.cumsum(np.concatenate([[False], ~same])) if len(row) else np.zeros(0, int)
-        last = basket[np.cumsum(size)[size > 0] - 1]
-        age = np.repeat(last, size[size > 0]) - basket
-        named = pool["item_id"].to_list()
+        row = row + np.repeat(stop - size, size)
+        pool = requests.pool
+        time = pool["timestamp"].cast(pl.Float64).gather(row).to_numpy()
+        age = _ages(time, request)
+        named = pool["item_id"].gather(row).to_list()
         code = np.array([-1 if i is None else codes.get(i, -1) for i in named], dtype=np.int64)
-        return cls(request, code, decay**age, pool["text"].to_list(), len(requests))
+        return cls(request, code, decay**age, pool["text"].gather(row).to_list(), len(requests))
+
+
+def _ages(time: np.ndarray, request: np.ndarray) -> np.ndarray:
+    """How many baskets of the same request came later, by entry: int64 [N]."""
+    if not len(request):
+        return np.zeros(0, dtype=np.int64)
+    own = request[1:] == request[:-1]
+    basket = np.cumsum(np.concatenate([[True], ~own | (time[1:] != time[:-1])]))
+    ends = np.flatnonzero(np.concatenate([~own, [True]]))
+    size = np.diff(ends, prepend=-1)
+    return np.asarray(np.repeat(basket[ends], size) - basket)

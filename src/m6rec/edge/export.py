@@ -34,8 +34,9 @@ from m6rec.edge.transitions import MOST_PAIRS, TRANSITIONS
 from m6rec.model.int8 import Inputs, quantised, rounded
 from m6rec.model.m6 import M6
 from m6rec.records import Event
+from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.ranking import Ranker
-from m6rec.tasks.retrieval import Catalogue, RetrievalSettings
+from m6rec.tasks.retrieval import RetrievalSettings
 from m6rec.text.tokenizer import Tokenizer
 
 Runtime = Literal["onnx", "executorch"]

@@ -20,7 +20,8 @@ from m6rec.serving.known import Shown
 from m6rec.serving.ranking import FastRanker
 from m6rec.stores.vectors.base import Found as Hits
 from m6rec.stores.vectors.base import VectorIndex
-from m6rec.tasks.retrieval import NAMED, Queries, Retriever, item_prior, less_near
+from m6rec.tasks.catalogue import item_prior
+from m6rec.tasks.retrieval import NAMED, Queries, Retriever, less_near
 from m6rec.tasks.shelf import Shelf, choose
 
 EVERYTHING = Filter()

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from m6rec.collaborative.head import Head
+from m6rec.collaborative.settings import ScoreSettings
+from m6rec.config import Settings
 from m6rec.model import checkpoint
 from m6rec.model.checkpoint import CheckpointError
 from m6rec.records import M6Error
@@ -24,6 +27,7 @@ from m6rec.tasks.writing import Author
 
 FORMAT = 1
 Task = Retriever | Ranker | Author
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 class NotTunedError(M6Error):
@@ -51,7 +55,8 @@ class TaskFolder:
     """What a task folder says, weights included.
 
     rule: the label rule of ranking as keywords; known: ids of the items that training knew, in the
-    order of the residual, if there is one; new_item_boost: what retrieval adds for other items;
+    order of the residual, if there is one; new_item_boost: what retrieval by words alone adds for
+    other items; score_settings, head: of what people chose next (collaborative/);
     aspects: what explanations may be about; trained_on: protocol card, figures and settings of the
     run, for people.
     """
@@ -63,6 +68,8 @@ class TaskFolder:
     rule: Mapping[str, Any] | None = None
     known: Sequence[str] = ()
     new_item_boost: float = 0.0
+    score_settings: ScoreSettings | None = None
+    head: Head | None = None
     aspects: Sequence[str] = ()
     trained_on: Mapping[str, Any] = field(default_factory=dict)
 
@@ -76,6 +83,8 @@ class TaskFolder:
             "rule": None if self.rule is None else dict(self.rule),
             "known": list(self.known),
             "new_item_boost": self.new_item_boost,
+            "collaborative": _dumped(self.score_settings),
+            "head": _dumped(self.head),
             "aspects": list(self.aspects),
             "trained_on": dict(self.trained_on),
         }
@@ -99,6 +108,8 @@ class TaskFolder:
                 rule=body["rule"],
                 known=body["known"],
                 new_item_boost=body["new_item_boost"],
+                score_settings=_settings(ScoreSettings, body, "collaborative", where),
+                head=_settings(Head, body, "head", where),
                 aspects=body.get("aspects", []),
                 trained_on=body["trained_on"],
             )
@@ -134,6 +145,18 @@ class TaskFolder:
                         f"{tuple(parameter.shape)}"
                     )
                 parameter.copy_(tensor)
+
+
+def _dumped(settings: Settings | None) -> dict[str, Any] | None:
+    return None if settings is None else settings.model_dump()
+
+
+def _settings(
+    kind: type[SettingsT], body: Mapping[str, Any], key: str, where: Path
+) -> SettingsT | None:
+    """Settings that a folder may lack, as those of earlier versions do."""
+    raw = body.get(key)
+    return None if raw is None else kind.parse(raw, f"{where}, {key}")
 
 
 def trained(task: Task) -> dict[str, nn.Parameter]:

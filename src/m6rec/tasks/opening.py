@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from m6rec.collaborative.head import Head
+from m6rec.collaborative.score import fit_score
 from m6rec.data.known import popularity, rating_scale
 from m6rec.data.labels import LabelRule
 from m6rec.data.schema import DataError
 from m6rec.data.tables import Dataset
 from m6rec.tasks.build import Backbone, build_ranker, build_retriever, untrained_retriever
 from m6rec.tasks.build_writing import build_author
+from m6rec.tasks.catalogue import Catalogue, Chosen, item_prior
 from m6rec.tasks.folder import TaskFolder
 from m6rec.tasks.ranking import FeatureSource, Ranker
-from m6rec.tasks.retrieval import Catalogue, Retriever, item_prior
+from m6rec.tasks.retrieval import Retriever
 from m6rec.tasks.writing import Author
 from m6rec.text.aspects import Aspects
 from m6rec.text.features import CrossFeatures
@@ -40,12 +44,16 @@ class Opener:
         self.backbone, self.fingerprint = backbone, fingerprint
 
     def catalogue(
-        self, task: TaskFolder | None, dataset: Dataset, words: Templates | None = None
+        self,
+        task: TaskFolder | None,
+        dataset: Dataset,
+        words: Templates | None = None,
+        text_only: bool = False,
     ) -> Catalogue:
         """Retrieval over the items of a data set; with no task, retrieval without training.
 
-        words: instead of the templates of the data set; a tuned task has its own.
-
+        words: instead of the templates of the data set; a tuned task has its own. With a log, what
+        people chose next orders the items, beside what their words say (unless text_only).
         DataError where there are no items.
         """
         if not dataset.items.height:
@@ -64,7 +72,30 @@ class Opener:
         boost = 0.0 if task is None else task.new_item_boost
         prior = item_prior(popularity(dataset), new_I, boost)
         titles = dataset.items["title"].to_list()
-        return Catalogue(retriever, verbalizer.item_texts(), ids, name, prior, titles)
+        texts = verbalizer.item_texts()
+        only = text_only or (task is not None and retriever.settings.text_only)
+        chosen = None if only else self.chosen(task, dataset, texts)
+        if chosen is None:
+            return Catalogue(
+                retriever, texts, ids, f"{name}, words alone" * only or name, prior, titles
+            )
+        if task is not None:  # the head has a number of its own for new items
+            prior = item_prior(popularity(dataset), new_I, 0.0)
+        return Catalogue(retriever, texts, ids, name, prior, titles, chosen)
+
+    def chosen(
+        self, task: TaskFolder | None, dataset: Dataset, texts: Sequence[str]
+    ) -> Chosen | None:
+        """What people chose next; None where the log tells of no choice."""
+        people_I = popularity(dataset)
+        if dataset.events is None or people_I is None or not people_I.any():
+            return None
+        numbers = None if task is None else task.score_settings
+        f_ID = self.backbone.embed(texts)
+        ids = dataset.items["item_id"].to_list()
+        score = fit_score(dataset.events, ids, f_ID, self.backbone.embed, numbers)
+        head = None if task is None else task.head or Head()
+        return Chosen(score, head, people_I, people_I == 0)
 
     def retriever(self, task: TaskFolder, verbalizer: Verbalizer) -> Retriever:
         """A tuned retriever without a catalogue."""

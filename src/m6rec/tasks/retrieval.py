@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -20,7 +19,6 @@ from m6rec.config import Settings
 from m6rec.data.requests import Requests
 from m6rec.data.stances import AGAINST, stances
 from m6rec.data.verdicts import Scale
-from m6rec.metrics.ranking import pessimistic_ranks
 from m6rec.model.m6 import M6
 from m6rec.model.plans import FIRST_EVENT_SLOT, READ_TARGET, Packed
 from m6rec.model.residual import ItemResidual
@@ -32,8 +30,6 @@ ITEMS_AT_ONCE = 2048
 USERS_AT_ONCE = 512
 TIE_BREAK = 1e-5
 """Most that popularity adds to a cosine: more than its rounding error, less than any difference."""
-BOOSTS = tuple(round(0.01 * step, 2) for step in range(41))
-"""Boosts of new items that are tried, in units of cosine."""
 SAME = 0.9
 """Cosine from which on an item counts as the very thing that was disliked."""
 NAMED = 1.0
@@ -51,8 +47,9 @@ class RetrievalSettings(Settings):
     recency: whether events say how long ago they were.
     dropout: on cached states, in training. event_dropout: share of past events left out, in
     training (never the newest). negatives: items beside the batch's own when the catalogue has
-    more than `full_softmax` items. new_item_parity: see `boost_new_items`. residual: opt-in
-    collaborative residual, with its own `residual_size` and `residual_dropout`.
+    more than `full_softmax` items. new_item_parity: new items are to be found so often, as a share
+    of known ones (collaborative/dial.py). text_only: what people chose next is left aside.
+    residual: opt-in collaborative residual, with its own `residual_size` and `residual_dropout`.
     """
 
     plan: Plan = "late"
@@ -65,7 +62,8 @@ class RetrievalSettings(Settings):
     event_dropout: float = Field(default=0.0, ge=0, lt=1)
     full_softmax: int = Field(default=6000, ge=1)
     negatives: int = Field(default=2048, ge=0)
-    new_item_parity: float = Field(default=0.75, ge=0)
+    new_item_parity: float = Field(default=0.5, ge=0)
+    text_only: bool = False
     residual: bool = False
     residual_size: int = Field(default=64, ge=1)
     residual_dropout: float = Field(default=0.3, ge=0, lt=1)
@@ -254,63 +252,6 @@ class Retriever:
         self.start_projections(packed_items)
 
 
-class Catalogue:
-    """A retriever over one catalogue: every item's vector is computed once.
-
-    texts, item_ids and titles are in the order of the score columns. prior: added to the similarity
-    with each item, float [I]; see `item_prior`.
-    """
-
-    def __init__(
-        self,
-        retriever: Retriever,
-        texts: Sequence[str],
-        item_ids: Sequence[str],
-        name: str,
-        prior: np.ndarray | None = None,
-        titles: Sequence[str | None] = (),
-    ) -> None:
-        self.retriever, self.name, self.titles = retriever, name, titles
-        self.item_ids = list(item_ids)
-        self.vectors_IK = retriever.encode_items(texts, item_ids)
-        self.prior_I = np.zeros(len(self.item_ids), np.float32) if prior is None else prior
-
-    @cached_property
-    def places(self) -> dict[str | None, int]:
-        """Column of each item."""
-        return {item_id: column for column, item_id in enumerate(self.item_ids)}
-
-    def score(self, requests: Requests, popularity_I: np.ndarray | None = None) -> np.ndarray:
-        """How well every item fits every request, float32 [B, I]: similarity (see `Queries`), or
-        popularity where that is given and tells, and the user is for nothing."""
-        queries = self.retriever.queries(requests)
-        scores_BI = np.asarray(queries.vectors @ self.vectors_IK.T + self.prior_I)
-        named = [(row, self._named(names)) for row, names in enumerate(queries.named) if names]
-        for row, columns in named:
-            scores_BI[row, columns] -= NAMED
-        rows = np.flatnonzero(queries.blank_R)
-        if popularity_I is not None and popularity_I.any() and rows.size:
-            share_I = popularity_I / popularity_I.sum()
-            near_BI = queries.disliked_RK @ self.vectors_IK.T
-            for row, columns in named:
-                near_BI[row, columns] = 1.0
-            scores_BI[rows] = less_near(share_I, near_BI[rows])
-        return scores_BI
-
-    def _named(self, names: frozenset[str]) -> list[int]:
-        """Columns of items that go by one of these ids or titles."""
-        by_id = {self.places[name] for name in names if name in self.places}
-        return sorted(by_id.union(*(self._by_title.get(name, ()) for name in names)))
-
-    @cached_property
-    def _by_title(self) -> dict[str, list[int]]:
-        """Columns by title in lower case."""
-        found: dict[str, list[int]] = {}
-        for column, title in enumerate(self.titles):
-            found.setdefault((title or "").strip().lower(), []).append(column)
-        return found
-
-
 def less_near(share_N: np.ndarray, near_RN: np.ndarray) -> np.ndarray:
     """What most people chose, less what is near something disliked: float32 [R, N].
 
@@ -319,46 +260,6 @@ def less_near(share_N: np.ndarray, near_RN: np.ndarray) -> np.ndarray:
     """
     left_RN = (1 - near_RN / SAME).clip(0, 1)
     return np.asarray(share_N * left_RN - TIE_BREAK * near_RN.clip(0, 1), dtype=np.float32)
-
-
-def item_prior(
-    popularity_I: np.ndarray | None, new_I: np.ndarray, new_item_boost: float
-) -> np.ndarray:
-    """What is added to the similarity with each item, float32 [I].
-
-    popularity: how often each was chosen; of items whose texts are equal (one thing, listed
-    twice), the one that people choose comes first, and no difference in text is outweighed.
-    new: items that training did not know. The log of the past can not say how often those will be
-    chosen; `boost_new_items` measures on the valid part what they deserve.
-    """
-    prior_I = new_item_boost * new_I.astype(np.float32)
-    if popularity_I is not None:
-        most = max(float(popularity_I.max(initial=0)), 1.0)
-        prior_I = prior_I + TIE_BREAK * (popularity_I / most).astype(np.float32)
-    return np.asarray(prior_I, dtype=np.float32)
-
-
-def boost_new_items(
-    scores_RI: np.ndarray, target_R: np.ndarray, new_I: np.ndarray, parity: float
-) -> float:
-    """The least boost, in units of cosine, under which new items are found nearly as well as known.
-
-    scores: without a boost; target: column of what was chosen. On valid requests, new items must
-    be among the first 100 (a tenth of a smaller catalogue) at least `parity` times as often as
-    known ones are. 0 where valid holds no new item, or holds nothing else.
-    """
-    is_new_R = new_I[target_R]
-    if not is_new_R.any() or is_new_R.all() or parity == 0:
-        return 0.0
-    k = min(100, max(1, len(new_I) // 10))
-    shares = {}
-    for boost in BOOSTS:
-        rank_R = pessimistic_ranks(scores_RI + np.float32(boost) * new_I, target_R)
-        found_R = rank_R <= k
-        shares[boost] = float(found_R[is_new_R].mean() / max(found_R[~is_new_R].mean(), 1e-9))
-        if shares[boost] >= parity:
-            return boost
-    return max(BOOSTS, key=lambda boost: (shares[boost], -boost))
 
 
 def drop_events(packed: Packed, share: float) -> Packed:

@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from m6rec.collaborative.dial import DialPoint, dial_curve
 from m6rec.data.requests import Requests
 from m6rec.data.splits import Split
 from m6rec.metrics import ranking as metrics
 from m6rec.model.plans import Packed
+from m6rec.tasks.catalogue import BOOSTS, item_prior
 from m6rec.tasks.folder import modules_of
 from m6rec.tasks.ranking import Ranker
-from m6rec.tasks.retrieval import Retriever, boost_new_items, contrastive_loss, item_prior
+from m6rec.tasks.retrieval import Retriever, contrastive_loss
 
 VALID_REQUESTS = 4000
 """Validation uses at most this many requests, the same ones every epoch."""
@@ -88,13 +90,12 @@ class RetrievalTrainee:
         prior_I = item_prior(self.popularity_I, np.zeros(len(self.item_ids), bool), 0.0)
         return np.asarray((x_RK @ y_IK.T).cpu().numpy() + prior_I)
 
-    def new_item_boost(self, known: Collection[str]) -> float:
-        """What valid says that items unknown to training deserve (tasks/retrieval.py)."""
+    def new_item_dial(self, known: Collection[str]) -> list[DialPoint]:
+        """What boosts of the items unknown to training find on valid, by words alone."""
         if len(self.valid_target) == 0:
-            return 0.0
+            return []
         new_I = np.array([item_id not in known for item_id in self.item_ids])
-        parity = self.retriever.settings.new_item_parity
-        return boost_new_items(self.valid_scores(), self.valid_target, new_I, parity)
+        return dial_curve(self.valid_scores(), self.valid_target, new_I, BOOSTS)
 
 
 class RankingTrainee:

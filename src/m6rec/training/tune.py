@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from rich.console import Console
 
+from m6rec.collaborative.dial import DialPoint, choose_boost
 from m6rec.data.splits import Split
 from m6rec.model.tuning import Method, Tuning, tuned_share
 from m6rec.tasks.build import Backbone, TaskName, TaskSpec, build_ranker, build_retriever
@@ -17,6 +18,7 @@ from m6rec.tasks.retrieval import RetrievalSettings, Retriever
 from m6rec.tasks.writing import Author
 from m6rec.text.past import YesNo
 from m6rec.text.verbalize import Verbalizer
+from m6rec.training.joining import Joined, join
 from m6rec.training.loop import Outcome, fit
 from m6rec.training.settings import TrainSettings
 from m6rec.training.trainees import RankingTrainee, RetrievalTrainee
@@ -31,7 +33,8 @@ TaskT = TypeVar("TaskT", Retriever, Ranker, Author)
 class Tuned(Generic[TaskT]):
     """A trained task, how its training went, and its trainable share of the backbone.
 
-    known: items of the catalogue that train knew; new_item_boost: see tasks/retrieval.py.
+    known: items of the catalogue that train knew; new_item_boost, dial: what retrieval by words
+    alone adds for others, and what each boost finds; joined: with what people chose next.
     """
 
     task: TaskT
@@ -41,6 +44,8 @@ class Tuned(Generic[TaskT]):
     share: float
     known: tuple[str, ...] = ()
     new_item_boost: float = 0.0
+    dial: Sequence[DialPoint] = ()
+    joined: Joined | None = None
 
     def summary(self) -> dict[str, Any]:
         """JSON-ready: settings, share, seconds and the history of the run."""
@@ -48,6 +53,8 @@ class Tuned(Generic[TaskT]):
             "train": self.train.model_dump(),
             "trainable_share": self.share,
             "new_item_boost": self.new_item_boost,
+            "dial": [point.to_dict() for point in self.dial],
+            "joined": None if self.joined is None else self.joined.to_dict(),
             "seconds": self.outcome.seconds,
             "steps": self.outcome.steps,
             "best_epoch": self.outcome.best_epoch,
@@ -113,8 +120,14 @@ def tune_retriever(
     (retriever.start_projections if online else retriever.start_untrained)(items)
     trainee = RetrievalTrainee(retriever, split, train.seed)
     outcome = fit(trainee, train, folder, console)
-    boost = trainee.new_item_boost(set(known))
-    return Tuned(retriever, spec, train, outcome, tuned_share(retriever.model), known, boost)
+    curve = trainee.new_item_dial(set(known))
+    boost = choose_boost(curve, retriever.settings.new_item_parity)
+    joined = None
+    if not retriever.settings.text_only:
+        joined = join(retriever, backbone.embed, split, train.seed, console)
+    return Tuned(
+        retriever, spec, train, outcome, tuned_share(retriever.model), known, boost, curve, joined
+    )
 
 
 def tune_ranker(

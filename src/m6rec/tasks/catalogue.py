@@ -1,0 +1,161 @@
+"""A catalogue that is asked: every item scored for every request, by words and by choices.
+
+Legend: B requests, I items of the catalogue, K projection width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from m6rec.collaborative.head import (
+    Features,
+    Head,
+    chosen_feature,
+    popularity_feature,
+    repeat_features,
+    similarity_feature,
+)
+from m6rec.collaborative.score import CollaborativeScore
+from m6rec.collaborative.sequences import Histories
+from m6rec.data.requests import Requests
+from m6rec.tasks.retrieval import NAMED, TIE_BREAK, Queries, Retriever, less_near
+
+BOOSTS = tuple(round(0.01 * step, 2) for step in range(41))
+"""Boosts of new items that are tried, in units of cosine."""
+HEAD_BOOSTS = tuple(round(0.25 * step, 2) for step in range(33))
+"""The same in units of the head's logit."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What people chose, beside a retriever: the score, and the head that joins both.
+
+    head: None where nothing was fitted; then the score alone orders. people_I: how many chose each
+    item; new_I: bool, items that the log does not know.
+    """
+
+    score: CollaborativeScore
+    head: Head | None
+    people_I: np.ndarray
+    new_I: np.ndarray
+
+
+class Catalogue:
+    """A retriever over one catalogue: every item's vector is computed once.
+
+    texts, item_ids and titles are in the order of the score columns. prior: added to the similarity
+    with each item, float [I]; see `item_prior`. chosen: what people chose next; None: words alone.
+    """
+
+    def __init__(
+        self,
+        retriever: Retriever,
+        texts: Sequence[str],
+        item_ids: Sequence[str],
+        name: str,
+        prior: np.ndarray | None = None,
+        titles: Sequence[str | None] = (),
+        chosen: Chosen | None = None,
+    ) -> None:
+        self.retriever, self.name, self.titles, self.chosen = retriever, name, titles, chosen
+        self.item_ids = list(item_ids)
+        self.vectors_IK = retriever.encode_items(texts, item_ids)
+        self.prior_I = np.zeros(len(self.item_ids), np.float32) if prior is None else prior
+
+    @cached_property
+    def places(self) -> dict[str | None, int]:
+        """Column of each item."""
+        return {item_id: column for column, item_id in enumerate(self.item_ids)}
+
+    def score(self, requests: Requests, popularity_I: np.ndarray | None = None) -> np.ndarray:
+        """How well every item fits every request, float32 [B, I].
+
+        The score of what people chose next where there is a log, joined with the similarity by the
+        head where one was fitted; without a log the similarity (see `Queries`). Where popularity is
+        given and tells, it answers users who are for nothing. What is disliked by name comes last.
+        """
+        queries = self.retriever.queries(requests)
+        scores_BI = self._joined(requests, queries)
+        named = [(row, self._named(names)) for row, names in enumerate(queries.named) if names]
+        for row, columns in named:
+            own_I = scores_BI[row]
+            own_I[columns] -= NAMED + own_I.max() - own_I.min() if self.chosen else NAMED
+        rows = np.flatnonzero(queries.blank_R)
+        if popularity_I is not None and popularity_I.any() and rows.size:
+            share_I = popularity_I / popularity_I.sum()
+            near_BI = queries.disliked_RK @ self.vectors_IK.T
+            for row, columns in named:
+                near_BI[row, columns] = 1.0
+            scores_BI[rows] = less_near(share_I, near_BI[rows])
+        return scores_BI
+
+    def _joined(self, requests: Requests, queries: Queries) -> np.ndarray:
+        if self.chosen is None:
+            return self._similarity(queries)
+        histories = self.histories(requests)
+        if self.chosen.head is not None:
+            return self.chosen.head(self._features(histories, queries))
+        scores_BI = self.chosen.score(histories)
+        silent = ~scores_BI.any(axis=1)  # nothing that the score could read
+        if silent.any():
+            scores_BI[silent] = self._similarity(queries)[silent]
+        return scores_BI
+
+    def _similarity(self, queries: Queries) -> np.ndarray:
+        """Of every request to every item, float32 [B, I]."""
+        return np.asarray(queries.vectors @ self.vectors_IK.T + self.prior_I)
+
+    def histories(self, requests: Requests) -> Histories:
+        """What the requests say of items, weighted as the score wants it."""
+        assert self.chosen is not None
+        decay = self.chosen.score.settings.recency_decay
+        return Histories.of(requests, self.chosen.score.codes, decay, self.retriever.scale)
+
+    def features(self, requests: Requests) -> Features:
+        """What the head reads."""
+        return self._features(self.histories(requests), self.retriever.queries(requests))
+
+    def _features(self, histories: Histories, queries: Queries) -> Features:
+        assert self.chosen is not None
+        score, settings = self.chosen.score, self.chosen.score.settings
+        return Features(
+            chosen_feature(score(histories), settings.shrinkage),
+            similarity_feature(self._similarity(queries)),
+            popularity_feature(self.chosen.people_I),
+            *repeat_features(histories, len(self.item_ids)),
+            self.chosen.new_I.astype(np.float32),
+        )
+
+    def _named(self, names: frozenset[str]) -> list[int]:
+        """Columns of items that go by one of these ids or titles."""
+        by_id = {self.places[name] for name in names if name in self.places}
+        return sorted(by_id.union(*(self._by_title.get(name, ()) for name in names)))
+
+    @cached_property
+    def _by_title(self) -> dict[str, list[int]]:
+        """Columns by title in lower case."""
+        found: dict[str, list[int]] = {}
+        for column, title in enumerate(self.titles):
+            found.setdefault((title or "").strip().lower(), []).append(column)
+        return found
+
+
+def item_prior(
+    popularity_I: np.ndarray | None, new_I: np.ndarray, new_item_boost: float
+) -> np.ndarray:
+    """What is added to the similarity with each item, float32 [I].
+
+    popularity: how often each was chosen; of items whose texts are equal (one thing, listed
+    twice), the one that people choose comes first, and no difference in text is outweighed.
+    new: items that training did not know. The log of the past can not say how often those will be
+    chosen; the valid part tells what they deserve (collaborative/dial.py).
+    """
+    prior_I = new_item_boost * new_I.astype(np.float32)
+    if popularity_I is not None:
+        most = max(float(popularity_I.max(initial=0)), 1.0)
+        prior_I = prior_I + TIE_BREAK * (popularity_I / most).astype(np.float32)
+    return np.asarray(prior_I, dtype=np.float32)
