@@ -67,7 +67,7 @@ def measure(data: Path, model: str, adapter: Path) -> dict[str, Any]:
     rec = M6Rec.from_pretrained(model).load_adapter(adapter)
     found: dict[str, Any] = {}
     for name, how in WAYS.items():
-        catalogue = rec.opener().catalogue(rec.tasks["retrieve"], known)
+        catalogue = rec.opener().catalogue(rec.tasks["retrieve"], known, text_only=True)
         metrics = evaluate_retrieval(rounded_as(catalogue, how, name), split, "test").metrics
         found[name] = {metric: metrics[metric].to_dict() for metric in SHOWN}
         told = ", ".join(f"{metric} {metrics[metric].value:.4f}" for metric in SHOWN)

@@ -114,7 +114,7 @@ def _source(
         ranker = rec.opener().ranker(rec.tasks["rank"], dataset)
     if depth is not None:
         rec = M6Rec(shallow(rec.backbone, depth), rec.tokenizer, rec.tasks)
-    catalogue = rec.opener().catalogue(rec.tasks.get("retrieve"), dataset)
+    catalogue = rec.opener().catalogue(rec.tasks.get("retrieve"), dataset, text_only=True)
     name = Path(model).name if depth is None else f"{Path(model).name}, exit {depth}"
     titles = dataset.items["title"].to_list()
     return Source(catalogue, titles, name, rec.fingerprint, ranker, dataset.events, embed=rec.embed)
