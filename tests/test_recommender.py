@@ -136,12 +136,33 @@ def test_embeddings_are_unit_vectors_in_the_order_of_the_texts(rec: M6Rec) -> No
 def test_retrieval_learns_the_colours_of_the_shop() -> None:
     rec, data = M6Rec(*tiny.backbone()), tiny.shop(users=60)
     split = make_split(data, "retrieve", "leave-one-out")
+    rec.text_only = True  # what the towers learn, without what is counted
     before = rec.evaluate("retrieve", data, split=split).metrics["hr@5"].value
     train = {"epochs": 12, "batch": 16, "rate": 1e-2, "bf16": False, "patience": 0}
     rec.fit("retrieve", data, split=split, train=train, console=QUIET)
     after = rec.evaluate("retrieve", data, split=split).metrics["hr@5"].value
     assert before < after
     assert after > 0.9
+    rec.text_only = False
+    assert rec.evaluate("retrieve", data, split=split).metrics["hr@5"].value > 0.9
+
+
+def test_people_of_a_kind_choose_alike_whatever_the_words_say() -> None:
+    """Words that tell nothing: the log alone says what goes with what."""
+    titles = [f"thing {n}" for n in range(8)]
+    chosen = [(f"u{n}", f"i{(n % 2) * 4 + k}", k) for n in range(40) for k in range(4)]
+    users, items, times = zip(*chosen, strict=True)
+    events = pl.DataFrame(
+        {"user_id": users, "item_id": items, "event": "click", "timestamp": times}
+    ).with_columns(pl.col("timestamp").cast(pl.Float64))
+    catalogue = pl.DataFrame({"item_id": [f"i{n}" for n in range(8)], "title": titles})
+    rec = M6Rec(*tiny.backbone()).use(Dataset("kinds", items=catalogue, events=events))
+    asked = [{"event": "click", "item_id": "i4"}]
+    assert set(ids(rec.recommend(asked, k=3))) == {"i5", "i6", "i7"}
+    assert rec.recommend(asked, k=1)[0].item_id == "i5"  # it came next, the others later
+    rec.use(rec.dataset, text_only=True)
+    words = rec.recommend(asked, k=7)
+    assert rec.text_only and ids(words) != ids(rec.use(rec.dataset).recommend(asked, k=7))
 
 
 def test_tuning_leaves_the_backbone_as_it_was(fitted: M6Rec) -> None:
