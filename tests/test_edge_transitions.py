@@ -164,6 +164,7 @@ def test_a_free_text_speaks_by_its_vector() -> None:
     found = device.scores(device.entries([3, None], np.stack([v_IK[3], told_K])))
     score = CollaborativeScore(
         SCORING,
+        {},
         made.score.transitions,
         made.score.prior,
         made.score.g_ID,

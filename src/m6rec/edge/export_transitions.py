@@ -101,7 +101,7 @@ def shipped(log: Log, vectors_IK: np.ndarray, scale_I: np.ndarray, best: int) ->
         parity=0.0,
         requests=0,
     )
-    return Shipped(numbers, config, CollaborativeScore(scoring, matrix, prior, g_ID, _no_texts))
+    return Shipped(numbers, config, CollaborativeScore(scoring, {}, matrix, prior, g_ID, _no_texts))
 
 
 def add_transitions(
@@ -192,7 +192,7 @@ def whole_score(log: Log, f_ID: np.ndarray) -> CollaborativeScore:
     scoring = log.scoring
     prior = WordsPrior.fit(f_ID, scoring.ridge)
     matrix = log.matrix(scoring.best_per_item)
-    return CollaborativeScore(scoring, matrix, prior, prior.whitening(f_ID), _no_texts)
+    return CollaborativeScore(scoring, {}, matrix, prior, prior.whitening(f_ID), _no_texts)
 
 
 def _no_texts(texts: Sequence[str]) -> np.ndarray:
