@@ -134,9 +134,10 @@ export class NextChoice {
     return best;
   }
 
-  /** log(1 + 2λ · score) of a score above 0, the mirror image below. */
+  /** log(1 + 2λ · score), linear below 0. */
   logit(score: number): number {
-    return Math.sign(score) * Math.log1p(2 * this.config.shrinkage * Math.abs(score));
+    const scaled = 2 * this.config.shrinkage * score;
+    return scaled > 0 ? Math.log1p(scaled) : scaled;
   }
 
   /** μ times the prior. */

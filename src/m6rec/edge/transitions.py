@@ -224,8 +224,9 @@ class NextChoice:
         return share_NA
 
     def logits(self, score_A: np.ndarray) -> np.ndarray:
-        """log(1 + 2λ · score) of scores above 0, the mirror image below."""
-        return np.asarray(np.sign(score_A) * np.log1p(2 * self.config.shrinkage * np.abs(score_A)))
+        """log(1 + 2λ · score), linear below 0."""
+        scaled_A = 2 * self.config.shrinkage * score_A
+        return np.asarray(np.where(scaled_A > 0, np.log1p(np.maximum(scaled_A, 0)), scaled_A))
 
     def _words(self, z_RK: np.ndarray, asked_A: np.ndarray) -> np.ndarray:
         """μ times the prior: float64 [R, A]."""
