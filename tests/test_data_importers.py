@@ -274,19 +274,22 @@ def test_amazon_benchmark_csv_gives_the_split(
     files: Files = {
         "V.train.csv": header + "A,B01,5.0,1000000000000,\n",
         "V.valid.csv.gz": header + "A,B02,4.0,1100000000000,B01\n",
-        "V.test.csv": header + "A,B03,3.0,1200000000000,B01 B02\n",
+        "V.test.csv": header
+        + "A,B03,4.0,1200000000000,B01 B02\n"
+        + "B,B03,3.0,1200000000000,B01\n",
         "meta_V.jsonl.gz": META,
     }
     outcome, data = imported("amazon", files)
     assert rows(data, "events") == [
         ("A", "B01", "rating", 1e9, 5.0, "train"),
         ("A", "B02", "rating", 1.1e9, 4.0, "valid"),
-        ("A", "B03", "rating", 1.2e9, 3.0, "test"),
+        ("A", "B03", "rating", 1.2e9, 4.0, "test"),
+        ("B", "B03", "rating", 1.2e9, 3.0, "test"),  # kept, though no target
     ]
     assert "V.test.csv: not used: history" in outcome.notes
     split = make_split(load(data), "retrieve")
     assert [len(part) for part in (split.valid, split.test)] == [1, 1]
-    assert split.test.rows["target"].to_list() == ["B03"]
+    assert split.test.rows.select("user_id", "target").rows() == [("A", "B03")]
 
 
 NEWS = (
