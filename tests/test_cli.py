@@ -121,6 +121,10 @@ def test_recommend_for_a_user_and_for_a_written_history(world: Path, tmp_path: P
     result = run("recommend", *words, "--history", "clicked: red shoe")
     assert result.exit_code == 0
     assert "red" in result.output
+    result = run("recommend", *words, "--history", "clicked: [/red] shoe", "--why", "--json", "-")
+    assert result.exit_code == 0, result.output
+    told = [one["reason"]["text"] for one in json.loads(result.output)["items"]]
+    assert told == ["Its words are near those of “[/red] shoe”."] * 3
     assert run("recommend", *words).exit_code == 2
 
 

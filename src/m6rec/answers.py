@@ -1,4 +1,4 @@
-"""The calls of `M6Rec` that answer with items: recommend, rank and score.
+"""The calls of `M6Rec` that answer with items: recommend, similar, rank and score.
 
 Shapes: histories are oldest first; lists of answers are best first.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from m6rec.collaborative.reasons import Reason
 from m6rec.data.catalogue import Items, as_items
 from m6rec.data.history import as_id, parse_history
 from m6rec.data.kinds import kind_of
@@ -33,7 +34,9 @@ from m6rec.tasks.catalogue import Catalogue
 from m6rec.tasks.folder import NotTunedError, TaskFolder
 from m6rec.tasks.opening import Opener, templates_of
 from m6rec.tasks.ranking import Ranker
+from m6rec.tasks.reasons import CatalogueReasons
 from m6rec.tasks.shelf import Shelf, choose
+from m6rec.tasks.similar import AlikeItems, Likeness, next_scores
 from m6rec.tasks.zero_shot import ZeroShot, ZeroShotSettings
 from m6rec.text.templates import Templates
 from m6rec.text.tokenizer import Tokenizer
@@ -49,12 +52,13 @@ class Recommendation:
     """One item of an answer.
 
     score: of retrieval with a log what `collaborative` makes of it, without one cosine similarity;
-    probability (ranking) or log-likelihood (scoring).
+    probability (ranking) or log-likelihood (scoring). reason: why, where that was asked for.
     """
 
     item_id: str
     title: str
     score: float
+    reason: Reason | None = None
 
 
 class Answers(ABC):
@@ -70,6 +74,10 @@ class Answers(ABC):
     @abstractmethod
     def opener(self) -> Opener: ...
 
+    @abstractmethod
+    def _written(self, item: str, history: History, user_id: str | None) -> Reason:
+        """A reason by the task that was tuned to explain."""
+
     def recommend(
         self,
         history: History = (),
@@ -79,6 +87,7 @@ class Answers(ABC):
         user_id: str | int | None = None,
         exclude_seen: bool = True,
         where: Where | Mapping[str, Any] | None = None,
+        reasons: bool = False,
     ) -> list[Recommendation]:
         """The k items of a catalogue that fit a history best.
 
@@ -92,10 +101,17 @@ class Answers(ABC):
         catalogue.
         where: which items may come, {"categories": ["Comedy"], "price_max": 20} (data/where.py);
         unless told otherwise, none that is available later only, hidden or out of stock.
+        reasons: with each item, why (docs/collaborative.md); a tuned `explain` writes it.
         Raises M6Error for a history, a catalogue or a user that can not be read.
         """
         return self.recommend_batch(
-            [history], items, k, user_ids=[user_id], exclude_seen=exclude_seen, where=where
+            [history],
+            items,
+            k,
+            user_ids=[user_id],
+            exclude_seen=exclude_seen,
+            where=where,
+            reasons=reasons,
         )[0]
 
     def recommend_batch(
@@ -107,10 +123,10 @@ class Answers(ABC):
         user_ids: Sequence[str | int | None] | None = None,
         exclude_seen: bool = True,
         where: Where | Mapping[str, Any] | None = None,
+        reasons: bool = False,
     ) -> list[list[Recommendation]]:
         """`recommend` for many users at once."""
-        if k < 1:
-            raise M6Error(f"k = {k}: right is 1 or more")
+        _check_k(k)
         users = _user_ids(user_ids, len(histories))
         if len(users) != len(histories):
             raise M6Error(f"{len(histories)} histories and {len(users)} user_ids: right is as many")
@@ -125,9 +141,53 @@ class Answers(ABC):
             if exclude_seen:
                 _leave_out_seen(scores, asked, catalogue.places)
                 self._leave_out_bought(scores, histories[part], users[part], catalogue.places)
-            chosen = (choose(row, k) for row in scores)
-            answers += [_named(*one, catalogue.item_ids, titles) for one in chosen]
+            chosen = [choose(row, k) for row in scores]
+            found = [_named(*one, catalogue.item_ids, titles) for one in chosen]
+            if reasons and "explain" in self.tasks:
+                found = self._with_written(found, histories[part], users[part], items is None)
+            elif reasons:
+                people = popularity(self._data()) if items is None else None
+                why = CatalogueReasons(catalogue, asked, people)
+                found = _explained(found, why.of([place_K for place_K, _ in chosen]))
+            answers += found
         return answers
+
+    def similar(
+        self,
+        item: str | int,
+        k: int = 10,
+        kind: Likeness = "next",
+        *,
+        items: Items | None = None,
+        where: Where | Mapping[str, Any] | None = None,
+    ) -> list[Recommendation]:
+        """The k items of a catalogue that go with an item; itself is left out.
+
+        item: an item_id, a title of the catalogue, or the text of an item that nobody knows. kind:
+        "next" is what people chose after it (score: `collaborative`), by words where the log knows
+        nothing of it; without a log it is "alike", the nearest by words (score: cosine of
+        half-whitened text vectors). items, where: as in `recommend`.
+        Raises M6Error for what can be no item, and for an unknown kind.
+        """
+        _check_k(k)
+        if kind not in get_args(Likeness):
+            raise M6Error(f"kind = {kind!r}: right is 'next' or 'alike'")
+        name = as_id(item)
+        if not isinstance(name, str) or not name.strip():
+            raise DataError(f"item = {item!r}: right is an item_id, a title, or a text")
+        catalogue, titles, shelf = self._catalogue(items)
+        place = catalogue.places.get(name)
+        if place is None and titles.count(name) == 1:
+            place = titles.index(name)
+        if kind == "next" and catalogue.chosen is not None:
+            item_id = name if place is None else catalogue.item_ids[place]
+            scores = next_scores(catalogue.chosen.score, item_id)
+        else:
+            scores = self._alike(catalogue)(name if place is None else place)
+        passes_I = shelf.passing(filter_of(where))
+        if place is not None:
+            passes_I[place] = False
+        return _named(*choose(scores, k, passes_I), catalogue.item_ids, titles)
 
     def rank(
         self,
@@ -272,6 +332,31 @@ class Answers(ABC):
         self._opened["retrieve"] = (key, (catalogue, titles, shelf))
         return catalogue, titles, shelf
 
+    def _with_written(
+        self,
+        answers: Sequence[Sequence[Recommendation]],
+        histories: Sequence[History],
+        users: Sequence[str | None],
+        own: bool,
+    ) -> list[list[Recommendation]]:
+        """With reasons that a tuned task writes; own: items are those of the data set in use."""
+        written = [
+            [self._written(one.item_id if own else one.title, history, user) for one in row]
+            for row, history, user in zip(answers, histories, users, strict=True)
+        ]
+        return _explained(answers, written)
+
+    def _alike(self, catalogue: Catalogue) -> AlikeItems:
+        if catalogue.chosen is not None:
+            return AlikeItems.of(catalogue.chosen.score)
+        kept = self._opened.get("alike")
+        if kept is None or kept[0] is not catalogue:
+            texts = catalogue.retriever.packer.verbalizer.item_texts()
+            kept = (catalogue, AlikeItems.fit(texts, self.opener().backbone.embed))
+            self._opened["alike"] = kept
+        found: AlikeItems = kept[1]
+        return found
+
     def _ranker(self) -> Ranker:
         task = self.tasks.get("rank")
         if task is None:
@@ -290,6 +375,11 @@ class Answers(ABC):
 @once
 def _templates(dataset: Dataset) -> Templates:
     return templates_of(dataset)
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise M6Error(f"k = {k}: right is 1 or more")
 
 
 def _leave_out_seen(
@@ -320,6 +410,15 @@ def _named(
 ) -> list[Recommendation]:
     found = zip(place_K.tolist(), score_K.tolist(), strict=True)
     return [Recommendation(item_ids[i], titles[i], score) for i, score in found]
+
+
+def _explained(
+    answers: Sequence[Sequence[Recommendation]], why: Sequence[Sequence[Reason | None]]
+) -> list[list[Recommendation]]:
+    return [
+        [replace(one, reason=reason) for one, reason in zip(row, reasons, strict=True)]
+        for row, reasons in zip(answers, why, strict=True)
+    ]
 
 
 def _best_first(scores: np.ndarray, item_ids: list[str], titles: list[str]) -> list[Recommendation]:

@@ -14,8 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from rich.console import Console
 
-from m6rec.answers import Answers
+from m6rec.answers import Answers, History
 from m6rec.authors import Authors, check_own_split, is_writing
+from m6rec.collaborative.reasons import Reason
 from m6rec.data import tables
 from m6rec.data.caps import capped
 from m6rec.data.labels import LabelRule, default_rule
@@ -278,6 +279,9 @@ class M6Rec(Answers, Authors):
         finally:
             self.dataset = kept
             self._opened.clear()
+
+    def _written(self, item: str, history: History, user_id: str | None) -> Reason:
+        return Reason(self.explain(item, history, user_id=user_id).text, written=True)
 
     def _take(self, task: TaskFolder) -> None:
         self.tasks[task.spec.task] = task

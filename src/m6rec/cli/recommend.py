@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from m6rec.answers import Recommendation
@@ -50,6 +51,7 @@ def recommend(
     seen_too: Annotated[
         bool, typer.Option("--seen-too", help="Items of the history as well.")
     ] = False,
+    why: Annotated[bool, typer.Option("--why", help="Say why, item by item.")] = False,
     model: Model = DEFAULT_MODEL,
     adapter: Adapter = None,
     text_only: TextOnly = False,
@@ -72,7 +74,7 @@ def recommend(
         hide=tuple(hide or ()),
     )
     found = rec.recommend(
-        entries(history), k=k, user_id=user, exclude_seen=not seen_too, where=where
+        entries(history), k=k, user_id=user, exclude_seen=not seen_too, where=where, reasons=why
     )
     out.print(as_table(found, f"for {user or '; '.join(history or ())}"))
     write_json({"user": user, "history": history or [], "items": [asdict(r) for r in found]}, json)
@@ -80,7 +82,10 @@ def recommend(
 
 def as_table(found: list[Recommendation], title: str) -> Table:
     """Recommendations as a table for people."""
-    table = Table("", "item", "title", "score", title=title, title_justify="left")
+    why = ["why"] if any(one.reason for one in found) else []
+    table = Table("", "item", "title", "score", *why, title=escape(title), title_justify="left")
     for place, one in enumerate(found, start=1):
-        table.add_row(str(place), one.item_id, one.title[:80], f"{one.score:.3f}")
+        told = [escape(one.reason.text) if one.reason else ""] if why else []
+        words = [escape(one.item_id), escape(one.title[:80])]
+        table.add_row(str(place), *words, f"{one.score:.3f}", *told)
     return table

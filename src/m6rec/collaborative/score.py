@@ -52,10 +52,14 @@ class CollaborativeScore:
 
     def parts(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
         """What counts say, and what words say: float32 [B, I] each; their sum is the score."""
-        yes = histories.weight > 0
-        norm_N = np.where(yes, self._norm(histories.code), 0.0)
-        x_N = histories.weight / (norm_N + self.settings.shrinkage)
-        return self._counted(histories, np.where(yes, x_N, 0.0)), self._words(histories, x_N)
+        x_N = self.weights(histories)
+        counted = np.where(histories.weight > 0, x_N, 0.0)
+        return self._counted(histories, counted), self._words(histories, x_N)
+
+    def weights(self, histories: Histories) -> np.ndarray:
+        """w_i / (a_i + λ) of each entry, float64 [N]; of a no w_i / λ, below 0."""
+        norm_N = np.where(histories.weight > 0, self._norm(histories.code), 0.0)
+        return np.asarray(histories.weight / (norm_N + self.settings.shrinkage))
 
     def _norm(self, code_N: np.ndarray) -> np.ndarray:
         """a_i by entry; 0 of an item without a number."""
@@ -78,7 +82,7 @@ class CollaborativeScore:
     def _words(self, histories: Histories, x_N: np.ndarray) -> np.ndarray:
         g_ID, mu = self.g_ID, self.settings.prior
         scores_BI = np.zeros((histories.count, len(g_ID)), dtype=np.float32)
-        g_ND, own = self._vectors(histories)
+        g_ND, own = self.vectors(histories)
         query_BD = np.zeros((histories.count, g_ID.shape[1]), dtype=np.float64)
         np.add.at(query_BD, histories.request, x_N[:, None] * g_ND)
         keys_ID = self.prior.keys(g_ID)
@@ -91,7 +95,7 @@ class CollaborativeScore:
             np.subtract.at(scores_BI, (histories.request[own], code), less.astype(np.float32))
         return scores_BI
 
-    def _vectors(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
+    def vectors(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
         """Whitened vectors of the entries [N, D], and which are items of the catalogue."""
         own = (histories.code >= 0) & (histories.code < len(self.g_ID))
         g_ND = np.zeros((len(own), self.g_ID.shape[1]), dtype=np.float32)

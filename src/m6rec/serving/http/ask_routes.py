@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from litestar import post
 from litestar.params import JSONBody, QueryParameter
 
+from m6rec.collaborative.reasons import Reason
 from m6rec.records import Event
 from m6rec.serving.http.gate import needs
 from m6rec.serving.http.problems import answers
@@ -27,7 +28,7 @@ from m6rec.serving.http.schemas import (
 from m6rec.serving.http.shared import Connection, The, client_of
 from m6rec.serving.known import acts
 from m6rec.serving.live import LiveModel
-from m6rec.serving.reasons import Reason, reasons
+from m6rec.serving.reasons import reasons
 from m6rec.serving.service import Answered, Question
 
 READS = [needs("read")]
