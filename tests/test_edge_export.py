@@ -224,13 +224,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_bundle_ranks_as_the_recommender_does(tmp_path: Path) -> None:
+def test_a_bundle_of_words_ranks_as_the_recommender_does_by_words(tmp_path: Path) -> None:
     rec, data = edge_rec(), tiny.shop()
     export_bundle(source_of(rec), tmp_path, EdgeSettings(precision="fp32", requests=20))
     opened = EdgeBundle.open(tmp_path)
     history = ["red-shoe", "red-tent"]
     events = [{"event": "click", "item_id": name} for name in history]
-    wanted = {r.item_id: r.score for r in rec.use(data).recommend(events, k=15)}
+    by_words = rec.use(data, text_only=True)
+    wanted = {r.item_id: r.score for r in by_words.recommend(events, k=15)}
     found = {r.item_id: r.score for r in opened.rerank(history, k=15)}
     assert set(found) == set(wanted) and not set(history) & set(found)
     assert max(abs(found[name] - score) for name, score in wanted.items()) < 0.02
