@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 
 import tiny
 from console_worlds import PATIENCE
+from m6rec.collaborative.head import Head
 from m6rec.edge.export import EdgeSettings, Source, export_bundle
 from m6rec.model.checkpoint import load_backbone
 from m6rec.recommender import M6Rec
@@ -51,8 +52,8 @@ def node(*words: str, said: object = None) -> str:
     return done.stdout
 
 
-def tiny_bundle(folder: Path, log: bool = False) -> Path:
-    """A tiny model and a tiny shop, with what people chose next or without."""
+def tiny_bundle(folder: Path, log: bool = False, head: Head | None = None) -> Path:
+    """A tiny model and a tiny shop, with what people chose next or without; joined by a head."""
     rec = M6Rec(*load_backbone(tiny.write_backbone(folder / "model")))
     data = tiny.shop()
     source = Source(
@@ -61,6 +62,7 @@ def tiny_bundle(folder: Path, log: bool = False) -> Path:
         "tiny",
         rec.fingerprint,
         events=data.events if log else None,
+        head=head,
     )
     export_bundle(source, folder / "bundle", EdgeSettings(requests=10))
     return folder / "bundle"

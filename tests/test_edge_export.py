@@ -225,7 +225,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_bundle_of_words_ranks_as_the_recommender_does_by_words(tmp_path: Path) -> None:
-    rec, data = edge_rec(), tiny.shop()
+    rec, data = edge_rec(), replace(tiny.shop(), events=None)
     export_bundle(source_of(rec), tmp_path, EdgeSettings(precision="fp32", requests=20))
     opened = EdgeBundle.open(tmp_path)
     history = ["red-shoe", "red-tent"]

@@ -14,10 +14,19 @@ import torch
 pytest.importorskip("onnx", reason="bundles need the extra edge")
 pytest.importorskip("onnxruntime", reason="bundles need the extra edge")
 
+from rich.console import Console
 from typer.testing import CliRunner
 
 import tiny
 from m6rec.cli import app
+from m6rec.collaborative.head import (
+    Features,
+    Head,
+    chosen_feature,
+    popularity_feature,
+    repeat_features,
+    similarity_feature,
+)
 from m6rec.collaborative.score import CollaborativeScore
 from m6rec.collaborative.sequences import Histories
 from m6rec.collaborative.settings import ScoreSettings
@@ -101,6 +110,7 @@ def test_the_file_gives_back_its_rows_those_without_pairs_too() -> None:
     numbers = Transitions(
         norm_I=np.array([1.5, 0, 7, 0], np.float32),
         key_I=np.arange(4, dtype=np.float32),
+        base_I=np.arange(4, 8, dtype=np.float32),
         mean_K=np.array([0.5, -1, 2], np.float32),
         turn_DK=np.arange(6, dtype=np.float32).reshape(2, 3),
         m_D=np.array([3, 4], np.float32),
@@ -114,7 +124,7 @@ def test_the_file_gives_back_its_rows_those_without_pairs_too() -> None:
     found = Transitions.unpack(body, config, 4, 3)
     for name in Transitions.__dataclass_fields__:
         assert np.array_equal(getattr(found, name), getattr(numbers, name)), name
-    assert len(body) == 4 * (4 + 4 + 3 + 6 + 2) + 2 * 4 + 5 + 5
+    assert len(body) == 4 * (4 + 4 + 4 + 3 + 6 + 2) + 2 * 4 + 5 + 5
     for wrong in (body[:-1], body + b"\0", body[:20]):
         with pytest.raises(EdgeError, match=r"transitions\.bin"):
             Transitions.unpack(wrong, config, 4, 3)
@@ -194,6 +204,44 @@ def test_texts_that_are_all_the_same_leave_the_counts() -> None:
     score_I = device([3])
     later, _ = log.matrix(6).row(3)
     assert set(np.flatnonzero(np.abs(score_I) > 1e-6)) == set(later.tolist())
+
+
+def test_a_head_joins_as_in_numpy() -> None:
+    log, (vectors_IK, scale_I) = some_log(), some_vectors()
+    head = Head(similarity=0.7, popularity=0.3, repeated=-0.5, last=-0.9, new=0.4)
+    log = replace(log, events=log.events.filter(pl.col("item_id") != "i11"), head=head)
+    made = shipped(log, vectors_IK, scale_I, 6)
+    device = read(made, vectors_IK, scale_I)
+    similarity_I = np.random.default_rng(4).standard_normal(ITEMS)
+    history = [3, 8, 8, 20]
+    told = device.entries(history, vectors_IK[history] * scale_I[history, None].astype(np.float64))
+    names = [f"i{place}" for place in history]
+    codes = {name: code for code, name in enumerate(log.item_ids)}
+    requests = Requests.of([Request(tuple(Event("purchase", name) for name in names))])
+    histories = Histories.of(requests, codes, SCORING.recency_decay)
+    counted = dict(log.events.group_by("item_id").agg(pl.col("user_id").n_unique()).iter_rows())
+    people_I = np.array([counted.get(name, 0) for name in log.item_ids])
+    assert (people_I == 0).sum() == 1
+    features = Features(
+        chosen_feature(in_numpy(made.score)(history)[None], SCORING.shrinkage),
+        similarity_feature(similarity_I[None]),
+        popularity_feature(people_I),
+        *repeat_features(histories, ITEMS),
+        (people_I == 0).astype(np.float32),
+    )
+    assert np.allclose(device.joined(told, similarity_I), head(features)[0], atol=1e-4)
+
+
+def test_a_tuned_bundle_hears_its_similarity(tmp_path: Path) -> None:
+    source, tens = with_log(), []
+    for number, head in enumerate((None, Head(chosen=0, similarity=1), Head(similarity=0))):
+        settings = EdgeSettings(requests=10)
+        export_bundle(replace(source, head=head), tmp_path / str(number), settings)
+        bundle = EdgeBundle.open(tmp_path / str(number))
+        tens.append([r.item_id for r in bundle.rerank(["red-shoe", "red-tent"], k=13)])
+    export_bundle(replace(source, events=None), tmp_path / "texts", EdgeSettings(requests=10))
+    texts = EdgeBundle.open(tmp_path / "texts").rerank(["red-shoe", "red-tent"], k=13)
+    assert tens[0] == tens[2] and tens[1] == [r.item_id for r in texts] != tens[0]
 
 
 @pytest.fixture(scope="module")
@@ -328,3 +376,25 @@ def test_the_command_line_says_what_the_log_weighs(tmp_path: Path) -> None:
     done = runner.invoke(verbs, ["edge export", *words, str(tmp_path / "texts"), "--text-only"])
     assert done.exit_code == 0, done.output
     assert not (tmp_path / "texts" / TRANSITIONS).exists() and "chose next" not in done.output
+
+
+def test_a_tuned_retriever_goes_with_the_numbers_of_its_task(tmp_path: Path) -> None:
+    rec, data = edge_rec(), tiny.shop()
+    train = {"epochs": 1, "batch": 16, "bf16": False}
+    quiet = Console(quiet=True)
+    rec.fit("retrieve", data, split="leave-one-out", train=train, console=quiet)
+    rec.save_pretrained(tmp_path / "model")
+    shop, out = tiny.write_shop(tmp_path / "shop"), tmp_path / "bundle"
+    words = [str(tmp_path / "model"), str(out), "--data", str(shop), "--requests", "20"]
+    done = CliRunner().invoke(app.build_app(["edge export"]), ["edge export", *words])
+    assert done.exit_code == 0, done.output
+    held = EdgeBundle.open(out).config.transitions
+    task = rec.tasks["retrieve"]
+    assert held is not None and held.head is not None
+    head, scoring = task.head or Head(), task.score_settings or ScoreSettings()
+    assert held.head.model_dump() == head.model_dump(include=set(held.head.model_dump()))
+    assert (held.shrinkage, held.recency_decay) == (scoring.shrinkage, scoring.recency_decay)
+    events = [{"event": "purchase", "item_id": name} for name in ("red-shoe", "red-tent")]
+    wanted = [r.item_id for r in rec.use(data).recommend(events, k=10)]
+    found = [r.item_id for r in EdgeBundle.open(out).rerank(["red-shoe", "red-tent"], k=10)]
+    assert len(set(found) & set(wanted)) >= 7

@@ -15,6 +15,7 @@ from playwright.sync_api import expect
 
 from console_worlds import browser
 from edge_worlds import BUILT, built, node, opened, pick, served, tiny_bundle
+from m6rec.collaborative.head import Head
 from m6rec.edge.bundle import EdgeBundle, Ranked
 from m6rec.edge.personal import Personal
 
@@ -51,6 +52,16 @@ def test_node_ranks_by_what_people_chose_next_as_python_does(dist: Path, bundle:
     answers = json.loads(node("dist/node/node.mjs", "rerank", str(bundle), said=asked))
     python = EdgeBundle.open(bundle)
     assert python.config.transitions is not None
+    for history, found in zip(HISTORIES, answers, strict=True):
+        alike(found, python.rerank(history, k=12))
+
+
+def test_a_head_joins_in_node_as_in_python(dist: Path, tmp_path: Path) -> None:
+    head = Head(similarity=0.7, popularity=0.3, repeated=-0.5, last=-0.9)
+    folder = tiny_bundle(tmp_path, log=True, head=head)
+    asked = [{"history": history, "k": 12} for history in HISTORIES]
+    answers = json.loads(node("dist/node/node.mjs", "rerank", str(folder), said=asked))
+    python = EdgeBundle.open(folder)
     for history, found in zip(HISTORIES, answers, strict=True):
         alike(found, python.rerank(history, k=12))
 

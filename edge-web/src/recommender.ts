@@ -107,15 +107,22 @@ export class Recommender {
     const entries = newest.map((n) => history[n]!);
     const places = entries.map((entry) => (typeof entry === "number" ? entry : null));
     const told = next.entries(places, await this.vectorsOf(entries));
-    const scores = next.scores(told);
     const because = (place: number) => newest[next.carrier(told, place)]!;
-    if (personal === undefined || !personal.parameters.some((value) => value !== 0)) {
+    const taught = personal?.parameters.some((value) => value !== 0) ? personal : null;
+    const head = next.config.head ?? null;
+    if (taught === null && head === null) {
+      const scores = next.scores(told);
       return { score: (place) => next.logit(scores[place]!), because };
     }
     const plain = Float64Array.from(await this.vectorOf(history));
-    const change = personal.bend(plain).map((value, k) => value - plain[k]!);
-    const score = (place: number) => next.logit(scores[place]!) + personal.scale * this.similarity(change, place);
-    return { score, because };
+    const { prior } = this.bundle.shelf;
+    const logits =
+      head === null
+        ? next.scores(told).map((score) => next.logit(score))
+        : next.joined(head, told, prior.map((value, place) => value + this.similarity(plain, place)));
+    if (taught === null) return { score: (place) => logits[place]!, because };
+    const change = taught.bend(plain).map((value, k) => value - plain[k]!);
+    return { score: (place) => logits[place]! + taught.scale * this.similarity(change, place), because };
   }
 
   /** The unit vector of a history, oldest first. */

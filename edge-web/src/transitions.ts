@@ -13,11 +13,21 @@ export interface TransitionsConfig {
   shrinkage: number;
   prior: number;
   max_history: number;
+  head?: HeadConfig | null;
+}
+
+/** Of a tuned retriever. */
+export interface HeadConfig {
+  chosen: number;
+  similarity: number;
+  repeated: number;
+  last: number;
 }
 
 export interface Transitions {
   norm: Float32Array;
   key: Float32Array;
+  base: Float32Array;
   mean: Float32Array;
   /** One row of K numbers for each direction. */
   turn: Float32Array;
@@ -39,7 +49,7 @@ interface Told {
 /** Reads transitions.bin; throws where it does not fit its settings. */
 export function unpackTransitions(body: Uint8Array, config: TransitionsConfig, items: number, K: number): Transitions {
   const { pairs, directions, low, step } = config;
-  const counts = [items, items, K, directions * K, directions];
+  const counts = [items, items, items, K, directions * K, directions];
   const fixed = 4 * counts.reduce((sum, count) => sum + count, 0) + 2 * items + pairs;
   if (body.length < fixed) throw new Error(`transitions.bin is too short for ${items} items`);
   const bytes = body.slice().buffer;
@@ -48,7 +58,14 @@ export function unpackTransitions(body: Uint8Array, config: TransitionsConfig, i
     at += 4 * count;
     return new Float32Array(bytes, at - 4 * count, count);
   });
-  const [norm, key, mean, turn, m] = floats as [Float32Array, Float32Array, Float32Array, Float32Array, Float32Array];
+  const [norm, key, base, mean, turn, m] = floats as [
+    Float32Array,
+    Float32Array,
+    Float32Array,
+    Float32Array,
+    Float32Array,
+    Float32Array,
+  ];
   const sizes = new Uint16Array(bytes, at, items);
   const levels = new Uint8Array(bytes, at + 2 * items, pairs);
   const start = new Int32Array(items + 1);
@@ -71,7 +88,7 @@ export function unpackTransitions(body: Uint8Array, config: TransitionsConfig, i
   }
   if (start[items] !== pairs || at !== body.length) throw new Error(`transitions.bin does not hold ${pairs} pairs`);
   const weight = Float64Array.from(levels, (level) => 2 ** (low + step * level));
-  return { norm, key, mean, turn, m, start, later, weight };
+  return { norm, key, base, mean, turn, m, start, later, weight };
 }
 
 export class NextChoice {
@@ -115,6 +132,23 @@ export class NextChoice {
       for (let n = start[place]!; n < start[place + 1]!; n++) found[later[n]!]! += x * weight[n]!;
       found[place]! -= (x * this.config.prior * own) / (1 - own);
     }
+    return found;
+  }
+
+  /** Logits of the head; similarity: of the two towers, of every item. */
+  joined(head: HeadConfig, told: readonly Told[], similarity: Float64Array): Float64Array {
+    const scores = this.scores(told);
+    const count = similarity.length;
+    const mean = similarity.reduce((sum, value) => sum + value, 0) / count;
+    const spread = Math.sqrt(similarity.reduce((sum, value) => sum + (value - mean) ** 2, 0) / count);
+    const { base } = this.numbers;
+    const found = similarity.map((value, item) => {
+      const centred = (value - mean) / Math.max(spread, 1e-6);
+      return head.chosen * this.logit(scores[item]!) + head.similarity * centred + base[item]!;
+    });
+    for (const place of new Set(told.map((one) => one.place))) if (place !== null) found[place]! += head.repeated;
+    const newest = told.at(-1)?.place ?? null;
+    if (newest !== null) found[newest]! += head.last;
     return found;
   }
 

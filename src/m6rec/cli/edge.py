@@ -10,7 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from m6rec.cli.common import Adapter, Data, Json, out, verb, write_json
+from m6rec.collaborative.head import Head
+from m6rec.collaborative.settings import ScoreSettings
 from m6rec.data import tables
+from m6rec.data.known import popularity
 from m6rec.edge.agreement import agreement
 from m6rec.edge.bundle import BundleConfig
 from m6rec.edge.export import EdgeSettings, Source, export_bundle
@@ -56,9 +59,7 @@ def edge_export(
     told: dict[str, str | int | float] = {"runtime": runtime, "precision": precision}
     told |= {"event": event, "requests": requests, "least": least, "best_per_item": best_per_item}
     settings = EdgeSettings.parse(told, "edge export")
-    source = _source(model, data, adapter, depth, rank)
-    if text_only:
-        source = replace(source, events=None)
+    source = _source(model, data, adapter, depth, rank, text_only)
     manifest = export_bundle(source, target, settings)
     if zipped:
         write_zip(target, target.with_suffix(".zip"))
@@ -101,7 +102,12 @@ def edge_check(
 
 
 def _source(
-    model: str, data: Path, adapter: Path | None, depth: int | None, rank: Path | None = None
+    model: str,
+    data: Path,
+    adapter: Path | None,
+    depth: int | None,
+    rank: Path | None = None,
+    text_only: bool = False,
 ) -> Source:
     rec, dataset = M6Rec.from_pretrained(model), tables.load(data)
     if adapter is not None:
@@ -114,10 +120,25 @@ def _source(
         ranker = rec.opener().ranker(rec.tasks["rank"], dataset)
     if depth is not None:
         rec = M6Rec(shallow(rec.backbone, depth), rec.tokenizer, rec.tasks)
-    catalogue = rec.opener().catalogue(rec.tasks.get("retrieve"), dataset, text_only=True)
+    task = rec.tasks.get("retrieve")
+    people_I = None if text_only else popularity(dataset)
+    counted = people_I is not None and bool(people_I.any())
+    if counted and task is not None:  # the head has a number of its own for new items
+        counted = task.spec.retrieval is None or not task.spec.retrieval.text_only
+        task = replace(task, new_item_boost=0.0) if counted else task
+    catalogue = rec.opener().catalogue(task, dataset, text_only=True)
     name = Path(model).name if depth is None else f"{Path(model).name}, exit {depth}"
     titles = dataset.items["title"].to_list()
-    return Source(catalogue, titles, name, rec.fingerprint, ranker, dataset.events, embed=rec.embed)
+    source = Source(catalogue, titles, name, rec.fingerprint, ranker, embed=rec.embed)
+    if not counted:
+        return source
+    scoring = None if task is None else task.score_settings
+    return replace(
+        source,
+        events=dataset.events,
+        scoring=scoring or ScoreSettings(),
+        head=None if task is None else task.head or Head(),
+    )
 
 
 def _report(

@@ -204,9 +204,15 @@ class EdgeBundle:
         entries = [history[place] for place in newest]
         places = [self._place.get(entry) for entry in entries]
         told = score.entries(places, self._vectors_of(entries, places))
-        score_N = score.logits(score.scores(told)[asked])
-        if bend is not None:
-            user_K = self.user_vector(history)
+        head = score.config.head
+        user_K = None if bend is None and head is None else self.user_vector(history)
+        if head is None or user_K is None:
+            score_N = score.logits(score.scores(told)[asked])
+        else:
+            every = np.arange(len(self.shelf.ids))
+            similarity_I = self._similarity(user_K, every) + self.shelf.prior_I
+            score_N = score.joined(told, similarity_I)[asked]
+        if bend is not None and user_K is not None:
             score_N += bend.scale * self._similarity(bend.change(user_K) - user_K, asked)
         best = np.argsort(-score_N, kind="stable")[:k]
         share_NA = score.shares(told, asked[best])

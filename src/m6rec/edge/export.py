@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from m6rec.collaborative.head import Head
 from m6rec.collaborative.score import Embed
 from m6rec.collaborative.settings import ScoreSettings
 from m6rec.config import Settings
@@ -74,8 +75,8 @@ class EdgeSettings(Settings):
 class Source:
     """What a bundle is made of: a retriever over its catalogue, and titles in its order. ranker: a
     tuned ranking to go with it (None: only retrieval). events: the log, whose transitions go with
-    it (None: texts alone rank), weighed by `scoring`. embed: the network's text vectors, for the
-    check beside the whole score."""
+    it (None: texts alone rank), weighed by `scoring`; head: joins a tuned retriever. embed: the
+    network's text vectors, for the check beside the whole score."""
 
     catalogue: Catalogue
     titles: Sequence[str]
@@ -84,13 +85,14 @@ class Source:
     ranker: Ranker | None = None
     events: pl.DataFrame | None = None
     scoring: ScoreSettings = field(default_factory=ScoreSettings)
+    head: Head | None = None
     embed: Embed | None = None
 
     def log(self) -> Log | None:
         """The log, where anybody chose anything of the catalogue."""
         if self.events is None:
             return None
-        log = Log(self.events, self.catalogue.item_ids, self.scoring)
+        log = Log(self.events, self.catalogue.item_ids, self.scoring, self.head)
         return log if len(log.sequences) else None
 
 

@@ -13,16 +13,19 @@ import numpy as np
 import polars as pl
 
 from m6rec.collaborative.counts import TransitionCounts, count
+from m6rec.collaborative.head import Head, popularity_feature
 from m6rec.collaborative.matrix import TransitionMatrix, transition_matrix
 from m6rec.collaborative.pairs import Sequences
 from m6rec.collaborative.score import CollaborativeScore
 from m6rec.collaborative.sequences import Histories, blocks_of, sequences_of
 from m6rec.collaborative.settings import ScoreSettings
 from m6rec.collaborative.words import WordsPrior
+from m6rec.data.verdicts import people as people_of
 from m6rec.edge.graph import EdgeError
 from m6rec.edge.parity import FIRST, Drawing
 from m6rec.edge.transitions import (
     NO_LENGTH,
+    HeadConfig,
     NextChoice,
     Transitions,
     TransitionsConfig,
@@ -30,17 +33,29 @@ from m6rec.edge.transitions import (
     weights_of,
 )
 
+JOINED = {"chosen", "similarity", "repeated", "last"}
+"""Numbers of the head that a device reads; the others are in `base`."""
 Scores = Callable[[list[int]], np.ndarray]
 """Places of a history, oldest first → scores of all items [I]."""
 
 
 @dataclass(frozen=True)
 class Log:
-    """Events over a catalogue, and how its choices are weighed."""
+    """Events over a catalogue, and how its choices are weighed. head: of a tuned retriever."""
 
     events: pl.DataFrame
     item_ids: Sequence[str]
     scoring: ScoreSettings
+    head: Head | None = None
+
+    def base(self) -> np.ndarray:
+        """What the head says of an item, whoever asks: float32 [I]."""
+        if self.head is None:
+            return np.zeros(len(self.item_ids), np.float32)
+        people = dict(people_of(self.events).iter_rows())
+        people_I = np.array([people.get(item_id, 0) for item_id in self.item_ids])
+        told_I = self.head.popularity * popularity_feature(people_I)
+        return np.asarray(told_I + self.head.new * (people_I == 0), np.float32)
 
     @cached_property
     def sequences(self) -> Sequences:
@@ -81,6 +96,7 @@ def shipped(log: Log, vectors_IK: np.ndarray, scale_I: np.ndarray, best: int) ->
     rest_I = np.maximum(length_I, NO_LENGTH) * (1 - prior.own(g_ID))
     numbers = Transitions(
         norm_I=exact.norm_I.astype(np.float32),
+        base_I=log.base(),
         key_I=np.where(length_I < NO_LENGTH, 0, 1 / rest_I).astype(np.float32),
         mean_K=prior.whitening.mean,
         turn_DK=turn_KD.T.astype(np.float32),
@@ -100,6 +116,7 @@ def shipped(log: Log, vectors_IK: np.ndarray, scale_I: np.ndarray, best: int) ->
         prior=scoring.prior,
         parity=0.0,
         requests=0,
+        head=None if log.head is None else HeadConfig(**log.head.model_dump(include=JOINED)),
     )
     return Shipped(numbers, config, CollaborativeScore(scoring, {}, matrix, prior, g_ID, _no_texts))
 

@@ -10,10 +10,11 @@ its prior by its own vector:
     z = Σ_e x_e · turn · (m ∘ g_e),   Σ_e x_e · prior_ej = (z·v_j - z·mean) · key_j,
     key_j = 1 / (|(v_j - mean) · turn| · (1 - g_jᵀ M g_j))
 
-(less the share that j has of itself, where the history holds it).
+(less the share that j has of itself, where the history holds it). A tuned retriever joins in by
+its head (collaborative/head.py); what the head says of an item whoever asks is `base`.
 edge-web/src/transitions.ts is the same in the browser. The file, little-endian:
 
-    norm [I], key [I], mean [K], turn [D, K], m [D]    float32 (turn by direction)
+    norm, key, base [I], mean [K], turn [D, K], m [D]  float32 (turn by direction)
     pairs of each item [I]                             uint16
     level of each pair [W]                             uint8: R = 2^(low + step · level)
     later items, row by row, ascending                 varints: distance from the one before, less 1
@@ -42,12 +43,23 @@ NO_LENGTH = 1e-6
 """A whitened vector that is shorter has no direction: the text is the mean of all."""
 
 
+class HeadConfig(Settings):
+    """Numbers of the head: of log(1 + 2λ · score), of the similarity in standard deviations over
+    the catalogue, of items of the history, of its newest."""
+
+    chosen: float
+    similarity: float
+    repeated: float
+    last: float
+
+
 class TransitionsConfig(Settings):
     """What has to be known of the file, and of the score.
 
     best_per_item: pairs kept of an item; pairs: of all. directions: D. low, step: of levels.
     recency_decay, shrinkage, prior: δ, λ and μ of ScoreSettings. max_history: newest entries read.
     parity: share of drawn requests with the first ten of numpy's score over the same numbers.
+    head: of a tuned retriever; None: the score alone orders.
     """
 
     best_per_item: int
@@ -61,6 +73,7 @@ class TransitionsConfig(Settings):
     max_history: int = Field(default=50, ge=1)
     parity: float
     requests: int
+    head: HeadConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,7 @@ class Transitions:
 
     norm_I: np.ndarray
     key_I: np.ndarray
+    base_I: np.ndarray
     mean_K: np.ndarray
     turn_DK: np.ndarray
     m_D: np.ndarray
@@ -79,7 +93,14 @@ class Transitions:
 
     def pack(self) -> bytes:
         """transitions.bin."""
-        floats = (self.norm_I, self.key_I, self.mean_K, self.turn_DK, self.m_D)
+        floats = (
+            self.norm_I,
+            self.key_I,
+            self.base_I,
+            self.mean_K,
+            self.turn_DK,
+            self.m_D,
+        )
         parts = [np.ascontiguousarray(part, "<f4").tobytes() for part in floats]
         size_I = np.diff(self.start)
         first = np.zeros(len(self.later_W), dtype=bool)
@@ -92,7 +113,7 @@ class Transitions:
     def unpack(cls, body: bytes, config: TransitionsConfig, items: int, width: int) -> Transitions:
         """Of I items and K = width. EdgeError for a file that does not fit the settings."""
         directions = config.directions
-        shapes = ((items,), (items,), (width,), (directions, width), (directions,))
+        shapes = (*[(items,)] * 3, (width,), (directions, width), (directions,))
         at, floats = 0, []
         if len(body) < 4 * sum(int(np.prod(shape)) for shape in shapes) + 2 * items + config.pairs:
             raise EdgeError(f"{TRANSITIONS} is too short for {items} items; export it again")
@@ -110,8 +131,8 @@ class Transitions:
         run_W = np.cumsum(gap_W + 1)
         before_I = np.concatenate([[0], run_W])[start[:-1]]
         later_W = run_W - np.repeat(before_I, size_I) - 1
-        norm_I, key_I, mean_K, turn_DK, m_D = floats
-        return cls(norm_I, key_I, mean_K, turn_DK, m_D, start, later_W, level_W)
+        norm_I, key_I, base_I, mean_K, turn_DK, m_D = floats
+        return cls(norm_I, key_I, base_I, mean_K, turn_DK, m_D, start, later_W, level_W)
 
 
 def packed_numbers(number_N: np.ndarray) -> bytes:
@@ -227,6 +248,19 @@ class NextChoice:
         """log(1 + 2λ · score), linear below 0."""
         scaled_A = 2 * self.config.shrinkage * score_A
         return np.asarray(np.where(scaled_A > 0, np.log1p(np.maximum(scaled_A, 0)), scaled_A))
+
+    def joined(self, entries: Entries, similarity_I: np.ndarray) -> np.ndarray:
+        """Logits of the head: float64 [I]. similarity_I: of the two towers. Only with a head."""
+        head = self.config.head
+        assert head is not None
+        centred_I = (similarity_I - similarity_I.mean()) / max(float(similarity_I.std()), 1e-6)
+        logit_I = head.chosen * self.logits(self.scores(entries)) + head.similarity * centred_I
+        logit_I += self.numbers.base_I
+        there = entries.code_N >= 0
+        logit_I[np.unique(entries.code_N[there])] += head.repeated
+        if len(there) and there[-1]:
+            logit_I[entries.code_N[-1]] += head.last
+        return np.asarray(logit_I)
 
     def _words(self, z_RK: np.ndarray, asked_A: np.ndarray) -> np.ndarray:
         """μ times the prior: float64 [R, A]."""
