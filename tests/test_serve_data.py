@@ -21,8 +21,9 @@ from m6rec.cli.app import build_app
 from m6rec.recommender import M6Rec
 from m6rec.serving.known import Known, newest_users
 from m6rec.serving.live import LiveModel
-from m6rec.serving.pipeline import Wanted, begin
+from m6rec.serving.pipeline import begin
 from m6rec.serving.service import Service
+from m6rec.serving.steps import Wanted
 from serve_worlds import ids, served, until, write_world
 
 Served = tuple[TestClient[Any], Service]

@@ -177,7 +177,7 @@ class Gone:
 
 
 def test_a_qdrant_that_is_gone_is_a_503_and_nothing_counts_twice(tmp_path: Path) -> None:
-    place = replace(write_world(tmp_path), index=":memory:")
+    place = replace(write_world(tmp_path), index=":memory:", text_only=True)
     with served(place) as (client, service):
         model: Any = service.registry.current
         first = ids(client.post("/v1/recommend", json=ASKED))

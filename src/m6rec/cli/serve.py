@@ -10,7 +10,17 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from m6rec.cli.common import DEFAULT_MODEL, Json, Model, err, key_values, out, verb, write_json
+from m6rec.cli.common import (
+    DEFAULT_MODEL,
+    Json,
+    Model,
+    TextOnly,
+    err,
+    key_values,
+    out,
+    verb,
+    write_json,
+)
 from m6rec.records import M6Error
 from m6rec.serving.keys import KeyRing
 from m6rec.serving.logs import log_as_json
@@ -64,6 +74,7 @@ def serve(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A limit, such as answer_seconds=5; repeat.")
     ] = None,
+    text_only: TextOnly = False,
     json: Json = None,
 ) -> None:
     """Serve items, users, events and recommendations over HTTP, with a console at /.
@@ -77,7 +88,9 @@ def serve(
     limits = ServiceSettings.parse(
         {"rate": rate, **key_values(settings or [], "answer_seconds=5")}, "--set"
     )
-    place = Place(data, model, tuple(adapter or ()), state, journal, cache, models, index)
+    place = Place(
+        data, model, tuple(adapter or ()), state, journal, cache, models, index, text_only
+    )
     address = http.Address(host, port, tls_cert, tls_key)
     address.check(KeyRing(place.state_folder))
     tracing = None if traces is None else Traces(traces)

@@ -103,11 +103,15 @@ class LiveTransitions:
                 coded = [list(dict.fromkeys(item for basket in coded for item in basket))]
             self._replace(person, [basket for basket in coded if basket], last)
 
+    def pairs(self, person: str) -> int:
+        """How many pairs a person is counted for."""
+        with self._lock:
+            return sum(1 for _ in pairs_of_one(self._sequences.of(person)[0], self.ordered))
+
     def erase(self, person: str) -> int:
         """Takes off all that a person was counted for; returns how many pairs that were."""
         with self._lock:
-            baskets, _ = self._sequences.of(person)
-            pairs = sum(1 for _ in pairs_of_one(baskets, self.ordered))
+            pairs = self.pairs(person)
             self._replace(person, [], Moment())
             return pairs
 

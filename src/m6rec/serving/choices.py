@@ -65,6 +65,10 @@ class Choices:
                 self._set(pair, True)
         return True
 
+    def is_against(self, user_id: str, item_id: str) -> bool:
+        """Whether a user said anything against an item, or took something back."""
+        return (user_id, item_id) in self._against
+
     def users(self) -> list[str]:
         """Everybody who stands by an item, or said anything against one."""
         return list({*self._items, *(user_id for user_id, _ in self._against)})

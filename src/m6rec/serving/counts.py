@@ -15,8 +15,9 @@ from typing import final
 import numpy as np
 
 from m6rec.serving.choices import event_of
+from m6rec.serving.chosen import LiveChosen
 from m6rec.serving.known import Known
-from m6rec.stores.journal.base import Body, Entry, Journal
+from m6rec.stores.journal.base import Entry, Journal
 from m6rec.tasks.shelf import Shelf
 from m6rec.text.feature_state import FeatureState
 
@@ -28,8 +29,9 @@ LARGE = 20_000
 
 @final
 class LiveCounts:
-    """choices: who stands by which item; features: for a ranker, where there is one. Both hold the
-    journal up to entry `number`. shelf: the items that are there. Safe to use from threads."""
+    """choices: who stands by which item; features: for a ranker, where there is one; chosen: what
+    people chose next, where retrieval reads it. All hold the journal up to entry `number`. shelf:
+    the items that are there. Safe to use from threads."""
 
     def __init__(
         self,
@@ -37,7 +39,9 @@ class LiveCounts:
         known: Known,
         shelf: Shelf,
         features: FeatureState | None,
+        chosen: LiveChosen | None = None,
     ) -> None:
+        self.chosen = chosen
         self.choices, self._shelf = known.choices, shelf
         self.features, self.number = features, known.number
         self._journal, self._told = journal, known.number
@@ -59,6 +63,8 @@ class LiveCounts:
             while batch := self._journal.entries(self.number, ENTRIES_AT_ONCE):
                 self._count(batch)
                 self.number = batch[-1].number
+                if self.chosen is not None:
+                    self.chosen.passed(self.number)
 
     def popularity(self) -> np.ndarray:
         """How many people chose each item of the shelf: float32 [I].
@@ -73,10 +79,10 @@ class LiveCounts:
         return counts_I
 
     def _count(self, batch: Sequence[Entry]) -> None:
-        events: list[Body] = []
+        events: list[Entry] = []
         for entry in batch:
             if entry.kind == "event":
-                events.append(entry.body)
+                events.append(entry)
                 self._count_features(entry)
             elif entry.kind == "erase_user":
                 self._choose(events)
@@ -86,9 +92,15 @@ class LiveCounts:
                 self.features.put_item(entry.key, entry.body if entry.kind == "item" else None)
         self._choose(events)
 
-    def _choose(self, events: Sequence[Body]) -> None:
-        if not self.choices.take(events, self._journal.history):
-            self.choices = Known.read(self._journal).choices
+    def _choose(self, events: Sequence[Entry]) -> None:
+        bodies = [entry.body for entry in events]
+        fits = self.choices.take(bodies, self._journal.history)
+        if fits and (self.chosen is None or self.chosen.take(events, self.choices)):
+            return
+        known = Known.read(self._journal)
+        self.choices = known.choices
+        if self.chosen is not None:
+            self.chosen.begin(known)
 
     def _forget(self, masked: str) -> None:
         """Drops a user who was erased, here or by another server of this journal."""
@@ -96,6 +108,8 @@ class LiveCounts:
         for user_id in {*self.choices.users(), *features}:
             if self._journal.masked(user_id) == masked:
                 self.choices.forget(user_id)
+                if self.chosen is not None:
+                    self.chosen.forget(user_id)
                 if self.features is not None:
                     self.features.forget(user_id)
 

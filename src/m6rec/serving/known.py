@@ -24,6 +24,7 @@ AT_ONCE = 10_000
 EVENT_COLUMNS = {
     name: dtype for name, dtype in TABLES["events"].dtypes().items() if name != "split"
 }
+KNOWN_COLUMNS = {**EVENT_COLUMNS, "timed": pl.Boolean()}
 
 
 class Shown(NamedTuple):
@@ -49,13 +50,14 @@ class Shown(NamedTuple):
 class Known:
     """Newest bodies, who chose which items, and the number of the last entry read.
 
-    events: in the order they came, columns EVENT_COLUMNS.
+    events: in the order they came, columns EVENT_COLUMNS and `timed`, whether an event has a time
+    of its own; the others have that when they came.
     """
 
     number: int = 0
     items: dict[str, Body] = field(default_factory=dict)
     users: dict[str, Body] = field(default_factory=dict)
-    events: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=EVENT_COLUMNS))
+    events: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=KNOWN_COLUMNS))
     erased: set[str] = field(default_factory=set)
     choices: Choices = field(default_factory=lambda: Choices(pl.DataFrame(schema=EVENT_COLUMNS)))
 
@@ -94,7 +96,7 @@ class Known:
             base,
             items=frame_of(list(self.items.values()), "items"),
             users=frame_of(list(self.users.values()), "users") if self.users else None,
-            events=None if self.events.is_empty() else sort_events(self.events),
+            events=None if self.events.is_empty() else sort_events(self.events.drop("timed")),
             reviews=self._without_erased(base.reviews, journal),
             queries=self._without_erased(base.queries, journal),
         )
@@ -121,7 +123,8 @@ def _event_table(entries: Sequence[EntryText]) -> pl.DataFrame:
         table = pl.DataFrame(columns, schema=EVENT_COLUMNS, strict=False)
     came = pl.Series([entry.at for entry in entries], dtype=pl.Float64())
     kind = pl.col("event").str.strip_chars().str.to_lowercase().replace(EVENT_SYNONYMS)
-    return table.with_columns(pl.col("timestamp").fill_null(came), event=kind)
+    timed = pl.col("timestamp").is_not_null()
+    return table.with_columns(pl.col("timestamp").fill_null(came), event=kind, timed=timed)
 
 
 def acts(own: Sequence[Body]) -> tuple[Event, ...]:

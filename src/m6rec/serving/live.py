@@ -18,10 +18,14 @@ from typing import Any, final
 
 import numpy as np
 
+from m6rec.collaborative.head import Head
+from m6rec.collaborative.settings import ScoreSettings
 from m6rec.data.labels import LabelRule
 from m6rec.recommender import M6Rec
 from m6rec.records import Event, Request
 from m6rec.serving.batching import Batcher, BatchSettings
+from m6rec.serving.candidates import Scores
+from m6rec.serving.chosen import LiveChosen
 from m6rec.serving.counts import LiveCounts
 from m6rec.serving.engine import EngineSettings
 from m6rec.serving.known import (
@@ -32,12 +36,14 @@ from m6rec.serving.known import (
     frame_of,
     newest_users,
 )
-from m6rec.serving.pipeline import Served, Wanted, begin
+from m6rec.serving.pipeline import begin
 from m6rec.serving.ranking import FastRanker
 from m6rec.serving.runtimes.choose import AUTO
 from m6rec.serving.runtimes.remembered import remember, remembered
 from m6rec.serving.source import Source
 from m6rec.serving.space import ENTRIES_AT_ONCE, ItemVectors, Space
+from m6rec.serving.steps import Served, Wanted
+from m6rec.serving.words import ItemWords
 from m6rec.serving.working import Working
 from m6rec.stores.journal.base import Entry, Journal
 from m6rec.stores.vectors.base import VectorIndex
@@ -94,9 +100,14 @@ class LiveModel:
         self._using, self._used = 0, threading.Condition()
         self.working = Working(self.texts, self._forget_texts)
         self.vectors = ItemVectors(self.face, source, journal, self.shown, self.working)
-        self.counts = LiveCounts(journal, known, self.shelf, self._open_features())
+        self.transitions, self.words, self.scores = self._open_chosen(known)
+        self.counts = LiveCounts(
+            journal, known, self.shelf, self._open_features(), self.transitions
+        )
         self.ranker = self._open_ranker(batching.workers)
         self.vectors.open()
+        if self.words is not None:
+            self.words.open(self.vectors.folder(), journal)
         self._batcher: Batcher[Wanted | Chunk | Space, Served | None] = Batcher(
             self._begin, batching
         )
@@ -146,6 +157,10 @@ class LiveModel:
                 taken += len(batch)
             if taken and self.vectors.has_grown():
                 self._begin_again()
+            if taken and self.words is not None and self.words.has_grown():
+                self.words.fit()
+        if self.transitions is not None:
+            self.transitions.live.fold()
         return taken
 
     def writer(self) -> M6Rec:
@@ -201,11 +216,20 @@ class LiveModel:
         """Writes a snapshot, so that the next start makes no vectors again."""
         with self._following:
             self.vectors.save(self.number)
+            if self.words is not None:
+                self.words.save(self.vectors.folder(), self.number, self.journal.name)
 
     def forget_user(self, user_id: str) -> None:
         """Drops what is held of a user in memory by name."""
         for words in self._verbalizers():
             words.put_user(user_id, None)
+        if self.transitions is not None:
+            self.transitions.forget(user_id)
+
+    def counted_pairs(self, user_id: str) -> int:
+        """How many pairs of choices a user is counted for."""
+        self.counts.keep_up()
+        return 0 if self.transitions is None else self.transitions.pairs(user_id)
 
     def close(self) -> None:
         """What waits fails; the model is not used afterwards."""
@@ -265,8 +289,10 @@ class LiveModel:
     def _take(self, what: Chunk | Space) -> None:
         if isinstance(what, Space):
             self.vectors.take(what)
-        else:
-            self.vectors.put(what.item_ids)
+            return
+        self.vectors.put(what.item_ids)
+        if self.words is not None:
+            self.words.put(what.item_ids)
 
     def _begin_again(self) -> None:
         """Directions for a catalogue that has grown: made beside the answers, then put in place."""
@@ -292,6 +318,8 @@ class LiveModel:
                 words.put_item(item_id, body)
             self.shown[item_id] = Shown.of(body)
             self.shelf.put([item_id], [self.shown[item_id].offer])
+            if self.transitions is not None:
+                self.transitions.put(item_id)
         ids = list(fresh)
         for first in range(0, len(ids), ITEMS_AT_ONCE):
             chunk = Chunk(tuple(ids[first : first + ITEMS_AT_ONCE]))
@@ -309,12 +337,36 @@ class LiveModel:
         self.index.remove([item_id])
         self.shown.pop(item_id, None)
         self.shelf.remove(item_id)
+        if self.transitions is not None and self.words is not None:
+            self.transitions.put(item_id)
+            self.words.remove(item_id)
         for words in self._verbalizers():
             words.put_item(item_id, None)
 
     def _verbalizers(self) -> list[Verbalizer]:
         found = [self.retriever.packer.verbalizer]
         return found if self.ranker is None else [*found, self.ranker.ranker.packer.verbalizer]
+
+    def _open_chosen(
+        self, known: Known
+    ) -> tuple[LiveChosen | None, ItemWords | None, Scores | None]:
+        """What people chose next, what words say of it, and both as scores; None: words alone."""
+        task = self.face.tasks.get("retrieve")
+        if self.source.text_only or (task is not None and self.retriever.settings.text_only):
+            return None, None, None
+        settings, head = ScoreSettings(), None
+        if task is not None:
+            settings, head = task.score_settings or settings, task.head or Head()
+        chosen = LiveChosen(self.journal, known, self.shelf, settings)
+
+        def text(item_id: str) -> str:
+            return self.retriever.packer.verbalizer.item(item_id).text
+
+        backbone = self.face.opener().backbone
+        words = ItemWords(
+            self.shelf, self.shown, text, backbone.embed, self.working, settings.ridge
+        )
+        return chosen, words, Scores(self.shelf, chosen, words, head)
 
     def _open_features(self) -> FeatureState | None:
         """Counts of the journal so far, for a ranker; they follow what comes."""

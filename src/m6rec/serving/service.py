@@ -29,8 +29,8 @@ from m6rec.serving.known import HISTORY, acts
 from m6rec.serving.limits import RateLimit
 from m6rec.serving.live import LiveModel
 from m6rec.serving.metrics import Metrics
-from m6rec.serving.pipeline import EVERYTHING, Served, Wanted
 from m6rec.serving.registry import Registry
+from m6rec.serving.steps import EVERYTHING, Served, Wanted
 from m6rec.stores.journal.base import Appended, Body, Journal, Receipt, Told
 
 T = TypeVar("T")
@@ -132,13 +132,16 @@ class Service:
         """Runs what reads the journal."""
         return await asyncio.get_running_loop().run_in_executor(self._journal_lane, work)
 
-    async def erase_user(self, user_id: str) -> Receipt:
-        """Erases a user from the journal, then from what the models hold in memory."""
+    async def erase_user(self, user_id: str) -> tuple[Receipt, int]:
+        """Erases a user from the journal, then from what the models hold in memory; how many pairs
+        of choices are no longer counted stands beside the receipt."""
+        current = self.registry.current
+        pairs = await self.read(lambda: current.counted_pairs(user_id))
         receipt = await self.read(lambda: self.journal.erase_user(user_id))
         for model in self.registry.models():
             model.forget_user(user_id)
         self.registry.notify(receipt.number)
-        return receipt
+        return receipt, pairs
 
     async def erase_item(self, item_id: str) -> Receipt:
         """Erases an item."""

@@ -15,7 +15,7 @@ from m6rec.stores.states.cache import StateCache
 class Source:
     """base: the data folder, for reviews, queries, dialogues and templates; folder: where snapshots
     are kept (None: nowhere); index: the address of a Qdrant server (None: vectors are in this
-    process)."""
+    process); text_only: what people chose next is left aside."""
 
     model: str
     adapters: tuple[Path, ...] = ()
@@ -24,3 +24,4 @@ class Source:
     folder: Path | None = None
     batching: BatchSettings | None = None
     index: str | None = None
+    text_only: bool = False

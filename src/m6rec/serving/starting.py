@@ -44,7 +44,8 @@ class Place:
     """Where a server's things are. state: default DATA/server; journal: a folder (default
     STATE/journal) or postgresql://…; cache: a folder (default STATE/segments) or redis://…;
     index: a Qdrant server (default: vectors are in this process);
-    models: folder of models and adapters that may be opened by name."""
+    models: folder of models and adapters that may be opened by name; text_only: retrieval goes by
+    words alone, though the journal says what people chose next."""
 
     data: Path
     model: str = MODEL
@@ -54,6 +55,7 @@ class Place:
     cache: str | None = None
     models: Path | None = None
     index: str | None = None
+    text_only: bool = False
 
     @property
     def state_folder(self) -> Path:
@@ -78,6 +80,7 @@ def open_service(place: Place, settings: ServiceSettings | None = None) -> Servi
             cache,
             folder / "vectors",
             index=place.index,
+            text_only=place.text_only,
         )
         opening = _Opening(journal, first, place)
         model = LiveModel(FIRST, first, journal)

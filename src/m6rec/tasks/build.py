@@ -122,7 +122,8 @@ class Backbone:
         """Text vectors of the network: float32 [N, D], unit length, cosine is similarity."""
         layers = self.model.config.layers
         table = SegmentTable(self.model, self.tokenizer, layers, 1, self.memory(layers, 1))
-        rows = torch.from_numpy(table.add(texts, EMBED_BUDGET))
+        budget = min(EMBED_BUDGET, self.model.config.max_positions - 2)  # a mark at either end
+        rows = torch.from_numpy(table.add(texts, budget))
         h_ND = table.states().h_SKD[rows.to(self.model.read_token.device), 0].float()
         return F.normalize(h_ND, dim=1).cpu().numpy()
 

@@ -30,6 +30,11 @@ HEAD_BOOSTS = tuple(round(0.25 * step, 2) for step in range(33))
 """The same in units of the head's logit."""
 
 
+CHOSEN_TIE = 0.1
+"""What popularity adds to the score of choices, in shares of what it adds to a similarity: more
+than its rounding error, less than any difference."""
+
+
 @dataclass(frozen=True)
 class Chosen:
     """What people chose, beside a retriever: the score, and the head that joins both.
@@ -103,6 +108,7 @@ class Catalogue:
         silent = ~scores_BI.any(axis=1)  # nothing that the score could read
         if silent.any():
             scores_BI[silent] = self._similarity(queries)[silent]
+        scores_BI[~silent] += CHOSEN_TIE * self.prior_I
         return scores_BI
 
     def _similarity(self, queries: Queries) -> np.ndarray:

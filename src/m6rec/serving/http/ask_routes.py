@@ -41,7 +41,8 @@ MOST_SHOWN = 500
 
 @dataclass(frozen=True)
 class Found:
-    """An item of an answer. score: what it was ordered by, see `by`."""
+    """An item of an answer. score: what it was ordered by, see `by`. counted, words: what people
+    chose next and what words say of it; `debug` shows them."""
 
     item_id: str
     title: str
@@ -51,6 +52,8 @@ class Found:
     category: str | None = None
     price: float | None = None
     reason: Reason | None = None
+    counted: float | None = None
+    words: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,8 @@ class Debugged:
 
 @dataclass(frozen=True)
 class Answer:
-    """Items, best first. by: what the score is (similarity, probability or popularity); variant:
-    the model that answered."""
+    """Items, best first. by: what the score is (chosen, similarity, probability or popularity);
+    variant: the model that answered."""
 
     items: list[Found]
     by: str
@@ -252,7 +255,9 @@ def _told(answered: Answered, why: dict[str, Reason], debug: bool) -> Answer:
         if about is not None:  # else it was erased meanwhile
             scores = (one.score, one.similarity, one.probability)
             reason = why.get(one.item_id)
-            found = Found(one.item_id, about.title, *scores, about.category, about.price, reason)
+            parts = (one.counted, one.words) if debug else (None, None)
+            about_it = (about.category, about.price)
+            found = Found(one.item_id, about.title, *scores, *about_it, reason, *parts)
             items.append(found)
     debugged = None
     if debug:

@@ -83,7 +83,8 @@ class History:
 
 @dataclass(frozen=True)
 class Erased:
-    """Proof of an erasure; `hash` stands in the journal as well."""
+    """Proof of an erasure; `hash`, of all above it, stands in the journal as well. counted_pairs:
+    how many pairs of a user's choices are no longer counted."""
 
     kind: str
     key: str
@@ -91,6 +92,7 @@ class Erased:
     number: int
     at: float
     hash: str
+    counted_pairs: int | None = None
 
 
 @post("/v1/items", guards=WRITES, responses=answers(409), status_code=200, tags=["data"])
@@ -164,8 +166,8 @@ async def get_history(user_id: Name, service: The, limit: Limit = 100) -> Histor
 )
 async def erase_user(user_id: Name, service: The) -> Erased:
     """Erases a user and all their events: from the journal and its files, and from memory."""
-    receipt = await service.erase_user(id_of(user_id))
-    return Erased(**receipt.to_dict())  # type: ignore[arg-type]
+    receipt, pairs = await service.erase_user(id_of(user_id))
+    return Erased(**receipt.to_dict(), counted_pairs=pairs)  # type: ignore[arg-type]
 
 
 async def _keep(

@@ -1,0 +1,240 @@
+"""What is recommended from, where people chose something: candidates, and the parts of their score.
+
+Of a small catalogue every item is one. Of a large one candidates are what was counted most after
+the history, what words say the most for, and what the text tower finds nearest where a head asks
+for it; each has its exact parts (collaborative/score.py has the formula).
+
+Legend: N candidates, E entries of a history, I places of the shelf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from m6rec.collaborative.head import Features, Head, chosen_feature, popularity_feature
+from m6rec.collaborative.sequences import Histories
+from m6rec.data.requests import Requests
+from m6rec.data.verdicts import Scale
+from m6rec.offers import Filter
+from m6rec.serving.chosen import LiveChosen
+from m6rec.serving.words import Fitted, ItemWords
+from m6rec.tasks.shelf import Shelf
+
+SAMPLED = 2000
+"""Items of a large catalogue that tell how similarities are spread."""
+
+
+@dataclass(frozen=True)
+class Entries:
+    """One history: codes (-1: unknown), weights (below 0: a no) and texts of E entries."""
+
+    code: np.ndarray
+    weight: np.ndarray
+    text: list[str | None]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Of N candidates: places, ascending; what was counted and what words say, float32 [N]."""
+
+    place: np.ndarray
+    counted: np.ndarray
+    words: np.ndarray
+
+    @property
+    def score(self) -> np.ndarray:
+        """The collaborative score."""
+        return np.asarray(self.counted + self.words)
+
+    def at(self, place_K: np.ndarray) -> list[tuple[float | None, float | None]]:
+        """Counted and words of some places; None of what is no candidate."""
+        row_K = np.minimum(np.searchsorted(self.place, place_K), len(self.place) - 1)
+        return [
+            (float(self.counted[row]), float(self.words[row]))
+            if self.place[row] == place
+            else (None, None)
+            for row, place in zip(row_K.tolist(), place_K.tolist(), strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Similar:
+    """Similarities of a user to items: places, float32 [N]; mean and spread over the catalogue.
+    others: of items that are not among them, by id; None: all are."""
+
+    place: np.ndarray
+    score: np.ndarray
+    mean: float
+    spread: float
+    others: Callable[[Sequence[str]], np.ndarray] | None = None
+
+    def of(self, place_N: np.ndarray, ids: Sequence[str]) -> np.ndarray:
+        """In standard deviations, float32 [N]; 0 for what has no vector yet."""
+        order = np.argsort(self.place)
+        place_M, score_M = self.place[order], self.score[order]
+        row_N = np.minimum(np.searchsorted(place_M, place_N), max(len(place_M) - 1, 0))
+        score_N = np.full(len(place_N), self.mean, dtype=np.float32)
+        here = place_M[row_N] == place_N if len(place_M) else np.zeros(len(place_N), dtype=bool)
+        score_N[here] = score_M[row_N[here]]
+        missing = np.flatnonzero(~here).tolist()
+        missing = [row for row in missing if ids[place_N[row]]]
+        if self.others is not None and missing:
+            score_N[missing] = self.others([ids[place_N[row]] for row in missing])
+        return np.asarray((score_N - self.mean) / max(self.spread, 1e-6), dtype=np.float32)
+
+
+def entries_of(histories: Histories, number: int) -> Entries:
+    """One of several."""
+    rows = np.flatnonzero(histories.request == number)
+    texts = [histories.text[row] for row in rows.tolist()]
+    return Entries(histories.code[rows], histories.weight[rows], texts)
+
+
+@final
+class Scores:
+    """One thread at a time. head: joins counts and words with the towers of a tuned task; None:
+    their sum stands."""
+
+    def __init__(
+        self, shelf: Shelf, chosen: LiveChosen, words: ItemWords, head: Head | None
+    ) -> None:
+        self._shelf, self._chosen, self._words, self.head = shelf, chosen, words, head
+        self._counted_I = np.zeros(0, dtype=np.float32)
+        self._sample: tuple[object, np.ndarray] = (None, self._counted_I)
+
+    def is_large(self) -> bool:
+        """Whether candidates are fewer than the catalogue."""
+        return self._words.is_large()
+
+    def histories(self, requests: Requests, scale: Scale | None) -> Histories:
+        """What requests say of items, weighted."""
+        decay = self._chosen.settings.recency_decay
+        return Histories.of(requests, self._chosen.live.codes, decay, scale)
+
+    def joined(
+        self, parts: Parts, entries: Entries, similar: Similar | None, people_I: np.ndarray
+    ) -> np.ndarray:
+        """The score of candidates from their parts: float32 [N]."""
+        if self.head is None or similar is None:
+            return parts.score
+        place_N = parts.place
+        people_I = np.pad(people_I, (0, max(0, len(self._shelf) - len(people_I))))
+        yes = (entries.weight > 0) & (entries.code >= 0)
+        own_E = self._chosen.places(entries.code[yes])
+        features = Features(
+            chosen_feature(parts.score[None], self._chosen.settings.shrinkage),
+            similar.of(place_N, self._shelf.ids)[None],
+            popularity_feature(people_I)[place_N],
+            np.isin(place_N, own_E).astype(np.float32)[None],
+            np.isin(place_N, own_E[entries.weight[yes] == 1]).astype(np.float32)[None],
+            (people_I[place_N] == 0).astype(np.float32),
+        )
+        return np.asarray(self.head(features)[0])
+
+    def sample(self, key: object, vectors: Callable[[Sequence[str]], np.ndarray]) -> np.ndarray:
+        """Vectors of some items of a large catalogue, which tell mean and spread of similarities.
+        key: of what made them."""
+        if self._sample[0] is not key:
+            ids = list(self._shelf.place_of)
+            self._sample = key, vectors(ids[:: max(1, len(ids) // SAMPLED)])
+        return self._sample[1]
+
+    def parts(self, entries: Entries, k: int, where: Filter, more: np.ndarray) -> Parts:
+        """Candidates for k items. more: places that are to be among them."""
+        settings = self._chosen.settings
+        x_E = self._shares(entries)
+        place_E = self._chosen.places(entries.code)
+        counted_I, touched = self._count(entries.code, x_E * (entries.weight > 0))
+        fitted = self._words.fitted  # one and the same throughout, though another may come
+        query_D = None if fitted is None else self._query(fitted, entries, x_E, place_E)
+        if self._words.is_large():
+            place_N = self._best(touched, counted_I, fitted, query_D, k, where, more)
+        else:
+            place_N = np.arange(len(counted_I))
+        counted_N = counted_I[place_N]
+        counted_I[touched] = 0
+        words_N = np.zeros(len(place_N), dtype=np.float32)
+        if fitted is not None and query_D is not None:
+            everything = len(place_N) == len(counted_I)
+            words_N = (
+                fitted.first_priors(query_D, len(place_N))
+                if everything
+                else fitted.priors(query_D, place_N)
+            )
+            words_N *= settings.prior
+            own = (place_E >= 0) & (entries.weight > 0)
+            less_E = settings.prior * x_E[own] * fitted.itself(place_E[own])
+            _take_off(words_N, place_N, place_E[own], less_E)
+        return Parts(place_N, counted_N, words_N)
+
+    def _shares(self, entries: Entries) -> np.ndarray:
+        """w_i / (a_i + λ) of each entry; a no is counted nowhere."""
+        live, shrinkage = self._chosen.live, self._chosen.settings.shrinkage
+        norms = [
+            live.norm(code) if code >= 0 and weight > 0 else 0.0
+            for code, weight in zip(entries.code.tolist(), entries.weight.tolist(), strict=True)
+        ]
+        return np.asarray(entries.weight / (np.array(norms) + shrinkage))
+
+    def _count(self, code_E: np.ndarray, x_E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Σ_i x_i R_ij by place, in memory that is used again, and the places that are not 0."""
+        if len(self._counted_I) < len(self._shelf):
+            self._counted_I = np.zeros(len(self._shelf), dtype=np.float32)
+        counted_I, touched = self._counted_I[: len(self._shelf)], []
+        for code, x in zip(code_E.tolist(), x_E.tolist(), strict=True):
+            if code >= 0 and x:
+                later, weight = self._chosen.live.row(code)
+                place = self._chosen.places(later)
+                there = (place >= 0) & (place < len(counted_I))
+                counted_I[place[there]] += x * weight[there]
+                touched.append(place[there])
+        return counted_I, np.concatenate(touched) if touched else np.zeros(0, dtype=np.int64)
+
+    def _query(
+        self, fitted: Fitted, entries: Entries, x_E: np.ndarray, place_E: np.ndarray
+    ) -> np.ndarray:
+        f_ED = np.zeros((len(x_E), fitted.prior.m_DD.shape[0]), dtype=np.float32)
+        own = place_E >= 0
+        f_ED[own] = fitted.of(place_E[own])
+        told = [row for row in np.flatnonzero(~own).tolist() if entries.text[row]]
+        if told:
+            texts = [str(entries.text[row]) for row in told]
+            f_ED[told] = fitted.prior.whitening(self._words.vectors(texts))
+        return fitted.query(x_E, f_ED)
+
+    def _best(
+        self,
+        touched: np.ndarray,
+        counted_I: np.ndarray,
+        fitted: Fitted | None,
+        query_D: np.ndarray | None,
+        k: int,
+        where: Filter,
+        more: np.ndarray,
+    ) -> np.ndarray:
+        """Places of the candidates of a large catalogue, ascending."""
+        passes_I = self._shelf.passing(where)
+        counted = touched[passes_I[touched]]
+        if len(counted) > k:  # an item stands here once for each row that has it
+            counted = np.unique(counted)
+        if len(counted) > k:
+            counted = counted[np.argpartition(-counted_I[counted], k)[:k]]
+        parts = [counted, more]
+        if fitted is not None and query_D is not None:
+            parts.append(self._words.nearest(fitted, query_D, k, where))
+        return np.unique(np.concatenate(parts))
+
+
+def _take_off(
+    words_N: np.ndarray, place_N: np.ndarray, own_E: np.ndarray, less_E: np.ndarray
+) -> None:
+    """An item of the history is no evidence of itself."""
+    if not len(place_N):
+        return
+    row_E = np.minimum(np.searchsorted(place_N, own_E), len(place_N) - 1)
+    here = place_N[row_E] == own_E
+    np.subtract.at(words_N, row_E[here], less_E[here].astype(np.float32))

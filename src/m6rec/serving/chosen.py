@@ -1,0 +1,183 @@
+"""What people chose next, counted from a journal while it grows.
+
+An event that says yes of an item is appended to its user's sequence; anything else that changes
+what the user chose (a return, a dislike, an event that comes late) has the user's events read again
+and the sequence replaced. Both leave the counts of a journal that is read anew.
+
+Legend: E events, C codes (items of the catalogue, and those that only events name).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any, final
+
+import numpy as np
+import polars as pl
+
+from m6rec.collaborative.counts import count
+from m6rec.collaborative.live import LiveTransitions
+from m6rec.collaborative.live_sequences import LiveSequences, Moment
+from m6rec.collaborative.pairs import Sequences
+from m6rec.collaborative.sequences import blocks_of
+from m6rec.collaborative.settings import ScoreSettings
+from m6rec.data.kinds import Reach, Verdict, kind_of
+from m6rec.data.tables import sort_events
+from m6rec.data.verdicts import Scale, history_verdicts, standing, verdict
+from m6rec.serving.choices import AGAINST, OWN, Choices, event_of
+from m6rec.serving.known import Known
+from m6rec.stores.journal.base import Body, Entry, Journal
+from m6rec.tasks.shelf import Shelf
+
+
+@final
+class LiveChosen:
+    """Counts of the journal as far as they were told. shelf: the catalogue; items have their places
+    as codes at first. Safe to use from threads; one at a time may tell."""
+
+    def __init__(
+        self, journal: Journal, known: Known, shelf: Shelf, settings: ScoreSettings
+    ) -> None:
+        self._journal, self._shelf, self._growing = journal, shelf, threading.Lock()
+        self.settings = settings
+        self.begin(known)
+
+    def begin(self, known: Known) -> None:
+        """Counts all that a journal holds."""
+        codes = {item_id: code for code, item_id in enumerate(list(self._shelf.place_of))}
+        for item_id in known.events["item_id"].drop_nulls().unique().sort().to_list():
+            codes.setdefault(item_id, len(codes))
+        self._begun, self._ahead = known.number, dict[str, tuple[int, int]]()
+        self._place_C = np.zeros(0, dtype=np.int64)
+        sequences, people = sequences_of(known.events, codes, known.choices.scale)
+        counts = count(blocks_of(sequences), len(codes))
+        self.live = LiveTransitions(counts, people, codes, self.settings)
+        self._grow()
+
+    def take(self, entries: Iterable[Entry], choices: Choices) -> bool:
+        """Counts events that came; `choices` counted them before. False: the log has times now and
+        had none before, so all has to be counted anew."""
+        for entry in entries:
+            if entry.body.get("item_id") is None or entry.number <= self._begun:
+                continue
+            if not self.live.ordered and _has_order(entry.body):
+                return False
+            low, high = self._ahead.get(entry.key, (0, 0))
+            if entry.number > low:
+                self._count(entry, choices, sure=entry.number > high)
+        self._grow()
+        return True
+
+    def passed(self, number: int) -> None:
+        """Says that entries up to this number were told."""
+        self._ahead = {user: span for user, span in self._ahead.items() if span[1] > number}
+
+    def pairs(self, user_id: str) -> int:
+        """How many pairs a user is counted for."""
+        return self.live.pairs(user_id)
+
+    def forget(self, user_id: str) -> int:
+        """Takes off all that a user was counted for; returns how many pairs that were."""
+        return self.live.erase(user_id)
+
+    def put(self, item_id: str) -> None:
+        """Says that an item came to the catalogue, or left it."""
+        code = self.live.code(item_id)
+        self._grow()
+        with self._growing:
+            self._place_C[code] = self._shelf.place_of.get(item_id, -1)
+
+    def places(self, code_N: np.ndarray) -> np.ndarray:
+        """Places of items by their codes, -1 where the catalogue has none: int64 [N]."""
+        if len(code_N) and int(code_N.max()) >= len(self._place_C):
+            self._grow()
+        place_C = self._place_C
+        if not len(place_C):
+            return np.full(len(code_N), -1)
+        return np.where(code_N < 0, -1, place_C[code_N])
+
+    def _grow(self) -> None:
+        """Finds the places of codes that are new."""
+        with self._growing:
+            codes, old_C = self.live.codes, self._place_C
+            new = list(islice(reversed(codes), len(codes) - len(old_C)))[::-1]
+            if new:
+                place_of = self._shelf.place_of
+                places = np.array([place_of.get(one, -1) for one in new], dtype=np.int64)
+                self._place_C = np.concatenate([old_C, places])
+
+    def _count(self, entry: Entry, choices: Choices, sure: bool) -> None:
+        event, user_id = event_of(entry.body), entry.key
+        assert event.item_id is not None
+        says = verdict(event, choices.scale)
+        against = choices.is_against(user_id, event.item_id)
+        if says in AGAINST or kind_of(event.event).reach > Reach.NO or against or not sure:
+            self._read_again(user_id, choices.scale)
+        elif says == Verdict.YES:
+            alone = event.timestamp is None
+            moment = entry.at if event.timestamp is None else event.timestamp
+            last = self.live.last(user_id)
+            if moment > last.time or (moment == last.time and (alone or not last.alone)):
+                self.live.append(user_id, event.item_id, moment, alone)
+            else:
+                self._read_again(user_id, choices.scale)
+
+    def _read_again(self, user_id: str, scale: Scale) -> None:
+        """The journal may be ahead of what was told: what is read here is not to count twice."""
+        low = self._journal.last()
+        bodies = self._journal.history(user_id, OWN)
+        self._ahead[user_id] = low, self._journal.last()
+        baskets, last = _baskets(bodies, scale)
+        self.live.replace(user_id, baskets, last)
+
+
+def sequences_of(
+    events: pl.DataFrame, codes: dict[str, int], scale: Scale
+) -> tuple[Sequences, LiveSequences]:
+    """The choices of a journal's events (serving/known.py), as collaborative/sequences.py has those
+    of a table: an event without a time of its own stands alone where it came."""
+    ordered = bool(events["timed"].any()) or events["position"].count() > 0
+    yes = standing(sort_events(events.with_row_index("came")), scale)
+    yes = yes.filter(pl.col("user_id").is_not_null())
+    alone = ~pl.col("timed") if ordered else pl.lit(value=False)
+    moment = pl.col("timestamp") if ordered else pl.lit(0.0)
+    place = pl.when(alone).then(pl.col("came") + 1).otherwise(0)
+    yes = yes.select("user_id", "item_id", moment=moment, place=place, alone=alone)
+    yes = yes.unique(["user_id", "moment", "place", "item_id"], keep="first", maintain_order=True)
+    yes = yes.sort("user_id", "moment", "place", maintain_order=True)
+    item_E = np.array([codes[one] for one in yes["item_id"].to_list()], dtype=np.int64)
+    baskets = yes.select(b=pl.struct("user_id", "moment", "place").rle_id(), u="user_id")
+    basket_E = baskets["b"].cast(pl.Int64).to_numpy().copy()
+    person_E = yes["user_id"].rle_id().cast(pl.Int64).to_numpy()
+    first = np.flatnonzero(np.diff(basket_E, prepend=-1))
+    sequences = Sequences(item_E, basket_E, person_E[first], ordered)
+    last = yes.group_by("user_id", maintain_order=True).agg(pl.col("moment", "alone").last())
+    moments = [Moment(*row) for row in last.select("moment", "alone").iter_rows()]
+    return sequences, LiveSequences(sequences, last["user_id"].to_list(), moments)
+
+
+def _baskets(bodies: Sequence[Body], scale: Scale) -> tuple[list[list[str]], Moment]:
+    """A user's choices by moment, of all their events in order."""
+    told = [event_of(body) for body in bodies if body.get("item_id") is not None]
+    baskets: list[list[str]] = []
+    last = Moment()
+    for event, says in zip(told, history_verdicts(told, scale), strict=True):
+        if says != Verdict.YES or event.item_id is None:
+            continue
+        if event.timestamp is None:  # it came before now; what comes next is put behind it
+            moment = Moment(time.time(), alone=True)
+        else:
+            moment = Moment(event.timestamp)
+        if baskets and not moment.alone and moment == last:
+            baskets[-1].append(event.item_id)
+        else:
+            baskets.append([event.item_id])
+        last = moment
+    return baskets, last
+
+
+def _has_order(body: dict[str, Any]) -> bool:
+    return body.get("timestamp") is not None or body.get("position") is not None

@@ -1,0 +1,195 @@
+"""The step that finds candidates: by what people chose next, by words, or by popularity.
+
+Legend: B requests, N candidates, I places of the shelf, K projection width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from m6rec.collaborative.sequences import Histories
+from m6rec.data.requests import Requests
+from m6rec.serving.candidates import Parts, Similar, entries_of
+from m6rec.serving.steps import Clock, Retrieved, Shop, Wanted
+from m6rec.stores.vectors.base import Found as Hits
+from m6rec.tasks.catalogue import CHOSEN_TIE, item_prior
+from m6rec.tasks.retrieval import NAMED, Queries, less_near
+from m6rec.tasks.shelf import choose
+
+NEAREST = 4096
+"""Items that are looked at for being near something disliked."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of all requests of a batch. histories: where people chose anything; counts:
+    people by item; tie: what popularity adds to a similarity, float32 [I]."""
+
+    queries: Queries
+    histories: Histories | None
+    counts_I: np.ndarray
+    tie_I: np.ndarray
+
+
+def retrieve(shop: Shop, wanted: Sequence[Wanted], clock: Clock) -> list[Retrieved]:
+    """Candidates of each request with their scores."""
+    requests = Requests.of([one.request for one in wanted])
+    with clock.step("encode"):
+        queries = shop.retriever.queries(requests)
+    found = []
+    with clock.step("retrieve"):
+        counts_I = shop.popularity()
+        tie_I = item_prior(counts_I, np.zeros(len(counts_I), dtype=bool), 0.0)
+        histories = None
+        if shop.scores is not None and counts_I.any():
+            histories = shop.scores.histories(requests, shop.retriever.scale)
+        known = Known(queries, histories, counts_I, tie_I)
+        for row, one in enumerate(wanted):
+            found.append(_retrieve_one(shop, one, known, row))
+    return found
+
+
+def _retrieve_one(shop: Shop, one: Wanted, known: Known, row: int) -> Retrieved:
+    queries, names = known.queries, known.queries.named[row]
+    if one.given is not None:
+        return _of_given(shop, one.given, known, row)
+    near_I = _near(shop, queries, row) if names and known.counts_I.any() else None
+    if queries.blank_R[row] and (popular := _popular(shop, one, known.counts_I, near_I)):
+        return Retrieved("popularity", popular)
+    if known.histories is not None and (found := _by_choices(shop, one, known, row)):
+        return found
+    vector_K = queries.vectors[row]
+    query_K = np.append(vector_K, np.float32(1)) if shop.boost else vector_K
+    hits = shop.index.search(query_K, one.retrieve, one.where)
+    score_N = hits.scores - NAMED * _refused(shop, hits.ids, names)
+    hits = Hits(hits.ids, score_N.astype(np.float32))
+    return Retrieved("similarity", _in_order(shop, hits, one.retrieve, known.tie_I))
+
+
+def _by_choices(shop: Shop, one: Wanted, known: Known, row: int) -> Retrieved | None:
+    """By what people chose next, joined with the towers where a head was fitted; None where the
+    history says nothing that counts or words could read."""
+    scores, histories = shop.scores, known.histories
+    assert scores is not None and histories is not None
+    entries = entries_of(histories, row)
+    similar = None if scores.head is None else _similar(shop, one, known, row)
+    more = np.zeros(0, dtype=np.int64) if similar is None else similar.place
+    parts = scores.parts(entries, one.retrieve, one.where, more)
+    if similar is None and not parts.score.any():
+        return None
+    score_N = scores.joined(parts, entries, similar, known.counts_I)
+    if similar is None:
+        score_N += CHOSEN_TIE * _padded(known.tie_I, len(shop.shelf))[parts.place]
+    score_N = _less_refused(shop, score_N, parts, known.queries.named[row])
+    passes_I = shop.shelf.passing(one.where)
+    chosen = choose(score_N, one.retrieve, passes_I, parts.place)
+    return Retrieved("chosen", _named(shop, *chosen), parts)
+
+
+def _similar(shop: Shop, one: Wanted, known: Known, row: int) -> Similar:
+    """Similarities for the head, which has a number of its own for new items."""
+    assert shop.scores is not None
+    vector_K = known.queries.vectors[row]
+    query_K = np.append(vector_K, np.float32(0)) if shop.boost else vector_K
+    if not shop.scores.is_large():
+        hits = shop.index.search(query_K, max(len(shop.index), 1))
+        place_N = shop.shelf.places(hits.ids)
+        score_N = hits.scores[place_N >= 0]
+        place_N = place_N[place_N >= 0]
+        score_N = score_N + _padded(known.tie_I, len(shop.shelf))[place_N]
+        return Similar(place_N, score_N, float(score_N.mean()), float(score_N.std()))
+    hits = shop.index.search(query_K, one.retrieve, one.where)
+    place_N = shop.shelf.places(hits.ids)
+    spread_N = shop.scores.sample(shop.retriever, shop.item_vectors) @ vector_K
+
+    def others(item_ids: Sequence[str]) -> np.ndarray:
+        return np.asarray(shop.item_vectors(item_ids) @ vector_K)
+
+    found = place_N >= 0
+    mean, spread = float(spread_N.mean()), float(spread_N.std())
+    return Similar(place_N[found], hits.scores[found], mean, spread, others)
+
+
+def _less_refused(
+    shop: Shop, score_N: np.ndarray, parts: Parts, names: frozenset[str]
+) -> np.ndarray:
+    """What is disliked by name comes last."""
+    if not names or not len(score_N):
+        return score_N
+    ids = shop.shelf.ids
+    refused_N = _refused(shop, [ids[place] for place in parts.place.tolist()], names)
+    return np.asarray(score_N - (NAMED + float(np.ptp(score_N))) * refused_N)
+
+
+def _padded(values_I: np.ndarray, size: int) -> np.ndarray:
+    """With zeros for what came since."""
+    return np.pad(values_I, (0, max(0, size - len(values_I))))
+
+
+def _of_given(shop: Shop, given: Sequence[str], known: Known, row: int) -> Retrieved:
+    """Given items that are there, best first."""
+    there = [item_id for item_id in dict.fromkeys(given) if item_id in shop.shown]
+    if not there:
+        return Retrieved("similarity", [])
+    names = known.queries.named[row]
+    scores = shop.item_vectors(there) @ known.queries.vectors[row]
+    scores = scores - NAMED * _refused(shop, there, names)
+    order = np.argsort(-scores, kind="stable").tolist()
+    return Retrieved("similarity", [(there[n], float(scores[n])) for n in order])
+
+
+def _popular(
+    shop: Shop, one: Wanted, counts_I: np.ndarray, near_I: np.ndarray | None
+) -> list[tuple[str, float]]:
+    """What most people chose, with its share of all choices; nothing where nothing was chosen.
+
+    near: similarity to what is disliked, which is taken off.
+    """
+    if not counts_I.any():
+        return []
+    share_I = counts_I / counts_I.sum()
+    if near_I is not None:
+        share_I = less_near(share_I, near_I[: len(share_I)])
+    passes_I = shop.shelf.passing(one.where)
+    return _named(shop, *choose(share_I, one.retrieve, passes_I))
+
+
+def _near(shop: Shop, queries: Queries, row: int) -> np.ndarray:
+    """Similarity of the items that are nearest to what a user is against, 1 for what they name; 0
+    for all others: float32 [I]."""
+    query_K = queries.disliked_RK[row]
+    query_K = np.append(query_K, np.float32(0)) if shop.boost else query_K
+    hits = shop.index.search(query_K, NEAREST)
+    near_I = np.zeros(len(shop.shelf) + 1, dtype=np.float32)  # the last one: what has just gone
+    refused_N = _refused(shop, hits.ids, queries.named[row])
+    near_I[shop.shelf.places(hits.ids)] = np.maximum(hits.scores, refused_N)
+    near_I[shop.shelf.places(queries.named[row])] = 1.0
+    return near_I[:-1]
+
+
+def _refused(shop: Shop, ids: Sequence[str], names: frozenset[str]) -> np.ndarray:
+    """Whether items go by one of these ids or titles: float32 [N] of 0 and 1."""
+    if not names:
+        return np.zeros(len(ids), dtype=np.float32)
+    shown = [shop.shown.get(item_id) for item_id in ids]  # None: it has just gone
+    titles = ["" if one is None else (one.title or "").strip().lower() for one in shown]
+    called = zip(ids, titles, strict=True)
+    return np.array([not names.isdisjoint(pair) for pair in called], dtype=np.float32)
+
+
+def _in_order(shop: Shop, hits: Hits, k: int, tie_I: np.ndarray) -> list[tuple[str, float]]:
+    """Hits of the index; of items whose texts are equal, the one that people choose comes first."""
+    place_N = shop.shelf.places(hits.ids)
+    there = place_N >= 0
+    place_N, score_N = place_N[there], hits.scores[there]
+    tie_N = np.append(tie_I, np.float32(0))[np.minimum(place_N, len(tie_I))]
+    return _named(shop, *choose(score_N + tie_N, k, place_N=place_N))
+
+
+def _named(shop: Shop, place_K: np.ndarray, score_K: np.ndarray) -> list[tuple[str, float]]:
+    ids = shop.shelf.ids
+    found = zip(place_K.tolist(), score_K.tolist(), strict=True)
+    return [(ids[place], score) for place, score in found if ids[place]]
