@@ -282,10 +282,11 @@ def test_a_path_into_parquet_is_one_event_for_each(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+@pytest.mark.parametrize("ids", [["a", "b"], [1, 2]], ids=str)
 def test_a_list_of_ids_is_one_event_for_each_and_no_id_in_a_table(
-    tmp_path: Path, kind: str
+    tmp_path: Path, kind: str, ids: list[object]
 ) -> None:
-    frame = pl.DataFrame({"user_id": ["u"], "item_id": [["a", "b"]], "event": ["click"]})
+    frame = pl.DataFrame({"user_id": ["u"], "item_id": [ids], "event": ["click"]})
     source = tmp_path / "source"
     source.mkdir()
     path = source / f"events.{kind}"
@@ -293,7 +294,7 @@ def test_a_list_of_ids_is_one_event_for_each_and_no_id_in_a_table(
     columns = "user_id=user_id,item_id=item_id,event=event"
     import_data("columns", source, tmp_path / "out", columns=columns)
     events = load(tmp_path / "out").events
-    assert events is not None and events["item_id"].to_list() == ["a", "b"]
+    assert events is not None and events["item_id"].to_list() == [str(one) for one in ids]
     with pytest.raises(DataError, match="item_id a JSON object or array, no id: 1"):
         load(source)
 

@@ -31,7 +31,29 @@ def seconds(*values: object, kind: str = "s") -> list[float | None]:
 
 @pytest.mark.parametrize(
     "word",
-    ["nan", "NaN", "NULL", "None", "NA", "n/a", "\\N", "undefined", "(not set)", "—", "-", "", " "],
+    [
+        "nan",
+        "NaN",
+        "NULL",
+        "None",
+        "NA",
+        "n/a",
+        "\\N",
+        "undefined",
+        "(not set)",
+        "—",
+        "-",
+        "",
+        " ",
+        "nil",
+        "<null>",
+        "(not provided)",
+        "#REF!",
+        "Not available",
+        "[]",
+        "−",
+        "00000000-0000-0000-0000-000000000000",
+    ],
 )
 def test_words_that_mean_nothing(word: str) -> None:
     assert is_nothing(word) and is_nothing(word.upper()) and is_nothing(f" {word}\t")

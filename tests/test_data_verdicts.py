@@ -42,6 +42,16 @@ YES, NO, NEITHER, SHOWN, UNDONE = (
         *((kind, SHOWN) for kind in ("impression", "Impression", "view_item_list", "exposure")),
         *((kind, NEITHER) for kind in ("search", "context", "view_search_results")),
         ("unlike", UNDONE),
+        *((kind, NO) for kind in ("item_returned", "order_cancelled", "partial_refund", "returns")),
+        *((kind, NO) for kind in ("dislikes", "not liked", "didn't like", "not_relevant", "👎")),
+        *(
+            (kind, NO)
+            for kind in ("removed from the bag", "cartItemRemoved", "1 star", "Rating: 1")
+        ),
+        *((kind, SHOWN) for kind in ("no_click", "ad_impression", "not purchased", "ignored")),
+        *((kind, YES) for kind in ("5 stars", "rated 4", "★★★★", "👍", "impression_click")),
+        ("rating_3", NEITHER),
+        ("removed from wishlist", UNDONE),
     ],
 )
 def test_a_kind_says_the_same_in_every_spelling_alone_and_in_a_table(
@@ -51,6 +61,15 @@ def test_a_kind_says_the_same_in_every_spelling_alone_and_in_a_table(
     assert verdict(Event(kind, "a")) == says
     assert verdicts(events.with_columns(event=pl.lit(kind))).tolist() == [says]
     assert history_verdicts([Event(kind, "a")]) == [says]
+
+
+def test_a_rating_in_a_name_counts_as_one_with_a_value_on_the_scale_of_both() -> None:
+    rows = [("u", "a", "rated 6", 1.0), ("u", "b", "rating", 2.0), ("u", "c", "rated 9", 3.0)]
+    events = worlds.events(rows, value=[None, 10.0, None])
+    assert scale_of(events) == scale_of(events.drop("value")) == Scale(10.0)
+    assert verdicts(events).tolist() == [NEITHER, YES, YES]
+    many = pl.concat([events] * 1000)
+    assert said_of(many).verdict.tolist() == [NEITHER, YES, YES] * 1000
 
 
 def test_a_kind_that_nobody_listed_is_something_the_user_did() -> None:

@@ -13,6 +13,7 @@ import tiny
 from m6rec.config import ConfigError
 from m6rec.data.catalogue import as_items
 from m6rec.data.schema import DataError
+from m6rec.data.where import Where
 from m6rec.recommender import M6Rec
 from m6rec.records import M6Error
 
@@ -122,6 +123,19 @@ def test_users_may_be_numbers(rec: M6Rec) -> None:
     for wrong in (True, 2.5, ["3"]):
         with pytest.raises(DataError, match=r"user_id = .*: right is an id of the events"):
             named.recommend(user_id=wrong, k=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.5, 1.0, "5", True, None])
+def test_a_k_that_is_no_count_is_told(rec: M6Rec, k: Any) -> None:
+    with pytest.raises(M6Error, match="right is a whole number, 1 or more"):
+        rec.recommend(["clicked: shoe"], k=k)
+
+
+def test_a_where_that_is_no_mapping_is_told_and_ids_of_it_may_be_numbers(rec: M6Rec) -> None:
+    with pytest.raises(ConfigError, match="where = 'hat': right is a mapping"):
+        rec.recommend(["clicked: shoe"], where="hat")  # type: ignore[arg-type]
+    assert Where.parse({"hide": [7, 8.0, "x"]}, "where").hide == ("7", "8", "x")
+    assert Where.parse({"hide": 7}, "where").hide == ("7",)
 
 
 def test_where_names_the_nearest_key(rec: M6Rec) -> None:

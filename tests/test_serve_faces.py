@@ -81,6 +81,10 @@ ASKS = [
     Ask("rated 9/10", history=["rated 9/10: blue tent"]),
     Ask("rated 9", history=["rated 9: blue tent"]),
     Ask("disliked", history=["disliked: red shoe"]),
+    Ask("a no in other words", history=["Not interested: red shoe", "👎: blue tent"]),
+    Ask("a no by its name", history=[{"event": "item_returned", "item_id": "i8"}]),
+    Ask("a rating in a name", history=["1 star: red shoe"]),
+    Ask("a value as text", history=[{"event": "rating", "item_id": "i8", "value": "1"}]),
     Ask("an integer id", history=[{"event": "click", "item_id": 8}]),
 ]
 

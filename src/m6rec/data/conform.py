@@ -62,6 +62,8 @@ def _to_text(name: str, dtype: pl.DataType) -> pl.Expr:
         number = pl.when(whole).then(column).cast(pl.Int64, strict=False)
         return pl.coalesce(number.cast(pl.String), column.cast(pl.String))
     if isinstance(dtype, pl.List) and (name.endswith("_id") or dtype.inner == pl.Struct):
+        if dtype.inner is not None and not dtype.inner.is_nested():
+            column = column.cast(pl.List(pl.String), strict=False).alias(name)
         return pl.struct(column).struct.json_encode().str.extract(INSIDE)
     if isinstance(dtype, pl.List):
         return column.cast(pl.List(pl.String), strict=False).list.join("|", ignore_nulls=True)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from numbers import Integral, Real
 
-from m6rec.data.schema import event_kind
+from m6rec.data.kinds import is_listed, kind_of
+from m6rec.data.lines import is_unicode
+from m6rec.data.schema import EVENT_KINDS, event_kind
+from m6rec.data.values.numbers import number as number_of
+from m6rec.data.values.times import wrong_seconds
 from m6rec.records import Event, M6Error
 
 VERBS = {
@@ -41,7 +46,8 @@ SAID = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 RATED = re.compile(
-    r"\s*rated\s+(\d+(?:\.\d+)?)(?:\s*(?:/|of|out of)\s*(\d+))?(?:\s*stars?)?\s*:?\s+(\S.*)",
+    r"\s*(?:rated|rating:?)\s+(\d+(?:[.,]\d+)?)(?:\s*(?:/|of|out of)\s*(\d+)|\s*(%))?"
+    r"(?:\s*stars?)?\s*:?\s+(\S.*)",
     re.IGNORECASE | re.DOTALL,
 )
 FIELDS = tuple(field.name for field in fields(Event))
@@ -61,9 +67,31 @@ def parse_history(
     scale: the highest rating that the templates know; "rated 8/10: …" is put on it. Raises
     HistoryError naming the entry (from 1) and what would be right.
     """
-    if isinstance(entries, str):
+    if isinstance(entries, str | Mapping):
         raise HistoryError(f"a history is a list of entries; right is [{entries!r}]")
-    return tuple(_event(entry, number, scale) for number, entry in enumerate(entries, start=1))
+    return tuple(
+        _usable(_event(entry, number, scale), number)
+        for number, entry in enumerate(entries, start=1)
+    )
+
+
+def _usable(event: Event, number: int) -> Event:
+    """An event whose time can be, whose value is finite, and whose words are Unicode."""
+    wrong = None
+    if event.timestamp is not None and (why := wrong_seconds(event.timestamp)):
+        wrong = f"timestamp: {why}"
+    elif event.value is not None and not math.isfinite(event.value):
+        wrong = f"value is {event.value!r}; right is a finite number, or nothing"
+    elif not event.event:
+        wrong = "'event' is empty; right is its kind, such as 'click'"
+    else:
+        for name in ("event", "item_id", "text", "query"):
+            words = getattr(event, name)
+            if isinstance(words, str) and not words.isascii() and not is_unicode(words):
+                wrong = f"{name} is {words!r}, which has half a character; right is whole Unicode"
+    if wrong is not None:
+        raise HistoryError(f"history entry {number}: {wrong}")
+    return event
 
 
 def _event(entry: str | Event | Mapping[str, object], number: int, scale: float) -> Event:
@@ -73,6 +101,8 @@ def _event(entry: str | Event | Mapping[str, object], number: int, scale: float)
             return entry
         return replace(entry, event=kind, item_id=None if named is None else str(named))
     if isinstance(entry, str):
+        if not entry.strip():
+            raise HistoryError(f"history entry {number} is empty; right is what was done, or none")
         return _from_text(entry, scale)
     if isinstance(entry, Mapping):
         return _from_mapping(entry, number)
@@ -84,16 +114,24 @@ def _event(entry: str | Event | Mapping[str, object], number: int, scale: float)
 
 def _from_text(text: str, scale: float) -> Event:
     if rated := RATED.fullmatch(text):
-        value = float(rated[1])
-        highest = float(rated[2] or 0)
+        value = float(rated[1].replace(",", "."))
+        highest = 100.0 if rated[3] else float(rated[2] or 0)
         return Event(
-            "rating", text=_unquoted(rated[3]), value=value * scale / highest if highest else value
+            "rating", text=_unquoted(rated[4]), value=value * scale / highest if highest else value
         )
     if said := SAID.fullmatch(text):
         kind = VERBS[said[1].lower()]
         if kind == "search":
             return Event(kind, query=_unquoted(said[2]))
         return Event(kind, text=said[2].strip())
+    name, _, words = text.partition(":")
+    kind = event_kind(name)
+    # As tables call it: "view: …", "not interested: …", "1 star: …".
+    if words.strip() and (kind in EVENT_KINDS or is_listed(name)):
+        if kind == "search":
+            return Event(kind, query=_unquoted(words))
+        named = kind_of(name).value
+        return Event(kind if named is None else "rating", text=_unquoted(words), value=named)
     return Event("context", text=text)
 
 
@@ -124,6 +162,12 @@ def _from_mapping(entry: Mapping[str, object], number: int) -> Event:
             f"history entry {number}: 'event' is missing; right is its kind, such as 'click'"
         )
     kept = {**entry, "event": event_kind(str(entry["event"]))}
+    if isinstance(written := kept.get("value"), str):
+        kept["value"] = written if (read := number_of(written)) is None else read
+    if isinstance(kept.get("timestamp"), str):
+        raise HistoryError(
+            f"history entry {number}: timestamp: {wrong_seconds(str(kept['timestamp']))}"
+        )
     for name in FIELDS:
         value = kept.get(name)
         right = (int, float) if name in ("timestamp", "value") else str

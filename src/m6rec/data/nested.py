@@ -11,7 +11,7 @@ import polars as pl
 
 from m6rec.data.jsontext import joined, unwrapped
 
-NESTED = re.compile(r"""(?s)^\s*(\{\s*["'].*\}|\[\s*[\[{"'].*\])\s*$""")
+NESTED = re.compile(r"""(?s)^\s*(\{\s*["'].*\}|\[\s*(?:[\[{"'].*|-?\d[\d.]*\s*,.*)\])\s*$""")
 """Text of an object or a list, of JSON or of Python."""
 PROBLEM = "a JSON object or array, no id"
 KEY = re.compile(r"""["'](\w+)["']\s*:""")

@@ -12,6 +12,7 @@ from typing import Literal
 
 import polars as pl
 
+from m6rec.data.kinds import is_listed
 from m6rec.data.nested import PROBLEM as NESTED_PROBLEM
 from m6rec.data.nested import is_nested, path_to_id
 from m6rec.data.schema import EVENT_KINDS, SPLITS, TIMES, TableSpec
@@ -157,7 +158,9 @@ def _titles(columns: list[str]) -> Iterator[Rule]:
 
 
 def _events(frame: pl.DataFrame) -> Iterator[Rule]:
-    unknown = ~pl.col("event").is_in(EVENT_KINDS) & ~blank("event")
+    names = frame["event"].unique().drop_nulls() if "event" in frame.columns else ()
+    listed = [*EVENT_KINDS, *(name for name in names if is_listed(name))]
+    unknown = ~pl.col("event").is_in(listed) & ~blank("event")
     right = f"one of {', '.join(EVENT_KINDS)}; other kinds count as something the user did"
     yield Rule("unknown kind", "warning", "event", unknown.fill_null(False), right)
     if "value" in frame.columns:

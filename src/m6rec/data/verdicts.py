@@ -70,11 +70,10 @@ def scale_of(events: pl.DataFrame) -> Scale:
     """By the values of the ratings: up to 5, 10 or 100 (beyond: the highest), from 0 or, where some
     are negative, from the lowest. Nothing but 0 and 1 is a scale up to 1. Without ratings up to 5.
     """
-    if "value" not in events.columns:
-        return Scale()
     rated = [name for name in events["event"].unique().drop_nulls() if kind_of(name).rated]
-    here = pl.col("event").is_in(rated) & pl.col("value").is_finite()
-    values = events.filter(here)["value"].cast(pl.Float64)
+    ratings = events.filter(pl.col("event").is_in(rated)).select(_values(events, rated))
+    values = ratings.to_series().drop_nulls()
+    values = values.filter(values.is_finite())
     if values.is_empty():
         return Scale()
     low, high = float(values.min()), float(values.max())  # type: ignore[arg-type]
@@ -83,6 +82,20 @@ def scale_of(events: pl.DataFrame) -> Scale:
     if low == 0 and high <= 1:
         return Scale(1.0)
     return Scale(next((highest for highest in SCALES if high <= highest), high))
+
+
+def _values(events: pl.DataFrame, names: Sequence[str]) -> pl.Expr:
+    """The values of events, Float64; where there are none, of the ratings that their names have.
+
+    names: the kinds of these events.
+    """
+    there = "value" in events.columns
+    value = pl.col("value").cast(pl.Float64) if there else pl.lit(None, pl.Float64)
+    named = {name: kind_of(name).value for name in names if kind_of(name).value is not None}
+    if not named:
+        return value.alias("value")
+    own = pl.col("event").replace_strict(named, default=None, return_dtype=pl.Float64)
+    return pl.coalesce(value, own).alias("value")
 
 
 def verdict(event: Event, scale: Scale | None = None) -> Verdict:
@@ -184,8 +197,8 @@ def said_of(events: pl.DataFrame, scale: Scale | None = None) -> Said:
     reach = of_kind((kind.reach for kind in kinds), Reach.NOTHING)
     rated = of_kind((kind.rated for kind in kinds), 0) == 1
     bought = of_kind((kind.bought for kind in kinds), 0) == 1
-    if "value" in events.columns:
-        value = pl.col("value").cast(pl.Float64)
+    if "value" in events.columns or any(kind.value is not None for kind in kinds):
+        value = _values(events, names)
         there = value.is_finite().fill_null(False)
         high, low = value >= scale.yes - ROUNDING, value <= scale.no + ROUNDING
         judged, turned = rated & there, ~rated & there & (own == Verdict.YES) & (value < 0)
@@ -282,6 +295,7 @@ def _last(yes: Sequence[tuple[int, bool]], reach: int) -> int:
 def _said(name: str, value: float | None, scale: Scale) -> tuple[Verdict, Reach, bool]:
     """Verdict, reach, and whether it is a purchase."""
     kind = kind_of(name)
+    value = kind.value if value is None else value
     if value is not None and math.isfinite(value):
         if kind.rated:
             if value >= scale.yes - ROUNDING:

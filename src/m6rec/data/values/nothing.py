@@ -25,8 +25,34 @@ WORDS = (
     "--",
     "–",
     "—",
+    "−",
+    "nil",
+    "-nan",
+    "<null>",
+    "<none>",
+    "<nil>",
+    "[null]",
+    "(blank)",
+    "(empty)",
+    "(not provided)",
+    "not set",
+    "not provided",
+    "not available",
+    "#null!",
+    "#ref!",
+    "#value!",
+    "#name?",
+    "#div/0!",
+    "#num!",
+    "#n/a n/a",
+    "1.#qnan",
+    "-1.#ind",
+    "[]",
+    "{}",
+    "00000000-0000-0000-0000-000000000000",
 )
-"""In any case. Spark and Hive write \\N, pandas <NA> and NaT, Google Analytics (not set)."""
+"""In any case. Spark and Hive write \\N, pandas <NA> and NaT, Google Analytics (not set), Go <nil>,
+spreadsheets #REF! and the like; the last is the id of a device that hides its own."""
 PATTERN = rf"(?i)^\s*(?:{'|'.join(map(re.escape, WORDS))})?\s*$".replace(r"\-", "-")
 """Also of an empty value."""
 

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from m6rec.data.history import parse_history
-from m6rec.data.where import filter_of
+from m6rec.data.where import filter_of, several
 from m6rec.offers import Filter
 from m6rec.records import Event
 from m6rec.serving.http.written import PLAIN, Id, OwnId, Seconds, numbers_of
@@ -140,6 +140,11 @@ class Where(Asked):
         default=True, description="Leaves out what is available later only, hidden or sold out."
     )
     hide: list[Id] = Field(default_factory=list, max_length=1000)
+
+    @field_validator("categories", "hide", mode="before")
+    @classmethod
+    def _as_several(cls, value: object) -> object:
+        return several(value)
 
     def to_filter(self) -> Filter:
         """For the index."""

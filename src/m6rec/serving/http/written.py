@@ -44,7 +44,9 @@ def _somebody(value: str) -> str:
 
 
 def _seconds(value: object) -> object:
-    if isinstance(value, str | float | int) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        raise ValueError(f"{value!r} is no time; right is seconds since 1970 (UTC), or nothing")
+    if isinstance(value, str | float | int):
         wrong = wrong_seconds(value)
         if wrong is not None:
             raise ValueError(wrong)
