@@ -126,6 +126,8 @@ def test_recommend_for_a_user_and_for_a_written_history(world: Path, tmp_path: P
     told = [one["reason"]["text"] for one in json.loads(result.output)["items"]]
     assert told == ["Its words are near those of “[/red] shoe”."] * 3
     assert run("recommend", *words).exit_code == 2
+    result = run("recommend", *words, "--history", '{"event": "click"')
+    assert result.exit_code == 2 and "is no JSON" in result.output
 
 
 def test_json_to_stdout_is_nothing_but_json(world: Path) -> None:

@@ -115,6 +115,13 @@ def test_a_rule_is_read_as_it_is_told(rule: LabelRule) -> None:
     assert (told.event, told.threshold) == (rule.event, rule.threshold)
 
 
+def test_a_rule_has_the_names_that_tables_give_to_events() -> None:
+    assert LabelRule.parse("Buy/addToCart against view") == LabelRule(
+        frozenset({"purchase", "cart"}), frozenset({"click"})
+    )
+    assert LabelRule.parse("Rating >=4").event == "rating"
+
+
 @pytest.mark.parametrize(
     "text", ["", "rating", "rating>=many", ">=4", "click against ", "a//b against c"]
 )

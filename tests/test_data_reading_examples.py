@@ -403,6 +403,17 @@ def test_a_header_of_data_that_is_mapped_is_noted(tmp_path: Path) -> None:
     assert any("looks like data; header=none" in note for note in outcome.notes)
 
 
+@pytest.mark.parametrize("separator", [";", "|", "\t"])
+def test_a_table_with_another_separator_says_so(tmp_path: Path, separator: str) -> None:
+    lines = (("item_id", "title", "price"), ("1", "A,b", "1,50"), ("2", "B", "2,00"))
+    text = "".join(separator.join(line) + "\n" for line in lines)
+    folder = worlds.write(tmp_path, {"items.csv": text})
+    with pytest.raises(DataError, match="seems to stand between the columns; right is a comma"):
+        load(folder)
+    report = check(folder)
+    assert report.exit_code == 2 and "right is a comma" in str(report.to_dict())
+
+
 def test_a_table_without_header_says_so(tmp_path: Path) -> None:
     folder = worlds.write(tmp_path, {"events.csv": "196,242,3,881250949\n186,302,3,891717742\n"})
     with pytest.raises(DataError, match="the first line looks like data: 196, 242, 3"):

@@ -91,10 +91,15 @@ def entries(history: Sequence[str] | None) -> list[str | dict[str, object]]:
 
 
 def _entry(text: str) -> str | dict[str, object]:
-    try:
-        told = json.loads(text) if text.lstrip().startswith("{") else None
-    except ValueError:
+    if not text.lstrip().startswith("{"):
         return text
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(
+            f'{text!r} is no JSON ({error}); right is words, or {{"event": "click", …}}',
+            param_hint="--history",
+        ) from error
     return told if isinstance(told, dict) else text
 
 

@@ -14,6 +14,8 @@ from m6rec.data.schema import DataError
 
 TEXT_BATCH_ROWS = 100_000
 NAMES = {"\t": "a tab"}
+OTHERS = ";\t|"
+"""What else may stand between columns."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,11 @@ def _header(
 def _require_names(path: Path, line: int, names: tuple[str, ...]) -> None:
     if not is_unicode("".join(names)):
         raise DataError(f"{path}: line {line} has bytes that are not UTF-8; save the file as UTF-8")
+    if len(names) == 1 and (other := next((c for c in OTHERS if c in names[0]), None)):
+        raise DataError(
+            f"{path}: line {line}: {NAMES.get(other, other)!r} seems to stand between the columns; "
+            "right is a comma (`m6rec import columns` reads other separators)"
+        )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(

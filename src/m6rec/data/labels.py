@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from m6rec.data.kinds import Verdict, kind_of
-from m6rec.data.schema import DataError
+from m6rec.data.schema import DataError, event_kind
 from m6rec.data.verdicts import Scale, scale_of, verdicts
 
 POSITIVE = frozenset({"click", "cart", "purchase", "like"})
@@ -46,14 +46,14 @@ class LabelRule:
         yes, against, no = text.partition(" against ")
         if against:
             positive, negative = (
-                frozenset(kind.strip() for kind in part.split("/")) for part in (yes, no)
+                frozenset(event_kind(kind) for kind in part.split("/")) for part in (yes, no)
             )
             if all(positive) and all(negative):
                 return cls(positive, negative)
         event, sign, number = text.partition(">=")
         try:
             if sign and event.strip():
-                return cls(event=event.strip(), threshold=float(number))
+                return cls(event=event_kind(event), threshold=float(number))
         except ValueError:
             pass
         raise DataError(
@@ -116,7 +116,7 @@ def target_mask(
     said = verdicts(events, scale)
     if positives is None:
         return np.asarray(said == Verdict.YES)
-    own = {name: int(kind_of(name).verdict) for name in positives}
+    own = {name: int(kind_of(name).verdict) for name in map(event_kind, positives)}
     as_named = pl.col("event").replace_strict(own, default=None, return_dtype=pl.Int8)
     return events.select((as_named == pl.Series(said)).fill_null(False)).to_series().to_numpy()
 

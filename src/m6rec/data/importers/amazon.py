@@ -22,6 +22,7 @@ from m6rec.data.jsonlines import Record, object_frame, read_objects
 from m6rec.data.jsontext import as_text, joined
 from m6rec.data.schema import DataError
 from m6rec.data.values.nothing import is_nothing
+from m6rec.data.values.numbers import number as number_of
 
 PARTS = ("train", "valid", "test")
 JSON = (".jsonl", ".json")
@@ -134,10 +135,15 @@ def _item(file: Path, item: Record, notes: Notes) -> dict[str, str | None]:
     }
 
 
+FIRST_NUMBER = re.compile(r"\d[\d.,]*\d|\d")
+
+
 def _price(text: str | None) -> str | None:
-    """The first number: "$1,299.00" and "from 12.99" are prices, too."""
-    found = re.search(r"\d[\d,]*(\.\d+)?", text or "")
-    return found.group().replace(",", "") if found else None
+    """The price as everywhere (values/numbers.py); of a range ("$5.99 - $7.99") its first."""
+    found = number_of(text or "")
+    if found is None and (first := FIRST_NUMBER.search(text or "")):
+        found = number_of(first.group())
+    return None if found is None else str(found)
 
 
 IMPORTER = Importer(

@@ -14,6 +14,8 @@ NUMBER_FORMATS: tuple[NumberFormat, ...] = get_args(NumberFormat)
 CODE = r"[A-Z]{3}|US|CA|AU|kr|Kr|zł|Kč|Ft|Rs|R|Lei|lei|лв|руб|р"
 MONEY = rf"\p{{Sc}}|^\s*(?:{CODE})(?:\.|\b)|\b(?:{CODE})\.?\s*$"
 """Signs of currencies, and their codes before or behind the number."""
+LEAST = r"(?i)^(?:from|starting at|ab|à partir de|desde|vanaf)\s+"
+"""Words before the least of several prices."""
 WRITTEN: dict[NumberFormat, str] = {
     "comma": r"^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?$",
     "point": r"^[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?$",
@@ -43,7 +45,12 @@ def numbers(column: pl.Series, kind: NumberFormat | None = None) -> pl.Series:
     frame = frame.with_columns(plain=plain)
     if kind is None and frame["plain"].null_count() == frame["text"].null_count():
         return frame["plain"].alias(name)
-    bare = pl.col("text").str.replace_all(MONEY, "").str.replace_all(r"[\s'’]", "")
+    bare = (
+        pl.col("text")
+        .str.replace(LEAST, "")
+        .str.replace_all(MONEY, "")
+        .str.replace_all(r"[\s'’]", "")
+    )
     frame = frame.with_columns(bare=bare.str.replace("−", "-", literal=True))
     if kind is not None:
         return frame.select(_read(kind))["bare"].alias(name)
