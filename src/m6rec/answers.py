@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, get_args
 
 import numpy as np
@@ -378,8 +379,8 @@ def _templates(dataset: Dataset) -> Templates:
 
 
 def _check_k(k: int) -> None:
-    if k < 1:
-        raise M6Error(f"k = {k}: right is 1 or more")
+    if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
+        raise M6Error(f"k = {k!r}: right is a whole number, 1 or more")
 
 
 def _leave_out_seen(
