@@ -17,6 +17,7 @@ import httpx
 import openai
 from litestar.testing import TestClient
 
+from m6rec.answers import History
 from m6rec.data.tables import write_table
 from m6rec.recommender import M6Rec
 from m6rec.serving.service import Service
@@ -106,6 +107,25 @@ def test_a_reason_names_what_of_the_history_it_is_about(shop: Served) -> None:
     items = client.post("/v1/recommend", json=asked).json()["items"]
     assert {item["reason"]["because"] for item in items} == {"green-tent"}
     assert "green tent" in items[0]["reason"]["text"]
+
+
+def test_reasons_are_those_of_the_python_face(place: Place, shop: Served) -> None:
+    client, _ = shop
+    face = M6Rec.from_pretrained(place.model).use(place.data)
+    bought = [{"event": "purchase", "item_id": item} for item in ("red-tent", "blue-hat")]
+    no = {"event": "dislike", "item_id": "green-lamp"}
+    histories: list[History] = [[*bought, no, "clicked: a red shoe"], ["clicked: boots"], []]
+    for history in histories:
+        asked = {"history": history, "k": 8, "explain": True}
+        items = client.post("/v1/recommend", json=asked).json()["items"]
+        found = face.recommend(history, k=8, reasons=True)
+        told = [(one.item_id, one.reason) for one in found]
+        assert [item["item_id"] for item in items] == [item_id for item_id, _ in told]
+        for item, (_, reason) in zip(items, told, strict=True):
+            assert reason is not None
+            assert item["reason"]["text"] == reason.text
+            assert item["reason"].get("because") == reason.because
+            assert item["reason"].get("share") == pytest.approx(reason.share, abs=2e-4)
 
 
 def test_several_are_answered_in_order(shop: Served) -> None:

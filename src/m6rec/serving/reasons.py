@@ -1,20 +1,28 @@
-"""Why an item is recommended: written by a tuned task, or what of the history is nearest to it.
+"""Why an item is recommended: written by a tuned task, or what of the history carried it.
 
-What the user is against, or took back, is never a reason (data/verdicts.py).
+The words and shares are those of collaborative/reasons.py, from the counts and words as they are
+now. What the user is against, or took back, is never a reason (data/verdicts.py).
+
+Legend: N items of a history or of an answer, C items of an answer, K projection width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from m6rec.collaborative.reasons import Carried, Name, Reason, liked_entries
+from m6rec.collaborative.matrix import TransitionMatrix
+from m6rec.collaborative.reasons import Carried, Name, Reason, carriers, liked_entries
 from m6rec.collaborative.reasons import reasons as reasons_of
+from m6rec.collaborative.score import CollaborativeScore
 from m6rec.collaborative.sequences import Histories
 from m6rec.data.requests import Requests
 from m6rec.records import Event, Request
+from m6rec.serving.chosen import LiveChosen
 from m6rec.serving.live import LiveModel
+from m6rec.serving.words import ItemWords
 
 
 def reasons(
@@ -31,6 +39,9 @@ def reasons(
         }
     past = _Past(model, history, user_id)
     counts_I, place_C = model.popularity(), model.shelf.places(there)
+    carried = [Carried()] * len(there)
+    if counts_I.any() and model.transitions is not None and model.words is not None:
+        carried = _carried(model, model.transitions, model.words, there, past)
 
     def likeness(rows: Sequence[int], entries: Sequence[int]) -> np.ndarray:
         vectors_CK = model.item_vectors([there[row] for row in rows])
@@ -39,24 +50,26 @@ def reasons(
     def popular(row: int) -> bool:
         return 0 <= place_C[row] < len(counts_I) and bool(counts_I[place_C[row]] > 0)
 
-    carried = [Carried()] * len(there)
     found = reasons_of(carried, past.named, past.described(), likeness, popular)
     return {item_id: why for item_id, why in zip(there, found, strict=True) if why is not None}
 
 
 class _Past:
-    """One history, its items numbered in order."""
+    """One history. ids: of its items, by their codes."""
 
     def __init__(self, model: LiveModel, history: Sequence[Event], user_id: str | None) -> None:
-        self.model = model
-        self.ids = list(dict.fromkeys(e.item_id for e in history if e.item_id is not None))
-        codes = {item_id: code for code, item_id in enumerate(self.ids)}
+        self.model, chosen = model, model.transitions
+        named = dict.fromkeys(e.item_id for e in history if e.item_id is not None)
+        codes: Mapping[str, int] = {item_id: code for code, item_id in enumerate(named)}
+        decay = 1.0
+        if chosen is not None:
+            codes, decay = chosen.live.codes, chosen.settings.recency_decay
         asked = Requests.of([Request(tuple(history), user_id)])
-        self.histories = Histories.of(asked, codes, 1.0, model.retriever.scale)
+        self.histories = Histories.of(asked, codes, decay, model.retriever.scale)
+        self.ids = {codes[item_id]: item_id for item_id in named if item_id in codes}
 
     def item_id(self, entry: int) -> str | None:
-        code = int(self.histories.code[entry])
-        return self.ids[code] if code >= 0 else None
+        return self.ids.get(int(self.histories.code[entry]))
 
     def described(self) -> list[int]:
         """Entries that the user is for and that words describe, newest first."""
@@ -80,3 +93,53 @@ class _Past:
             else:
                 found.append(self.model.retriever.encode_items([str(text)], [None]))
         return np.concatenate(found)
+
+
+def _carried(
+    model: LiveModel, chosen: LiveChosen, words: ItemWords, there: Sequence[str], past: _Past
+) -> list[Carried]:
+    """What carried each item: by a score over no more than these items and those of the past."""
+    fitted = words.fitted
+    if fitted is None:
+        return [Carried()] * len(there)
+    asked = list(dict.fromkeys([*there, *past.ids.values()]))
+    place_of = dict(zip(asked, model.shelf.places(asked).tolist(), strict=True))
+    items = [item_id for item_id in asked if place_of[item_id] >= 0]
+    gone = [item_id for item_id in asked if place_of[item_id] < 0]
+    codes = {item_id: code for code, item_id in enumerate([*items, *gone])}
+    score = CollaborativeScore(
+        chosen.settings,
+        codes,
+        _transitions(chosen, codes, set(past.ids.values())),
+        fitted.prior,
+        fitted.of(np.array([place_of[item_id] for item_id in items], dtype=np.int64)),
+        words.vectors,
+    )
+    own = [codes[past.ids[code]] if code in past.ids else -1 for code in past.histories.code]
+    histories = replace(past.histories, code=np.array(own, dtype=np.int64))
+    rows = [row for row, item_id in enumerate(there) if place_of[item_id] >= 0]
+    columns = np.array([codes[there[row]] for row in rows], dtype=np.int64)
+    found = [Carried()] * len(there)
+    for row, one in zip(rows, carriers(score, histories, [columns])[0], strict=True):
+        found[row] = one
+    return found
+
+
+def _transitions(chosen: LiveChosen, codes: Mapping[str, int], past: set[str]) -> TransitionMatrix:
+    """The rows of past items as they are now, towards the items that are asked for."""
+    live = chosen.live
+    code_N = np.array([live.codes.get(item_id, -1) for item_id in codes])
+    laters, weights, norms = [], [], []
+    for item_id, code in zip(codes, code_N.tolist(), strict=True):
+        is_past = item_id in past and code >= 0
+        later, weight = live.row(code) if is_past else (code_N[:0], np.zeros(0, np.float32))
+        column, row = np.nonzero(code_N[:, None] == later[None])
+        laters.append(column)
+        weights.append(weight[row])
+        norms.append(live.norm(code) if is_past else 0.0)
+    return TransitionMatrix(
+        np.concatenate([[0], np.cumsum([len(one) for one in laters], dtype=np.int64)]),
+        np.concatenate([*laters, np.zeros(0, np.int64)]).astype(np.int32),
+        np.concatenate([*weights, np.zeros(0, np.float32)]),
+        np.array(norms),
+    )
