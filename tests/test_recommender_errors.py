@@ -12,6 +12,8 @@ import pytest
 import tiny
 from m6rec.config import ConfigError
 from m6rec.data.catalogue import as_items
+from m6rec.data.history import parse_history
+from m6rec.data.options import SplitOptions
 from m6rec.data.schema import DataError
 from m6rec.data.where import Where
 from m6rec.recommender import M6Rec
@@ -129,6 +131,29 @@ def test_users_may_be_numbers(rec: M6Rec) -> None:
 def test_a_k_that_is_no_count_is_told(rec: M6Rec, k: Any) -> None:
     with pytest.raises(M6Error, match="right is a whole number, 1 or more"):
         rec.recommend(["clicked: shoe"], k=k)
+
+
+def test_ids_of_a_catalogue_may_be_numbers_of_both_kinds(rec: M6Rec) -> None:
+    assert as_items({1: "hat", 2.0: "shoe", "x": "sock"})["item_id"].to_list() == ["1", "2", "x"]
+    rows = [{"item_id": 1, "title": "hat"}, {"item_id": "x", "title": "shoe"}]
+    assert as_items(rows)["item_id"].to_list() == ["1", "x"]
+
+
+@pytest.mark.parametrize(
+    "items", [["a\ud800"], [{"title": 1}, {"title": "a"}, {"title": {}}], 5, object()], ids=repr
+)
+def test_a_catalogue_that_is_no_table_is_told(items: Any) -> None:
+    with pytest.raises(DataError, match="catalogue"):
+        as_items(items)
+
+
+def test_a_cap_and_a_label_that_are_none_are_told() -> None:
+    with pytest.raises(DataError, match="max_events_per_user = 'x'"):
+        SplitOptions(max_events_per_user="x")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"right is LabelRule.parse\('rating>=4'\)"):
+        SplitOptions(label="rating>=4")  # type: ignore[arg-type]
+    with pytest.raises(M6Error, match="a history is None; right is a list"):
+        parse_history(None)  # type: ignore[arg-type]
 
 
 def test_a_where_that_is_no_mapping_is_told_and_ids_of_it_may_be_numbers(rec: M6Rec) -> None:

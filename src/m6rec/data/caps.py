@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from numbers import Real
 
 import numpy as np
 
@@ -31,9 +33,12 @@ def parse_cap(text: str | None) -> int | float | None:
 
 def check_cap(cap: int | float | None) -> None:
     """Raises DataError for what is no cap."""
-    if cap is None or (cap >= 1 and cap == int(cap)) or 0 < cap < 1:
+    if cap is None:
         return
-    raise DataError(f"max_events_per_user = {cap}: {RIGHT_CAP}")
+    is_number = isinstance(cap, Real) and not isinstance(cap, bool) and math.isfinite(cap)
+    if is_number and ((cap >= 1 and cap == int(cap)) or 0 < cap < 1):
+        return
+    raise DataError(f"max_events_per_user = {cap!r}: {RIGHT_CAP}")
 
 
 def capped(dataset: Dataset, cap: int | float | None) -> Dataset:

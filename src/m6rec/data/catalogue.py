@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from m6rec.data.examine import examine, readable
+from m6rec.data.history import as_id
 from m6rec.data.schema import TABLES, DataError
 
 Items = pl.DataFrame | Sequence[str] | Sequence[Mapping[str, Any]] | Mapping[str, str]
@@ -19,7 +20,13 @@ def as_items(items: Items) -> pl.DataFrame:
 
     Raises DataError naming the first row that can not be used, and for an empty catalogue.
     """
-    frame = _frame(items)
+    try:
+        frame = _frame(items)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:  # half a character, a set
+        what = str(error).split("\n")[0]
+        raise DataError(
+            f"the catalogue is no table ({what}); right is one kind of value in each column"
+        ) from error
     if frame.height == 0:
         raise DataError("the catalogue is empty; right is at least one item with a title")
     if "title" not in frame.columns:
@@ -51,7 +58,8 @@ def _frame(items: Items) -> pl.DataFrame:
     if isinstance(items, str):
         raise DataError(f"a catalogue is a list of items; right is [{items!r}]")
     if isinstance(items, Mapping):
-        return pl.DataFrame({"item_id": list(items), "title": list(items.values())})
+        ids = [as_id(item_id) for item_id in items]
+        return pl.DataFrame({"item_id": ids, "title": list(items.values())})
     rows = list(items)
     if not rows:
         return pl.DataFrame(schema={"item_id": pl.String, "title": pl.String})
@@ -69,10 +77,11 @@ def _frame(items: Items) -> pl.DataFrame:
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row with each list (of categories, say) as one text, as tables have it."""
-    return {
+    flat = {
         name: "|".join(map(str, value)) if isinstance(value, list | tuple | set) else value
         for name, value in row.items()
     }
+    return flat if "item_id" not in flat else {**flat, "item_id": as_id(flat["item_id"])}
 
 
 def _as_table(items: Any) -> pl.DataFrame | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from numbers import Integral, Real
 
@@ -69,6 +69,8 @@ def parse_history(
     """
     if isinstance(entries, str | Mapping):
         raise HistoryError(f"a history is a list of entries; right is [{entries!r}]")
+    if not isinstance(entries, Iterable):
+        raise HistoryError(f"a history is {entries!r}; right is a list of entries, such as []")
     return tuple(
         _usable(_event(entry, number, scale), number)
         for number, entry in enumerate(entries, start=1)

@@ -41,6 +41,8 @@ class SplitOptions:
             if value is not None and value < 1:
                 raise DataError(f"{name} = {value}: right is 1 or more")
         check_cap(self.max_events_per_user)
+        if self.label is not None and not isinstance(self.label, LabelRule):
+            raise DataError(f"label = {self.label!r}: right is LabelRule.parse({self.label!r})")
         if self.min_history is not None and self.min_history < 0:
             raise DataError(f"min_history = {self.min_history}: right is 0 or more")
         shares = (self.valid_fraction, self.test_fraction)
