@@ -147,7 +147,9 @@ def test_retrieval_learns_the_colours_of_the_shop() -> None:
     assert rec.evaluate("retrieve", data, split=split).metrics["hr@5"].value > 0.9
 
 
-def test_people_of_a_kind_choose_alike_whatever_the_words_say() -> None:
+def test_people_of_a_kind_choose_alike_whatever_the_words_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Words that tell nothing: the log alone says what goes with what."""
     titles = [f"thing {n}" for n in range(8)]
     chosen = [(f"u{n}", f"i{(n % 2) * 4 + k}", k) for n in range(40) for k in range(4)]
@@ -160,6 +162,9 @@ def test_people_of_a_kind_choose_alike_whatever_the_words_say() -> None:
     asked = [{"event": "click", "item_id": "i4"}]
     assert set(ids(rec.recommend(asked, k=3))) == {"i5", "i6", "i7"}
     assert rec.recommend(asked, k=1)[0].item_id == "i5"  # it came next, the others later
+    retriever = rec._catalogue(None)[0].retriever
+    monkeypatch.setattr(retriever, "user_vectors", None)  # counts alone need no vector of a user
+    assert len(rec.recommend(asked, k=3)) == 3
     rec.use(rec.dataset, text_only=True)
     words = rec.recommend(asked, k=7)
     assert rec.text_only and ids(words) != ids(rec.use(rec.dataset).recommend(asked, k=7))

@@ -39,6 +39,8 @@ def retrieve(shop: Shop, wanted: Sequence[Wanted], clock: Clock) -> list[Retriev
     requests = Requests.of([one.request for one in wanted])
     with clock.step("encode"):
         queries = shop.retriever.queries(requests)
+        if shop.scores is None or shop.scores.head is not None:
+            _ = queries.vectors  # choices alone seldom ask for them
     found = []
     with clock.step("retrieve"):
         counts_I = shop.popularity()
@@ -56,8 +58,9 @@ def _retrieve_one(shop: Shop, one: Wanted, known: Known, row: int) -> Retrieved:
     queries, names = known.queries, known.queries.named[row]
     if one.given is not None:
         return _of_given(shop, one.given, known, row)
-    near_I = _near(shop, queries, row) if names and known.counts_I.any() else None
-    if queries.blank_R[row] and (popular := _popular(shop, one, known.counts_I, near_I)):
+    blank = bool(queries.is_blank[row])
+    near_I = _near(shop, queries, row) if blank and names and known.counts_I.any() else None
+    if blank and (popular := _popular(shop, one, known.counts_I, near_I)):
         return Retrieved("popularity", popular)
     if known.histories is not None and (found := _by_choices(shop, one, known, row)):
         return found
@@ -160,7 +163,7 @@ def _popular(
 def _near(shop: Shop, queries: Queries, row: int) -> np.ndarray:
     """Similarity of the items that are nearest to what a user is against, 1 for what they name; 0
     for all others: float32 [I]."""
-    query_K = queries.disliked_RK[row]
+    query_K = queries.disliked[row]
     query_K = np.append(query_K, np.float32(0)) if shop.boost else query_K
     hits = shop.index.search(query_K, NEAREST)
     near_I = np.zeros(len(shop.shelf) + 1, dtype=np.float32)  # the last one: what has just gone

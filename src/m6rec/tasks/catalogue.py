@@ -89,10 +89,10 @@ class Catalogue:
         for row, columns in named:
             own_I = scores_BI[row]
             own_I[columns] -= NAMED + own_I.max() - own_I.min() if self.chosen else NAMED
-        rows = np.flatnonzero(queries.blank_R)
+        rows = np.flatnonzero(queries.is_blank)
         if popularity_I is not None and popularity_I.any() and rows.size:
             share_I = popularity_I / popularity_I.sum()
-            near_BI = queries.disliked_RK @ self.vectors_IK.T
+            near_BI = queries.disliked @ self.vectors_IK.T
             for row, columns in named:
                 near_BI[row, columns] = 1.0
             scores_BI[rows] = less_near(share_I, near_BI[rows])

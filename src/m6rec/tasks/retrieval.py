@@ -6,7 +6,7 @@ Legend: B users, N items scored, I items of the catalogue, K projection width, D
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from m6rec.config import Settings
 from m6rec.data.requests import Requests
-from m6rec.data.stances import AGAINST, stances
+from m6rec.data.stances import AGAINST, Stances, stances
 from m6rec.data.verdicts import Scale
 from m6rec.model.m6 import M6
 from m6rec.model.plans import FIRST_EVENT_SLOT, READ_TARGET, Packed
@@ -84,31 +84,63 @@ def contrastive_loss(
     return F.cross_entropy(logits_BN, target_B)
 
 
-@dataclass(frozen=True)
 class Queries:
-    """What R requests look for. liked_RK: unit vectors of what each user is for; disliked_RK: the
-    same of what they are against, 0 where that is nothing. blank_R: whether they are for nothing.
-    named: what they are against by name: ids, and words in lower case.
+    """What R requests look for; vectors are made when they are first asked for.
+
+    encode: histories → unit vectors [R, K].
 
     The one place that says what a no does to retrieval, for Python, the server and the command
     line.
     """
 
-    liked_RK: np.ndarray
-    disliked_RK: np.ndarray
-    blank_R: np.ndarray
-    named: list[frozenset[str]]
+    def __init__(self, parts: Stances, encode: Callable[[Requests], np.ndarray]) -> None:
+        self._parts, self._encode = parts, encode
 
-    @property
+    @cached_property
+    def is_blank(self) -> np.ndarray:
+        """Whether each user is for nothing: bool [R]."""
+        return self._parts.is_blank
+
+    @cached_property
+    def is_against(self) -> np.ndarray:
+        """Whether each user is against anything: bool [R]."""
+        return self._parts.is_against
+
+    @cached_property
+    def named(self) -> list[frozenset[str]]:
+        """What each user is against by name: ids, and words in lower case."""
+        names = [frozenset[str]()] * len(self._parts.liked)
+        if self._parts.disliked is not None:
+            for row in np.flatnonzero(self.is_against).tolist():
+                names[row] = names_of(self._parts.disliked[row].history)
+        return names
+
+    @cached_property
+    def liked(self) -> np.ndarray:
+        """Unit vectors of what each user is for: float32 [R, K]."""
+        return self._encode(self._parts.liked)
+
+    @cached_property
+    def disliked(self) -> np.ndarray:
+        """The same of what they are against, 0 where that is nothing."""
+        if self._parts.disliked is None:
+            return np.zeros_like(self.liked)
+        rows = np.flatnonzero(self.is_against)
+        vector_SK = self._encode(self._parts.disliked.take(rows))
+        disliked_RK = np.zeros((len(self.is_against), vector_SK.shape[1]), dtype=np.float32)
+        disliked_RK[rows] = vector_SK
+        return disliked_RK
+
+    @cached_property
     def vectors(self) -> np.ndarray:
         """Both in one vector: its inner product with an item is the score. float32 [R, K].
 
         Taken off is what the disliked has beside the liked: what both share speaks for an item as
         much as against it. The whole of it where nothing is liked, else AGAINST of it.
         """
-        shared_R1 = (self.disliked_RK * self.liked_RK).sum(1, keepdims=True)
-        share_R1 = np.where(self.blank_R, 1.0, AGAINST).astype(np.float32)[:, None]
-        return np.asarray(self.liked_RK - share_R1 * (self.disliked_RK - shared_R1 * self.liked_RK))
+        shared_R1 = (self.disliked * self.liked).sum(1, keepdims=True)
+        share_R1 = np.where(self.is_blank, 1.0, AGAINST).astype(np.float32)[:, None]
+        return np.asarray(self.liked - share_R1 * (self.disliked - shared_R1 * self.liked))
 
 
 def names_of(history: Sequence[Event]) -> frozenset[str]:
@@ -177,21 +209,13 @@ class Retriever:
         """What items are searched by, through inner products: float32 [R, K]; see `Queries`."""
         return self.queries(requests).vectors
 
-    @torch.no_grad()
     def queries(self, requests: Requests) -> Queries:
         """What each user is for and against, each read as a history of its own."""
-        parts = stances(requests, self.scale)
-        packed = self._pack(parts.liked)
-        liked_RK = self._in_parts(packed, self.user_vectors, USERS_AT_ONCE)
-        disliked_RK = np.zeros_like(liked_RK)
-        named = [frozenset[str]()] * len(requests)
-        if parts.disliked is not None:
-            rows = np.flatnonzero(parts.is_against)
-            some = parts.disliked.take(rows)
-            disliked_RK[rows] = self._in_parts(self._pack(some), self.user_vectors, USERS_AT_ONCE)
-            for row, request in zip(rows.tolist(), some, strict=True):
-                named[row] = names_of(request.history)
-        return Queries(liked_RK, disliked_RK, parts.is_blank, named)
+        return Queries(stances(requests, self.scale), self._encode)
+
+    @torch.no_grad()
+    def _encode(self, requests: Requests) -> np.ndarray:
+        return self._in_parts(self._pack(requests), self.user_vectors, USERS_AT_ONCE)
 
     @torch.no_grad()
     def encode_items(self, texts: Sequence[str], item_ids: Sequence[str | None]) -> np.ndarray:
