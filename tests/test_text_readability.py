@@ -98,13 +98,26 @@ def test_using_data_says_what_is_unreadable_once_and_names_the_backbone(
 
 
 def test_unreadable_items_are_ordered_by_what_people_chose_and_their_similarity_is_none() -> None:
-    rec = M6Rec(*tiny.backbone()).use(shop({**UNREAD, "r": "red shoe"}, chosen="mmmtte"))
+    data = shop({**UNREAD, "r": "red shoe"}, chosen="mmmtte")
+    rec = M6Rec(*tiny.backbone()).use(data, text_only=True)
     for history in (["clicked: red shoe"], ["clicked: 婚礼"]):
         found = rec.recommend(history, k=5)
         unread = [one for one in found if one.item_id in UNREAD]
         assert [one.item_id for one in unread] == ["m", "t", "e", "w"]
         assert max(abs(one.score) for one in unread) < 1e-4
     assert rec.recommend(["clicked: red shoe"], k=1)[0].item_id == "r"
+
+
+def test_beside_what_people_chose_next_unreadable_words_say_nothing() -> None:
+    data = shop({**UNREAD, "r": "red shoe", "b": "blue boot"}, chosen="rmrmrt")
+    assert data.events is not None
+    users = pl.Series("user_id", [f"u{n // 2}" for n in range(6)])
+    data = replace(data, events=data.events.with_columns(users))
+    rec = M6Rec(*tiny.backbone()).use(data)
+    found = {one.item_id: one.score for one in rec.recommend([{"event": "click", "item_id": "r"}])}
+    assert found["m"] > found["t"] > found["e"] == found["w"] == 0  # m after r twice, t once
+    unread = [one for one in rec.recommend(["clicked: 婚礼"], k=6) if one.item_id in UNREAD]
+    assert max(abs(one.score) for one in unread) < 1e-4
 
 
 def test_words_of_the_template_do_not_make_an_item_readable() -> None:

@@ -31,8 +31,9 @@ class HalfWhitening:
 
     @classmethod
     def fit(cls, f_ID: np.ndarray) -> HalfWhitening:
-        """F - mean = U S Vᵀ → V S^-½, so that F becomes U √S."""
-        mean = f_ID.mean(0, dtype=np.float64)
+        """F - mean = U S Vᵀ → V S^-½, so that F becomes U √S. Rows of zeros do not count."""
+        f_ID = f_ID[f_ID.any(1)]
+        mean = f_ID.sum(0, dtype=np.float64) / max(len(f_ID), 1)
         centred = f_ID - mean
         size, v_DD = np.linalg.eigh(centred.T @ centred)
         there = size > (SMALLEST**2) * max(float(size.max(initial=0)), 1e-12)
@@ -40,8 +41,8 @@ class HalfWhitening:
         return cls(mean.astype(np.float32), turn.astype(np.float32))
 
     def __call__(self, f_ND: np.ndarray) -> np.ndarray:
-        """Unit vectors [N, D']; a text that is the mean itself becomes zeros."""
-        g_ND = (f_ND - self.mean) @ self.turn
+        """Unit vectors [N, D']; a text that is the mean itself becomes zeros, and zeros stay."""
+        g_ND = ((f_ND - self.mean) * f_ND.any(1, keepdims=True)) @ self.turn
         length = np.linalg.norm(g_ND, axis=1, keepdims=True)
         return np.asarray(g_ND / np.maximum(length, 1e-9), dtype=np.float32)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any, final
 
@@ -362,10 +363,9 @@ class LiveModel:
         def text(item_id: str) -> str:
             return self.retriever.packer.verbalizer.item(item_id).text
 
-        backbone = self.face.opener().backbone
-        words = ItemWords(
-            self.shelf, self.shown, text, backbone.embed, self.working, settings.ridge
-        )
+        templates = self.retriever.packer.verbalizer.templates
+        embed = partial(self.face.opener().backbone.embed_items, templates=templates)
+        words = ItemWords(self.shelf, self.shown, text, embed, self.working, settings.ridge)
         return chosen, words, Scores(self.shelf, chosen, words, head)
 
     def _open_features(self) -> FeatureState | None:

@@ -28,6 +28,7 @@ from m6rec.tasks.retrieval import RetrievalSettings, Retriever
 from m6rec.tasks.segments import SegmentMemory, SegmentTable, below_is_frozen
 from m6rec.tasks.title import TitleSettings
 from m6rec.text.past import YesNo
+from m6rec.text.templates import Templates
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.text.verbalize import Verbalizer
 
@@ -120,10 +121,26 @@ class Backbone:
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Text vectors of the network: float32 [N, D], unit length, cosine is similarity."""
+        return self._embed(*self._segments(texts))
+
+    def embed_items(self, texts: Sequence[str], templates: Templates) -> np.ndarray:
+        """`embed`, but zeros where the vocabulary reads nothing of a text: all such texts have one
+        vector, which says nothing of them. templates: what writes the texts of items."""
+        table, rows = self._segments(texts)
+        unread_N = table.tells_nothing(rows, templates.own_words("item"))
+        f_ND = self._embed(table, rows)
+        f_ND[unread_N] = 0
+        return f_ND
+
+    def _segments(self, texts: Sequence[str]) -> tuple[SegmentTable, np.ndarray]:
+        """A table of whole texts, and their rows in it: int64 [N]."""
         layers = self.model.config.layers
         table = SegmentTable(self.model, self.tokenizer, layers, 1, self.memory(layers, 1))
         budget = min(EMBED_BUDGET, self.model.config.max_positions - 2)  # a mark at either end
-        rows = torch.from_numpy(table.add(texts, budget))
+        return table, table.add(texts, budget)
+
+    def _embed(self, table: SegmentTable, rows_N: np.ndarray) -> np.ndarray:
+        rows = torch.from_numpy(rows_N)
         h_ND = table.states().h_SKD[rows.to(self.model.read_token.device), 0].float()
         return F.normalize(h_ND, dim=1).cpu().numpy()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ class Opener:
         titles = dataset.items["title"].to_list()
         texts = verbalizer.item_texts()
         only = text_only or (task is not None and retriever.settings.text_only)
-        chosen = None if only else self.chosen(task, dataset, texts)
+        chosen = None if only else self.chosen(task, dataset, texts, words)
         if chosen is None:
             return Catalogue(
                 retriever, texts, ids, f"{name}, words alone" * only or name, prior, titles
@@ -84,16 +85,17 @@ class Opener:
         return Catalogue(retriever, texts, ids, name, prior, titles, chosen)
 
     def chosen(
-        self, task: TaskFolder | None, dataset: Dataset, texts: Sequence[str]
+        self, task: TaskFolder | None, dataset: Dataset, texts: Sequence[str], words: Templates
     ) -> Chosen | None:
         """What people chose next; None where the log tells of no choice."""
         people_I = popularity(dataset)
         if dataset.events is None or people_I is None or not people_I.any():
             return None
         numbers = None if task is None else task.score_settings
-        f_ID = self.backbone.embed(texts)
+        embed = partial(self.backbone.embed_items, templates=words)
+        f_ID = embed(texts)
         ids = dataset.items["item_id"].to_list()
-        score = fit_score(dataset.events, ids, f_ID, self.backbone.embed, numbers)
+        score = fit_score(dataset.events, ids, f_ID, embed, numbers)
         head = None if task is None else task.head or Head()
         return Chosen(score, head, people_I, people_I == 0)
 

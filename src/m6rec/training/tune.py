@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -124,7 +125,8 @@ def tune_retriever(
     boost = choose_boost(curve, retriever.settings.new_item_parity)
     joined = None
     if not retriever.settings.text_only:
-        joined = join(retriever, backbone.embed, split, train.seed, console)
+        embed = partial(backbone.embed_items, templates=verbalizer.templates)
+        joined = join(retriever, embed, split, train.seed, console)
     return Tuned(
         retriever, spec, train, outcome, tuned_share(retriever.model), known, boost, curve, joined
     )
