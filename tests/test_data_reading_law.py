@@ -105,7 +105,8 @@ def test_no_line_of_a_random_table_is_uncounted(
             refused += 1
             continue
         require_law(lines_of(data), batches, separator, header, f"file {n}: {data!r}")
-    assert refused < FILES / 4, "the law is shown on files that are read"
+    # A third of the files have tabs between their columns, which a table of commas refuses.
+    assert refused < FILES / 2, "the law is shown on files that are read"
 
 
 def require_law(

@@ -269,7 +269,7 @@ def test_tuning_learns_from_frozen_layers_and_comes_back_from_its_folder(
 def test_a_trainee_without_valid_texts_keeps_its_last_epoch() -> None:
     split = replace(split_of("query"), valid=())
     trainee = WritingTrainee(author_of(split), split)
-    assert trainee.validate()["score"] < trainee.validate()["score"]
+    assert trainee.validate() == {}  # nothing to choose by, so the loop keeps the last epoch
 
 
 def test_a_faithful_text_claims_nothing_that_item_and_history_lack() -> None:

@@ -270,7 +270,7 @@ def test_a_title_alone_can_be_judged() -> None:
 
 
 def test_a_candidate_is_told_like_the_newest_choice() -> None:
-    """A search, a dislike or an impression is no choice."""
+    """A search, a dislike or an impression is no choice; what is disliked is read by itself."""
     scorer = zero(form="event")
     events = (
         Event("purchase", "red-shoe"),
@@ -281,7 +281,7 @@ def test_a_candidate_is_told_like_the_newest_choice() -> None:
     scorer.target = lambda candidate, event: seen.append(event) or Target((7,))  # type: ignore[method-assign,func-returns-value]
     one = (Candidate(None, "blue lamp"),)
     scorer.score(Requests.of([Request(events, candidates=one), Request((), candidates=one)]))
-    assert seen == ["purchase", "click"]
+    assert seen == ["purchase", "click", "click"]
 
 
 @pytest.mark.parametrize("asking", ["written", "read"])
