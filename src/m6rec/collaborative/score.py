@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -79,18 +80,27 @@ class CollaborativeScore:
                 scores_BI[request, later[inside]] += x * weight[inside]
         return scores_BI
 
+    @cached_property
+    def _keys(self) -> np.ndarray:
+        """What a query is compared with: float32 [I, D]. Made once."""
+        return self.prior.keys(self.g_ID)
+
+    @cached_property
+    def _own(self) -> np.ndarray:
+        """What the words of an item say of itself: float32 [I]. Made once."""
+        return self.prior.own(self.g_ID)
+
     def _words(self, histories: Histories, x_N: np.ndarray) -> np.ndarray:
         g_ID, mu = self.g_ID, self.settings.prior
         scores_BI = np.zeros((histories.count, len(g_ID)), dtype=np.float32)
         g_ND, own = self.vectors(histories)
         query_BD = np.zeros((histories.count, g_ID.shape[1]), dtype=np.float64)
         np.add.at(query_BD, histories.request, x_N[:, None] * g_ND)
-        keys_ID = self.prior.keys(g_ID)
-        scores_BI[:] = mu * ((query_BD.astype(np.float32) @ self.prior.m_DD) @ keys_ID.T)
+        scores_BI[:] = mu * ((query_BD.astype(np.float32) @ self.prior.m_DD) @ self._keys.T)
         own &= histories.weight > 0  # a no is about the item itself, too
         if own.any():  # an item is no evidence of itself
             code = histories.code[own]
-            self_I = self.prior.own(g_ID)
+            self_I = self._own
             less = mu * x_N[own] * self_I[code] / (1 - self_I[code])
             np.subtract.at(scores_BI, (histories.request[own], code), less.astype(np.float32))
         return scores_BI
