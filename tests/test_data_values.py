@@ -160,6 +160,12 @@ def test_iso_8601_in_every_usual_form(text: str, second: float | None) -> None:
     assert seconds(text) == seconds(text, kind="iso") == [second]
 
 
+def test_dates_without_separators_and_seconds_may_stand_in_one_column() -> None:
+    found = times(pl.Series([20240501, 1714564800, 202405011200]))
+    assert found.seconds.to_list() == [1714521600, 1714564800, 1714564800]
+    assert found.otherwise["date"].to_list() == [True, False, True]
+
+
 def test_a_counter_that_looks_like_dates_stays_a_counter() -> None:
     assert seconds(20_000_099, 20_000_100, 20_000_101) == [20_000_099, 20_000_100, 20_000_101]
     assert seconds(1, 2, 3) == [1, 2, 3]

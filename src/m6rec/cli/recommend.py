@@ -37,8 +37,8 @@ def recommend(
         list[str] | None,
         typer.Option("--category", help="One that items have to have; repeat: one is enough."),
     ] = None,
-    price_min: Annotated[float | None, typer.Option("--price-min")] = None,
-    price_max: Annotated[float | None, typer.Option("--price-max")] = None,
+    price_min: Annotated[float | None, typer.Option("--price-min", help="Least price.")] = None,
+    price_max: Annotated[float | None, typer.Option("--price-max", help="Highest price.")] = None,
     hide: Annotated[
         list[str] | None, typer.Option("--hide", help="An item_id to leave out; repeat.")
     ] = None,

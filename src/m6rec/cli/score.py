@@ -84,7 +84,7 @@ def _listed(path: Path) -> dict[str, str]:
     if path.suffix[1:] not in FORMATS:
         raise DataError(f"{path}: right is .txt (one title a line) or .{', .'.join(FORMATS)}")
     batches = list(read_batches(path))
-    for line in (line for batch in batches for line in batch.broken):
+    if (line := next((line for batch in batches for line in batch.broken), None)) is not None:
         where = f"row {line.row}" if line.line is None else f"line {line.line}"
         raise DataError(f"{path}, {where}: {line.problem}; right is {line.right}")
     frame = pl.concat([batch.frame for batch in batches], how="diagonal")

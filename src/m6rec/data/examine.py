@@ -94,9 +94,8 @@ def _as_written(raw: pl.DataFrame, name: str) -> pl.Series:
     """`raw:NAME`, text: null where there was no value."""
     column = raw[name]
     if column.dtype.is_nested() or column.dtype in (pl.Object, pl.Binary):
-        there = column.is_not_null()
-        text = pl.Series(["a value"]).extend_constant("a value", len(column) - 1)
-        return text.head(len(column)).set(~there, None).alias(f"raw:{name}")
+        value = pl.when(column.is_not_null()).then(pl.lit("a value"))
+        return pl.select(value.alias(f"raw:{name}")).to_series()
     return column.cast(pl.String, strict=False).alias(f"raw:{name}")
 
 

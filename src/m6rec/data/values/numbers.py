@@ -32,8 +32,9 @@ NUMBER = "a number such as 12.99, $1,299.00 or 1.299,00 €, or nothing; it is r
 def numbers(column: pl.Series, kind: NumberFormat | None = None) -> pl.Series:
     """Float64 of a column of any type. kind: what begins the decimals; None: as they show it.
 
-    "1,299" and "1.299" can be either: the other values of the column decide, and where those do
-    not, the point begins the decimals. Nothing (NULL, nan, a dash, …) is null.
+    "1,299" and "1.299" can be either: the other values given decide (a table is read in batches, of
+    100,000 rows of text), and where those do not, the point begins the decimals. Nothing (NULL,
+    nan, a dash, …) is null.
     """
     name, dtype = column.name, column.dtype
     if dtype != pl.String():

@@ -104,15 +104,14 @@ def _with(written: pl.Series, found: Times, name: str) -> Times:
 
 def _of_numbers(number: pl.Series, kind: str) -> Times:
     """Float64 numbers by their size, and what was said of them."""
-    if (dates := _dates(number)) is not None:
-        return Times(dates, {} if kind == "iso" else {"date": number.is_not_null()})
     said: Unit = kind if kind in UNITS else "s"
     column = pl.col("n")
     # Nanoseconds have more digits than a float: what it has of them beyond microseconds is noise.
-    counts = {unit: (column / UNITS[unit]).round(6) for unit in UNITS}
+    counts: dict[str, pl.Expr] = {unit: (column / UNITS[unit]).round(6) for unit in UNITS}
     as_said = counts[said]
-    others = [unit for unit in UNITS if unit != said]
-    frame = number.to_frame("n").select(
+    counts["date"] = pl.col("date")
+    others = [unit for unit in counts if unit != said]
+    frame = number.to_frame("n").with_columns(date=_dates(number)).select(
         as_said.alias("said"),
         *(counts[unit].alias(unit) for unit in others),
         *((~_usual(as_said) & _usual(counts[u])).fill_null(False).alias(f"is {u}")
@@ -122,7 +121,9 @@ def _of_numbers(number: pl.Series, kind: str) -> Times:
         pl.coalesce(*(pl.when(f"is {unit}").then(unit) for unit in others), "said").alias("n")
     )["n"]
     otherwise: dict[str, pl.Series] = {
-        unit: frame[f"is {unit}"] for unit in others if frame[f"is {unit}"].any()
+        unit: frame[f"is {unit}"]
+        for unit in others
+        if frame[f"is {unit}"].any() and (unit, kind) != ("date", "iso")
     }
     return Times(seconds.alias(number.name), otherwise)
 
@@ -131,19 +132,25 @@ def _usual(seconds: pl.Expr) -> pl.Expr:
     return seconds.is_between(FIRST_USUAL, LAST_USUAL)
 
 
-def _dates(number: pl.Series) -> pl.Series | None:
-    """Seconds, where every number there is is a date without separators, such as 20240501."""
-    there = number.drop_nulls()
-    if there.is_empty() or not there.is_finite().all():
-        return None
-    lowest = int(abs(float(there.min())))  # type: ignore[arg-type]
-    form = DIGITS.get(len(str(lowest)))
-    if form is None or not (there == there.round()).all() or float(there.max()) >= 1e15:  # type: ignore[arg-type]
-        return None
-    text = number.cast(pl.Int64).cast(pl.String)
-    found = text.str.to_datetime(form, time_unit="us", strict=False).dt.timestamp("us") / 1e6
-    usual = found.is_between(FIRST_USUAL, LAST_USUAL)
-    return found if int(usual.sum() or 0) == len(there) else None
+def _dates(number: pl.Series) -> pl.Series:
+    """Seconds of numbers that are dates without separators, such as 20240501; null for others.
+
+    Null for all where some number is neither that nor a time of a usual year: a counter may pass by
+    what looks like a date.
+    """
+    whole = (number == number.round()) & number.is_between(0, 10.0 ** max(DIGITS))
+    text = number.set(~whole.fill_null(False), None).cast(pl.Int64).cast(pl.String)
+    forms = (
+        pl.when(pl.col("t").str.len_bytes() == digits)
+        .then(pl.col("t"))
+        .str.to_datetime(form, time_unit="us", strict=False)
+        for digits, form in DIGITS.items()
+    )
+    frame = text.to_frame("t").select(d=pl.coalesce(*forms).dt.timestamp("us") / 1e6)
+    units = [_usual(pl.col("n") / size) for size in UNITS.values()]
+    explained = pl.any_horizontal(pl.col("n").is_null(), _usual(pl.col("d")), *units)
+    usual = frame.with_columns(n=number).select(explained.fill_null(False).all()).item()
+    return frame["d"] if usual else frame["d"].clear(len(number))
 
 
 def _formatted(text: pl.Series, form: str) -> pl.Series:
