@@ -123,6 +123,24 @@ def test_a_rating_beyond_the_scale_is_counted_anew() -> None:
     assert Known.read(journal).choices.counts == {"b": 1}
 
 
+def test_ratings_are_read_on_the_scale_of_the_log_before_and_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    """A shop whose first ratings go up to five, then one of nine: six is no yes any more."""
+    asked = {
+        "history": [{"event": "rating", "item_id": "red-shoe", "value": 4}, "rated 4: red hat"]
+    }
+    world = write_world(tmp_path)
+    with served(world) as (client, service):
+        beyond = [event("v", "rating", "green-boot", value=9)]
+        assert client.post("/v1/events", json={"events": beyond}).status_code == 200
+        live = client.post("/v1/recommend", json=asked).json()
+        assert service.scale == 10.0
+    with served(world) as (client, service):
+        assert service.scale == 10.0
+        assert client.post("/v1/recommend", json=asked).json()["items"] == live["items"]
+
+
 def test_a_user_who_is_erased_is_counted_no_more() -> None:
     journal = SqliteJournal()
     journal.append("event", [event("u", "like", "a"), event("v", "like", "a")])

@@ -52,8 +52,9 @@ History = Sequence[str | Event | Mapping[str, object]]
 class Recommendation:
     """One item of an answer.
 
-    score: of retrieval with a log what `collaborative` makes of it, without one cosine similarity;
-    probability (ranking) or log-likelihood (scoring). reason: why, where that was asked for.
+    score: of retrieval with a log the score of what people chose next, and after tuning the head's
+    logit (no probabilities; docs/collaborative.md); without a log cosine similarity. Of ranking a
+    probability, of scoring a log-likelihood. reason: why, where that was asked for.
     """
 
     item_id: str

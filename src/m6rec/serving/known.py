@@ -19,7 +19,7 @@ from m6rec.serving.choices import Choices, event_of
 from m6rec.stores.journal.base import Body, EntryText, Journal
 
 HISTORY = 200
-"""Newest events of a user that are looked at: what is read, seen and bought is among them."""
+"""Newest events of a user that are looked at; what was seen or bought before may be offered."""
 AT_ONCE = 10_000
 EVENT_COLUMNS = {
     name: dtype for name, dtype in TABLES["events"].dtypes().items() if name != "split"

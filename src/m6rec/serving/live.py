@@ -99,6 +99,7 @@ class LiveModel:
         self._items_changed, self._renewed_until = False, 0.0
         self._following = threading.Lock()
         self._using, self._used = 0, threading.Condition()
+        self._templates: tuple[float, Templates] | None = None
         self.working = Working(self.texts, self._forget_texts)
         self.vectors = ItemVectors(self.face, source, journal, self.shown, self.working)
         self.transitions, self.words, self.scores = self._open_chosen(known)
@@ -272,6 +273,7 @@ class LiveModel:
     def _begin(self, asks: Sequence[Wanted | Chunk | Space]) -> Callable[[], list[Served | None]]:
         """All but what the network does of answers; catalogues are taken in on the way."""
         self.counts.keep_up()
+        self._follow_scale()
         for ask in asks:
             if not isinstance(ask, Wanted):
                 self._take(ask)
@@ -286,6 +288,26 @@ class LiveModel:
             return [next(served) if isinstance(ask, Wanted) else None for ask in asks]
 
         return end
+
+    @property
+    def scale(self) -> float:
+        """Highest rating, in histories that come in words: that of the log as it is now."""
+        return float(self._scaled().word("scale"))
+
+    def _scaled(self) -> Templates:
+        """The templates of the data, for ratings up to the highest so far."""
+        highest = self.counts.choices.scale.highest
+        if self._templates is None or self._templates[0] != highest:
+            own = None if self.face.dataset is None else self.face.dataset.templates
+            self._templates = (highest, Templates.load(own).scaled(highest))
+        return self._templates[1]
+
+    def _follow_scale(self) -> None:
+        """Untrained retrieval reads ratings on the scale of the log, as after a restart; a tuned
+        task has words of its own."""
+        words = self.retriever.packer.verbalizer
+        if "retrieve" not in self.face.tasks and words.templates is not self._scaled():
+            words.write_by(self._scaled())
 
     def _take(self, what: Chunk | Space) -> None:
         if isinstance(what, Space):

@@ -19,8 +19,8 @@ from m6rec.tasks.catalogue import CHOSEN_TIE, item_prior
 from m6rec.tasks.retrieval import NAMED, Queries, less_near
 from m6rec.tasks.shelf import choose
 
-NEAREST = 4096
-"""Items that are looked at for being near something disliked."""
+ALL, NEAREST = 100_000, 4096
+"""Below ALL items every one is looked at for being near something disliked, else so many."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,8 @@ def _near(shop: Shop, queries: Queries, row: int) -> np.ndarray:
     for all others: float32 [I]."""
     query_K = queries.disliked[row]
     query_K = np.append(query_K, np.float32(0)) if shop.boost else query_K
-    hits = shop.index.search(query_K, NEAREST)
+    size = len(shop.index)
+    hits = shop.index.search(query_K, NEAREST if size > ALL else max(size, 1))
     near_I = np.zeros(len(shop.shelf) + 1, dtype=np.float32)  # the last one: what has just gone
     refused_N = _refused(shop, hits.ids, queries.named[row])
     near_I[shop.shelf.places(hits.ids)] = np.maximum(hits.scores, refused_N)

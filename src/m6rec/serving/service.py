@@ -117,7 +117,7 @@ class Service:
     @property
     def scale(self) -> float:
         """Highest rating of the data, in histories that come in words."""
-        return self.registry.current.face.scale
+        return self.registry.current.scale
 
     async def append(self, kind: Told, bodies: Sequence[Body], idempotency: str | None) -> Appended:
         """Keeps bodies; they are on the disk afterwards, and every model is told."""

@@ -84,21 +84,26 @@ class Catalogue:
         given and tells, it answers users who are for nothing. What is disliked by name comes last.
         """
         queries = self.retriever.queries(requests)
-        scores_BI = self._joined(requests, queries)
+        rows = np.zeros(0, dtype=np.int64)
+        if popularity_I is not None and popularity_I.any():
+            rows = np.flatnonzero(queries.is_blank)
+        scores_BI = self._joined(requests, queries, rows)
         named = [(row, self._named(names)) for row, names in enumerate(queries.named) if names]
         for row, columns in named:
             own_I = scores_BI[row]
             own_I[columns] -= NAMED + own_I.max() - own_I.min() if self.chosen else NAMED
-        rows = np.flatnonzero(queries.is_blank)
-        if popularity_I is not None and popularity_I.any() and rows.size:
-            share_I = popularity_I / popularity_I.sum()
-            near_BI = queries.disliked @ self.vectors_IK.T
-            for row, columns in named:
-                near_BI[row, columns] = 1.0
-            scores_BI[rows] = less_near(share_I, near_BI[rows])
+        if popularity_I is not None and rows.size:
+            scores_BI[rows] = popularity_I / popularity_I.sum()
+            against = rows[queries.is_against[rows]]
+            if against.size:
+                near_BI = queries.disliked[against] @ self.vectors_IK.T
+                for place, row in enumerate(against.tolist()):
+                    near_BI[place, self._named(queries.named[row])] = 1.0
+                scores_BI[against] = less_near(popularity_I / popularity_I.sum(), near_BI)
         return scores_BI
 
-    def _joined(self, requests: Requests, queries: Queries) -> np.ndarray:
+    def _joined(self, requests: Requests, queries: Queries, popular: np.ndarray) -> np.ndarray:
+        """popular: rows that popularity answers, so that nobody is encoded for them."""
         if self.chosen is None:
             return self._similarity(queries)
         histories = self.histories(requests)
@@ -106,9 +111,10 @@ class Catalogue:
             return self.chosen.head(self._features(histories, queries))
         scores_BI = self.chosen.score(histories)
         silent = ~scores_BI.any(axis=1)  # nothing that the score could read
-        if silent.any():
-            scores_BI[silent] = self._similarity(queries)[silent]
         scores_BI[~silent] += CHOSEN_TIE * self.prior_I
+        rows = np.setdiff1d(np.flatnonzero(silent), popular)
+        if rows.size:
+            scores_BI[rows] = self._similarity(self.retriever.queries(requests.take(rows)))
         return scores_BI
 
     def _similarity(self, queries: Queries) -> np.ndarray:

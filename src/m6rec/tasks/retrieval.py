@@ -123,9 +123,9 @@ class Queries:
     @cached_property
     def disliked(self) -> np.ndarray:
         """The same of what they are against, 0 where that is nothing."""
+        rows = np.flatnonzero(self.is_against)
         if self._parts.disliked is None:
             return np.zeros_like(self.liked)
-        rows = np.flatnonzero(self.is_against)
         vector_SK = self._encode(self._parts.disliked.take(rows))
         disliked_RK = np.zeros((len(self.is_against), vector_SK.shape[1]), dtype=np.float32)
         disliked_RK[rows] = vector_SK
@@ -138,6 +138,8 @@ class Queries:
         Taken off is what the disliked has beside the liked: what both share speaks for an item as
         much as against it. The whole of it where nothing is liked, else AGAINST of it.
         """
+        if not self.is_against.any():
+            return self.liked
         shared_R1 = (self.disliked * self.liked).sum(1, keepdims=True)
         share_R1 = np.where(self.is_blank, 1.0, AGAINST).astype(np.float32)[:, None]
         return np.asarray(self.liked - share_R1 * (self.disliked - shared_R1 * self.liked))

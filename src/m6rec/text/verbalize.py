@@ -131,6 +131,11 @@ class Verbalizer:
             columns["users"] = self._users.filled()
         return self.templates.check(columns, kinds)
 
+    def write_by(self, templates: Templates) -> None:
+        """Templates of another scale of ratings, for events that are written from now on."""
+        self.templates = templates
+        self._event_text.cache_clear()
+
     def item_texts(self) -> list[str]:
         """The text of every item, in catalogue order."""
         return [self._item_text(row) for row in range(len(self._items))]

@@ -20,7 +20,7 @@ from litestar.response import Stream
 
 from m6rec.data.kinds import Verdict
 from m6rec.data.talks import Ask, Turn
-from m6rec.data.verdicts import history_verdicts
+from m6rec.data.verdicts import Scale, history_verdicts
 from m6rec.records import Event, M6Error
 from m6rec.serving.http.gate import needs
 from m6rec.serving.http.problems import Refused, answers
@@ -230,14 +230,14 @@ def _talk(model: LiveModel, data: ChatAsked, past: Sequence[Event]) -> Conversat
             )
             turns.append(Turn("system", message.words(), tuple(ids), tuple(titles)))
     talk.state = finder.state(Ask("", tuple(turns)))
-    _remember(talk, past)
+    _remember(talk, past, Scale(model.scale))
     return talk
 
 
-def _remember(talk: Conversation, past: Sequence[Event]) -> None:
+def _remember(talk: Conversation, past: Sequence[Event], scale: Scale) -> None:
     """Puts items of a history before those that were spoken of."""
     place, state = talk.finder.place, talk.state
-    pairs = zip(past, history_verdicts(past), strict=True)
+    pairs = zip(past, history_verdicts(past, scale), strict=True)
     told = {e.item_id: says for e, says in pairs if e.item_id in place and says in OPINIONS}
     spoken = {*state.liked, *state.rejected, *state.mentioned}
     known = [(row, says) for i, says in told.items() if i and (row := place[i]) not in spoken]
