@@ -23,7 +23,7 @@ import polars as pl
 
 from m6rec.collaborative.counts import count
 from m6rec.collaborative.matrix import TransitionMatrix, transition_matrix
-from m6rec.collaborative.sequences import Histories, blocks_of, sequences_of
+from m6rec.collaborative.sequences import Histories, blocks_of, codes_of, sequences_of
 from m6rec.collaborative.settings import ScoreSettings
 from m6rec.collaborative.words import WordsPrior
 
@@ -126,9 +126,7 @@ def fit_score(
 ) -> CollaborativeScore:
     """Counts a log over a catalogue. f_ID: text vectors of the items, as `embed` makes them."""
     settings = settings or ScoreSettings()
-    codes = {item_id: code for code, item_id in enumerate(item_ids)}
-    for item_id in events["item_id"].drop_nulls().unique().sort().to_list():
-        codes.setdefault(item_id, len(codes))
+    codes = codes_of(item_ids, events)
     counts = count(blocks_of(sequences_of(events, codes)), len(codes))
     matrix = transition_matrix(counts, settings.distance_decay, settings.best_per_item)
     prior = WordsPrior.fit(f_ID, settings.ridge)

@@ -7,7 +7,7 @@ Legend: E choices, B requests, N entries of all histories.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,14 @@ BLOCK = 2_000_000
 """Choices that are counted at once."""
 MOST_ENTRIES = 50
 """Entries of a history that are read, the newest."""
+
+
+def codes_of(item_ids: Iterable[str], events: pl.DataFrame) -> dict[str, int]:
+    """A number for each item: those of the catalogue in its order, then others that events name."""
+    codes = {item_id: code for code, item_id in enumerate(item_ids)}
+    for item_id in events["item_id"].drop_nulls().unique().sort().to_list():
+        codes.setdefault(item_id, len(codes))
+    return codes
 
 
 def sequences_of(

@@ -22,7 +22,7 @@ from m6rec.collaborative.counts import count
 from m6rec.collaborative.live import LiveTransitions
 from m6rec.collaborative.live_sequences import LiveSequences, Moment
 from m6rec.collaborative.pairs import Sequences
-from m6rec.collaborative.sequences import blocks_of
+from m6rec.collaborative.sequences import blocks_of, codes_of
 from m6rec.collaborative.settings import ScoreSettings
 from m6rec.data.kinds import Reach, Verdict, kind_of
 from m6rec.data.tables import sort_events
@@ -47,9 +47,7 @@ class LiveChosen:
 
     def begin(self, known: Known) -> None:
         """Counts all that a journal holds."""
-        codes = {item_id: code for code, item_id in enumerate(list(self._shelf.place_of))}
-        for item_id in known.events["item_id"].drop_nulls().unique().sort().to_list():
-            codes.setdefault(item_id, len(codes))
+        codes = codes_of(list(self._shelf.place_of), known.events)
         self._begun, self._ahead = known.number, dict[str, tuple[int, int]]()
         self._place_C = np.zeros(0, dtype=np.int64)
         sequences, people = sequences_of(known.events, codes, known.choices.scale)

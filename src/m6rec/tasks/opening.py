@@ -68,20 +68,18 @@ class Opener:
         else:
             name = _name(task)
             retriever = self.retriever(task, verbalizer)
+        texts = verbalizer.item_texts()
+        chosen = None
+        if text_only or retriever.settings.text_only:
+            name = f"{name}, words alone"
+        else:
+            chosen = self.chosen(task, dataset, texts, words)
         known = set() if task is None else set(task.known)
         new_I = np.array([item_id not in known for item_id in ids])
-        boost = 0.0 if task is None else task.new_item_boost
+        # The head has a number of its own for new items.
+        boost = 0.0 if task is None or chosen is not None else task.new_item_boost
         prior = item_prior(popularity(dataset), new_I, boost)
         titles = dataset.items["title"].to_list()
-        texts = verbalizer.item_texts()
-        only = text_only or (task is not None and retriever.settings.text_only)
-        chosen = None if only else self.chosen(task, dataset, texts, words)
-        if chosen is None:
-            return Catalogue(
-                retriever, texts, ids, f"{name}, words alone" * only or name, prior, titles
-            )
-        if task is not None:  # the head has a number of its own for new items
-            prior = item_prior(popularity(dataset), new_I, 0.0)
         return Catalogue(retriever, texts, ids, name, prior, titles, chosen)
 
     def chosen(

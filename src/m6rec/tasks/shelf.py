@@ -1,4 +1,4 @@
-"""From scores of candidates to an answer: what passes, in order, filled up. For every face.
+"""From scores of candidates to an answer: what passes, in order. For every face.
 
 Python, the command line and the server all end here, whatever made the candidates: similarities to
 the whole catalogue, the hits of a vector index, what most people chose, or several of them.
@@ -100,13 +100,11 @@ def choose(
     k: int,
     passes_I: np.ndarray | None = None,
     place_N: np.ndarray | None = None,
-    then_I: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Places and scores of the best k that pass, best first; of equal ones the first of the shelf.
 
     A score of minus infinity does not pass either. place_N: of the candidates, all different (None:
-    every item is one). then_I: what comes after them where they are fewer than k, by these scores
-    (popularity); their score in the answer is the least of the candidates'.
+    every item is one).
     """
     if place_N is not None:
         order = np.argsort(place_N, kind="stable")
@@ -116,11 +114,4 @@ def choose(
         score_N = np.where(passes_N, score_N, -np.inf)
     best = top_k(score_N[None], min(k, len(score_N)))[0] if len(score_N) else NOTHING
     best = best[score_N[best] > -np.inf]
-    place_K, score_K = best if place_N is None else place_N[best], score_N[best]
-    if then_I is None or len(place_K) == k:
-        return place_K, score_K
-    left_I = np.ones(len(then_I), dtype=bool) if passes_I is None else passes_I.copy()
-    left_I[place_K] = False
-    more, _ = choose(then_I, k - len(place_K), left_I)
-    least = score_K[-1] if len(score_K) else 0.0
-    return np.append(place_K, more), np.append(score_K, np.full(len(more), least, score_K.dtype))
+    return best if place_N is None else place_N[best], score_N[best]

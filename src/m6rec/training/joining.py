@@ -17,7 +17,7 @@ from m6rec.collaborative.dial import DialPoint, choose_boost, dial_curve
 from m6rec.collaborative.head import Features, Head, fit_head
 from m6rec.collaborative.matrix import transition_matrix
 from m6rec.collaborative.score import CollaborativeScore, Embed
-from m6rec.collaborative.sequences import Histories, blocks_of, sequences_of
+from m6rec.collaborative.sequences import Histories, blocks_of, codes_of, sequences_of
 from m6rec.collaborative.settings import ScoreSettings
 from m6rec.collaborative.words import WordsPrior
 from m6rec.data.requests import Requests
@@ -79,13 +79,13 @@ def join(
     """
     valid = _some(split.valid, split.items.height, seed)
     ids = split.items["item_id"].to_list()
-    codes = {item_id: code for code, item_id in enumerate(ids)}
+    codes = codes_of(ids, split.train_events)
     sequences = sequences_of(split.train_events, codes)
     if not len(valid) or not len(sequences):
         return None
     if console is not None:
         console.print(f"joining words and choices on {len(valid)} valid requests")
-    counts = count(blocks_of(sequences), len(ids))
+    counts = count(blocks_of(sequences), len(codes))
     texts = retriever.packer.verbalizer.item_texts()
     target_R = np.array([codes[item_id] for item_id in valid.rows["target"]])
     f_ID = embed(texts)
@@ -175,9 +175,8 @@ def _columns(items: int, target_R: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _people(split: Split, codes: Mapping[str, int]) -> np.ndarray:
-    """How many people chose each item in train: float32 [I]."""
+    """How many people chose each item of the catalogue in train: float32 [I]."""
     found = np.zeros(len(codes), dtype=np.float32)
     for item_id, number in people(split.train_events).iter_rows():
-        if item_id in codes:
-            found[codes[item_id]] = number
-    return found
+        found[codes[item_id]] = number
+    return found[: split.items.height]
