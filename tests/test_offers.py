@@ -123,14 +123,6 @@ def test_an_answer_is_what_passes_in_order_of_scores_then_of_the_shelf() -> None
     assert place.tolist() == [1, 2]
 
 
-def test_an_answer_is_filled_up_with_what_is_popular() -> None:
-    passes, popular = np.array([True, True, False, True, True]), np.array([0.1, 0.9, 1.0, 0.5, 0.1])
-    place, found = choose(np.array([0.4]), 4, passes, np.array([4]), popular)
-    assert place.tolist() == [4, 1, 3, 0] and found.tolist() == [0.4] * 4
-    place, _ = choose(np.zeros(0), 9, passes, np.zeros(0, np.int64), popular)
-    assert place.tolist() == [1, 3, 0, 4]
-
-
 def test_a_shelf_keeps_the_order_of_the_catalogue_through_changes() -> None:
     shelf = Shelf.of(pl.DataFrame({"item_id": ["a", "b", "c"], "title": ["a", "b", "c"]}))
     shelf.remove("a")

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
@@ -14,12 +15,14 @@ from rich.console import Console
 import data_worlds as worlds
 import tiny
 from m6rec.cli.recommend import recommend
+from m6rec.data.history import parse_history
 from m6rec.data.requests import Requests
 from m6rec.data.splits import make_split
 from m6rec.data.tables import Dataset, write_table
 from m6rec.evaluation.catalogue import chosen_events, liked_codes
 from m6rec.recommender import M6Rec
-from m6rec.records import Event, Request
+from m6rec.records import Candidate, Event, Request
+from m6rec.serving.ranking import FastRanker
 
 SHOP = {
     "a": "Trail shoes",
@@ -93,6 +96,31 @@ def test_a_tuned_model_never_puts_first_what_is_disliked(tuned: M6Rec) -> None:
         assert place(mixed, item_id) > 0
         lower.append(place(disliked, item_id) - place(liked, item_id))
     assert sum(lower) / len(lower) > 3
+
+
+@pytest.mark.parametrize("told", ["by id", "in words"])
+def test_a_tuned_ranking_puts_what_is_disliked_below_what_is_liked(told: str) -> None:
+    rec, data = M6Rec(*tiny.backbone()), tiny.shop()
+    train = {"epochs": 1, "batch": 16, "bf16": False, "patience": 0}
+    rec.fit("rank", data, split="temporal", train=train, console=QUIET)
+    rec.use(data)
+    titles = dict(data.items.select("item_id", "title").iter_rows())
+    ranker = rec._ranker()
+    for item_id in list(titles)[:5]:
+        answers = []
+        for verb in ("like", "dislike"):
+            entry = {"event": verb, "item_id": item_id}
+            history = [entry if told == "by id" else f"{verb}d: {titles[item_id]}"]
+            found = rec.rank(history, titles)
+            answers.append(found)
+            named = Requests.of([Request(parse_history(history), None, None, None, CANDIDATES)])
+            fast = FastRanker(ranker).predict(named)
+            np.testing.assert_allclose(fast, ranker.predict(named), atol=1e-5)
+        liked, disliked = answers
+        assert place(disliked, item_id) == len(titles) - 1 > place(liked, item_id)
+
+
+CANDIDATES = tuple(Candidate(item_id) for item_id in tiny.shop().items["item_id"])
 
 
 def shop(rows: list[worlds.EventRow], **columns: list) -> Dataset:

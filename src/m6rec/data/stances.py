@@ -8,6 +8,7 @@ Legend: E events of the pool, R requests.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ import polars as pl
 from m6rec.data.kinds import Verdict
 from m6rec.data.requests import Requests
 from m6rec.data.verdicts import Scale, said_of, taken_back
+from m6rec.records import Event
 
 AGAINST = 0.5
 """Share of the likeness to what a user is against that is taken off, where they are for something;
@@ -42,6 +44,21 @@ class Stances:
         if self.disliked is None:
             return np.zeros(len(self.liked), dtype=bool)
         return np.asarray(_lengths(self.disliked) > 0)
+
+    @property
+    def named(self) -> list[frozenset[str]]:
+        """What each request is against by name: ids, and words in lower case."""
+        names = [frozenset[str]()] * len(self.liked)
+        if self.disliked is not None:
+            for row in np.flatnonzero(self.is_against).tolist():
+                names[row] = names_of(self.disliked[row].history)
+        return names
+
+
+def names_of(history: Sequence[Event]) -> frozenset[str]:
+    """Items by id, and by their words in lower case."""
+    told = [(event.item_id, (event.text or "").strip().lower()) for event in history]
+    return frozenset(name for pair in told for name in pair if name)
 
 
 def stances(requests: Requests, scale: Scale | None = None) -> Stances:

@@ -16,7 +16,7 @@ from m6rec.data.requests import Requests
 from m6rec.model.plans import SegmentStates
 from m6rec.serving.engine import Ask, Engine, EngineSettings
 from m6rec.tasks.packing import pack
-from m6rec.tasks.ranking import Parts, Ranker
+from m6rec.tasks.ranking import Parts, Ranker, probabilities_of
 
 TASK = "rank"
 
@@ -62,7 +62,7 @@ class FastRanker:
         answers = self.engine.answer(self._asks(parts, states))
         states_ND = torch.cat([answer.candidates_ND for answer in answers])
         logits_NC = self.ranker.judge(states_ND, parts.evidence_BE)
-        return logits_NC.float().softmax(-1)[:, 1].cpu().numpy()
+        return probabilities_of(logits_NC, parts.refused_B)
 
     def _asks(self, parts: Parts, states: SegmentStates) -> list[Ask]:
         """One for each request that has candidates."""

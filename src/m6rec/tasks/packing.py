@@ -15,6 +15,7 @@ import polars as pl
 import torch
 
 from m6rec.data.requests import Requests
+from m6rec.data.verdicts import Scale
 from m6rec.model import plans
 from m6rec.model.plans import Packed
 from m6rec.records import Candidate, Event
@@ -48,6 +49,11 @@ class Packer:
         self._row_of = np.full(1, -1)
         self._pool: pl.DataFrame | None = None
         self._pool_events: tuple[np.ndarray, list[Event]] | None = None
+
+    @property
+    def scale(self) -> Scale:
+        """Of ratings in histories: the one that the templates know."""
+        return Scale(float(self.verbalizer.templates.word("scale")))
 
     def budget(self, kind: str) -> int:
         """Tokens that a segment of this kind may have."""

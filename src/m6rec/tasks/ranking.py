@@ -6,6 +6,7 @@ state at [EOS] meets the classifier. Legend: B candidates, C = 2 classes, F feat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from m6rec.config import Settings
 from m6rec.data.requests import Requests
+from m6rec.data.stances import stances
 from m6rec.model import plans
 from m6rec.model.m6 import M6
 from m6rec.model.plans import Packed
@@ -41,6 +43,8 @@ from m6rec.text.past import YesNo
 
 CANDIDATES_AT_ONCE = 512
 CLASS_WORDS = ("no", "yes")
+REFUSED = 4.0
+"""Taken off the log-odds of an item that the user said no to by name (its id, or its title)."""
 
 
 class RankingSettings(Settings):
@@ -74,25 +78,30 @@ class FeatureSource(Protocol):
 
 @dataclass(frozen=True)
 class Asked:
-    """Candidates of requests, ready for the network: packed rows and evidence [B, E]."""
+    """Candidates of requests, ready for the network: packed rows and evidence [B, E]. refused:
+    bool [B], the user said no to the candidate by name."""
 
     packed: Packed
     evidence_BE: Tensor
+    refused_B: np.ndarray
 
     def rows(self, index: Tensor | slice) -> Asked:
         """The chosen candidates."""
-        return Asked(self.packed.rows(index), self.evidence_BE[index])
+        kept = index if isinstance(index, slice) else index.cpu().numpy()
+        return Asked(self.packed.rows(index), self.evidence_BE[index], self.refused_B[kept])
 
 
 @dataclass(frozen=True)
 class Parts:
     """Requests before they are put side by side: the source of each, which request each candidate
-    belongs to, the candidates' own columns with [EOS] last, and evidence [B, E]."""
+    belongs to, the candidates' own columns with [EOS] last, evidence [B, E], and refused as in
+    `Asked`."""
 
     source: Columns
     of_request_B: np.ndarray
     candidates: Columns
     evidence_BE: Tensor
+    refused_B: np.ndarray
 
 
 class Ranker:
@@ -124,7 +133,7 @@ class Ranker:
         """One row per candidate of every request, in order, with its features in words."""
         parts = self.parts(requests)
         packed = pack([parts.source.repeat(parts.of_request_B), parts.candidates])
-        return Asked(packed, parts.evidence_BE)
+        return Asked(packed, parts.evidence_BE, parts.refused_B)
 
     def parts(self, requests: Requests) -> Parts:
         """The same before sources and candidates are put side by side."""
@@ -142,7 +151,24 @@ class Ranker:
         columns.append(read_column(len(candidates), plans.READ_TARGET))
         if self.evidence is not None:
             evidence_BE[:, -2:] = self._likeness(requests, of_request_B, source, candidates)
-        return Parts(source, of_request_B, join(columns), torch.from_numpy(evidence_BE))
+        refused_B = self._refused(requests, flat(item_ids), flat(texts), of_request_B)
+        return Parts(source, of_request_B, join(columns), torch.from_numpy(evidence_BE), refused_B)
+
+    def _refused(
+        self,
+        requests: Requests,
+        item_ids: Sequence[str | None],
+        texts: Sequence[str | None],
+        of_request_B: np.ndarray,
+    ) -> np.ndarray:
+        names = stances(requests, self.packer.scale).named
+        refused_B = np.zeros(len(of_request_B), dtype=bool)
+        has_names = np.array([bool(some) for some in names], dtype=bool)
+        for place in np.flatnonzero(has_names[of_request_B]).tolist():
+            item_id = item_ids[place]
+            words = (texts[place] or self.packer.verbalizer.title(item_id)).strip().lower()
+            refused_B[place] = not names[of_request_B[place]].isdisjoint((item_id, words))
+        return refused_B
 
     @torch.no_grad()
     def start_evidence(self, requests: Requests) -> None:
@@ -213,4 +239,12 @@ class Ranker:
         parts = [self.logits(asked.rows(slice(i, i + size))) for i in range(0, total, size)]
         if not parts:
             return np.zeros(0, dtype=np.float32)
-        return torch.cat(parts).float().softmax(-1)[:, 1].cpu().numpy()
+        return probabilities_of(torch.cat(parts), asked.refused_B)
+
+
+def probabilities_of(logits_BC: Tensor, refused_B: np.ndarray) -> np.ndarray:
+    """Class scores → the probability of a yes, float32 [B]; what was refused by name has less."""
+    logits_BC = logits_BC.float().cpu()
+    less_B = REFUSED * torch.from_numpy(refused_B).float()
+    odds_BC = torch.stack([logits_BC[:, 0], logits_BC[:, 1] - less_B], 1)
+    return np.asarray(odds_BC.softmax(-1)[:, 1].numpy())

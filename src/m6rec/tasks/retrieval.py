@@ -22,7 +22,6 @@ from m6rec.data.verdicts import Scale
 from m6rec.model.m6 import M6
 from m6rec.model.plans import FIRST_EVENT_SLOT, READ_TARGET, Packed
 from m6rec.model.residual import ItemResidual
-from m6rec.records import Event
 from m6rec.tasks.packing import Packer, join, pack, read_column
 from m6rec.tasks.segments import Plan, SegmentTable, below_is_frozen, read
 
@@ -109,11 +108,7 @@ class Queries:
     @cached_property
     def named(self) -> list[frozenset[str]]:
         """What each user is against by name: ids, and words in lower case."""
-        names = [frozenset[str]()] * len(self._parts.liked)
-        if self._parts.disliked is not None:
-            for row in np.flatnonzero(self.is_against).tolist():
-                names[row] = names_of(self._parts.disliked[row].history)
-        return names
+        return self._parts.named
 
     @cached_property
     def liked(self) -> np.ndarray:
@@ -145,12 +140,6 @@ class Queries:
         return np.asarray(self.liked - share_R1 * (self.disliked - shared_R1 * self.liked))
 
 
-def names_of(history: Sequence[Event]) -> frozenset[str]:
-    """Items by id, and by their words in lower case."""
-    told = [(event.item_id, (event.text or "").strip().lower()) for event in history]
-    return frozenset(name for pair in told for name in pair if name)
-
-
 class Retriever:
     """Two towers of one network over one segment table."""
 
@@ -168,7 +157,7 @@ class Retriever:
     @property
     def scale(self) -> Scale:
         """Of ratings in histories: the one that the templates know."""
-        return Scale(float(self.packer.verbalizer.templates.word("scale")))
+        return self.packer.scale
 
     def pack_users(self, requests: Requests) -> Packed:
         """Source segments and [EOS'] of each request: what its user is for (data/stances.py)."""

@@ -172,6 +172,11 @@ class Verbalizer:
             text = self._free_text(candidate.text, "item") or self._unknown_item
         return Segment(text, "item", "target")
 
+    def title(self, item_id: str | None) -> str:
+        """The title of a catalogue row; "" where there is none."""
+        row = self._items.find(item_id)
+        return "" if row is None else str(self._items.values(row, ("title",)).get("title", ""))
+
     def item_rows(self, item_ids: Iterable[str | None]) -> list[int]:
         """Rows of the items' table, -1 for others. What a row says never changes: an item that is
         put again has a new one."""
