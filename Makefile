@@ -27,7 +27,7 @@ help:
 	@echo 'make types    strict types'
 	@echo 'make docs     the documentation as a site, in site/'
 	@echo 'make bench    ours, tuned, beside tuned baselines (make bench TASK=rank DATA=DIR), in out/'
-	@echo 'make tree     the tree of files in README.md'
+	@echo 'make tree     the tree of files (docs/dev/tree.md) and of folders (README.md)'
 	@echo 'make setup    the environment of all but bench, in .venv/'
 	@echo 'make clean    removes what was built; the environments stay (they are .venv*/)'
 
@@ -59,7 +59,7 @@ bench: setup-bench
 	$(BENCH)/m6rec bench $(TASK) --data '$(DATA)' --adapter out/tuned-$(TASK) \
 		--report out/bench-$(TASK).html --json out/bench-$(TASK).json
 
-# The README's tree, from the first lines of the files.
+# The trees of files and of folders, from the first lines of the files.
 tree: setup-core
 	$(VENV)/python tools/tree.py
 

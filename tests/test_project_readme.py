@@ -1,4 +1,4 @@
-"""Every command and every Python block of the README runs, and its tree is the tree there is.
+"""Every command and every Python block of the README runs, and the trees are as the files are.
 
 A block may be preceded by comments that say how it is run here; readers do not see them:
 `<!-- test: dry -->` asks `make -n` for each command instead of running it (one is this suite);
@@ -160,9 +160,15 @@ def test_the_command_is_installed_under_its_name() -> None:
     assert "m6rec check" in done.stdout
 
 
-def test_the_tree_of_the_readme_is_the_tree_there_is() -> None:
+def test_the_trees_of_files_and_of_folders_are_as_the_files_are() -> None:
     done = run([sys.executable, "tools/tree.py", "--check"], ROOT)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_readme_is_read_in_one_go() -> None:
+    assert len(README.encode("utf-8")) <= 12 * 1024
+    (folders,) = [block for block in BLOCKS if block.language == "text"]
+    assert len(folders.code.splitlines()) <= 30
 
 
 def test_what_the_readme_is_read_from_sees_a_block_and_its_comments() -> None:

@@ -1,8 +1,8 @@
-"""The tree of the README: one line per file, taken from the files themselves.
+"""Trees of the project: every file in docs/dev/tree.md, the folders in README.md.
 
-`python tools/tree.py` puts it between the README's markers; `--check` only says whether it is as it
-should be (exit code 1 if not). A Python file is described by the first sentence of its docstring,
-any other by its first comment or its name, a room by ROOMS or its __init__.py.
+`python tools/tree.py` writes both; `--check` only says whether they are as they should be (exit
+code 1 if not). A Python file is described by the first sentence of its docstring, any other by its
+first comment or its name, a room by ROOMS or its __init__.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "dev" / "tree.md"
 BEGIN, END = "<!-- tree: `make tree` writes what follows -->", "<!-- tree: end -->"
+HEAD = """# The tree of files
+
+One line a file, taken from the file's own first sentence; `make tree` writes this page.
+
+"""
 WIDTH = 26
 
 ROOMS = {
@@ -32,6 +39,7 @@ ROOMS = {
     "src/m6rec/text/templates": "How items, events and users are written, by domain.",
     "src/m6rec/training": "One loop for tuning, and pretraining.",
     "benchmarks": "Measurements on real data; results as JSON.",
+    "deploy": "A server in a container, on one machine or many.",
     "edge-web": "M6-Edge in the browser: TypeScript, built with npm (docs/edge-export.md).",
     "docs": "The documentation (`make docs`).",
     "models": "The same folder, where a visitor looks first.",
@@ -56,7 +64,7 @@ FILES = {
 }
 WHOLE = ("src/m6rec", "tools", "constraints", ".ci")
 """Folders that are listed file by file; those in PLAIN stand for what is in them."""
-PLAIN = ("benchmarks", "docs", "edge-web", "models", "runs", "tests")
+PLAIN = ("benchmarks", "deploy", "docs", "edge-web", "models", "runs", "tests")
 SHUT = ("src/m6rec/models",)
 """Folders inside those that stand for what is in them."""
 UNLISTED = ("__init__.py", "py.typed")
@@ -102,46 +110,76 @@ def line(depth: int, name: str, words: str) -> str:
     return f"{'  ' * depth + name:<{WIDTH}} {words}".rstrip()
 
 
+def inside(folder: Path) -> list[Path]:
+    """Entries of a folder that are listed: files first, then folders, in order of their names."""
+    entries = sorted(path for path in folder.iterdir() if path.name != "__pycache__")
+    files = [
+        path
+        for path in entries
+        if path.is_file() and path.name not in UNLISTED and path.suffix != ".pyc"
+    ]
+    return files + [path for path in entries if path.is_dir() and any(path.rglob("*.*"))]
+
+
 def files_below(folder: Path, depth: int) -> list[str]:
-    """Files first, then folders, each in order of their names."""
-    lines = [line(depth, folder.relative_to(ROOT).as_posix() + "/", room(folder))]
-    if depth:
-        lines = [line(depth, folder.name + "/", room(folder))]
-    if folder.relative_to(ROOT).as_posix() in SHUT:
+    """A folder and everything in it, one line each."""
+    name = folder.relative_to(ROOT).as_posix()
+    lines = [line(depth, (folder.name if depth else name) + "/", room(folder))]
+    if name in SHUT:
         return lines
-    entries = sorted(path for path in folder.iterdir() if path.name not in ("__pycache__",))
-    for path in entries:
-        if path.is_file() and path.name not in UNLISTED and path.suffix != ".pyc":
-            lines.append(line(depth + 1, path.name, described(path)))
-    for path in entries:
-        if path.is_dir() and any(path.rglob("*.*")):
+    for path in inside(folder):
+        if path.is_dir():
             lines += files_below(path, depth + 1)
+        else:
+            lines.append(line(depth + 1, path.name, described(path)))
     return lines
 
 
-def tree() -> str:
-    """The whole tree as a Markdown block."""
-    lines = []
-    for name in WHOLE:
-        lines += files_below(ROOT / name, 0)
-    for name in PLAIN:
-        if (ROOT / name).is_dir() and any((ROOT / name).iterdir()):
-            lines.append(line(0, name + "/", ROOMS[name]))
-    lines += [line(0, name, words) for name, words in FILES.items() if "/" not in name]
-    return "```text\n" + "\n".join(lines) + "\n```"
+def plain_folders() -> list[str]:
+    """Folders that stand for what is in them."""
+    there = [name for name in PLAIN if (ROOT / name).is_dir() and any((ROOT / name).iterdir())]
+    return [line(0, name + "/", ROOMS[name]) for name in there]
+
+
+def files() -> list[str]:
+    """Every file of WHOLE, the other folders, and the files at the root."""
+    whole = [words for name in WHOLE for words in files_below(ROOT / name, 0)]
+    root = [line(0, name, words) for name, words in FILES.items() if "/" not in name]
+    return whole + plain_folders() + root
+
+
+def folders() -> list[str]:
+    """The rooms of the package and the folders at the root: what a visitor sees first."""
+    package = ROOT / WHOLE[0]
+    rooms = [path for path in inside(package) if path.is_dir()]
+    others = [line(0, name + "/", ROOMS[name]) for name in WHOLE[1:]]
+    inner = [line(1, path.name + "/", room(path)) for path in rooms]
+    return [line(0, WHOLE[0] + "/", room(package)), *inner, *others, *plain_folders()]
+
+
+def block(lines: list[str]) -> str:
+    """Lines as a Markdown block."""
+    return "```text\n" + "\n".join(lines) + "\n```\n"
 
 
 def main() -> int:
-    """Writes or checks the README."""
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    wanted = f"{before}{BEGIN}\n\n{tree()}\n\n{END}{rest.split(END)[1]}"
+    """Writes or checks both trees."""
+    readme = README.read_text(encoding="utf-8")
+    before, rest = readme.split(BEGIN)
+    wanted = {
+        README: f"{before}{BEGIN}\n\n{block(folders())}\n{END}{rest.split(END)[1]}",
+        PAGE: HEAD + block(files()),
+    }
+    stale = [
+        path for path in wanted if not path.exists() or path.read_text("utf-8") != wanted[path]
+    ]
     if "--check" in sys.argv[1:]:
-        if text != wanted:
-            print("the README's tree is not as the files are: run `make tree`", file=sys.stderr)
-        return int(text != wanted)
-    path.write_text(wanted, encoding="utf-8")
+        for path in stale:
+            name = path.relative_to(ROOT).as_posix()
+            print(f"{name}: the tree is not as the files are: run `make tree`", file=sys.stderr)
+        return int(bool(stale))
+    for path in stale:
+        path.write_text(wanted[path], encoding="utf-8")
     return 0
 
 

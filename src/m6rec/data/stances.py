@@ -21,7 +21,7 @@ from m6rec.records import Event
 
 AGAINST = 0.5
 """Share of the likeness to what a user is against that is taken off, where they are for something;
-all of it where they are for nothing. Chosen on the valid rows of ml100k (docs/log.md)."""
+all of it where they are for nothing. Chosen on the valid rows of ml100k (docs/dev/log.md)."""
 
 
 @dataclass(frozen=True)

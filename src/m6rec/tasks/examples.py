@@ -1,7 +1,7 @@
 """Titles of a catalogue that read most like what is known of a user: by words and by meaning.
 
 Words: BM25 over all that the catalogue says of an item. Meaning: cosine of text vectors of titles
-and of what was done. Neither alone was as near to what people chose (docs/log.md).
+and of what was done. Neither alone was as near to what people chose (docs/dev/log.md).
 
 Legend: I items, N examples.
 """

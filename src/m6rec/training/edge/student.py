@@ -34,7 +34,7 @@ def begin_student(
     at random, to measure what a beginning is worth.
 
     A set that stands in n layers adds an n-th in each: a whole layer n times over would leave the
-    words that it is given far behind (docs/log.md has what each beginning finds untrained).
+    words that it is given far behind (docs/dev/log.md has what each beginning finds untrained).
     """
     model = cold(config, seed)
     if not copied:
