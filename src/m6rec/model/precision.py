@@ -1,7 +1,7 @@
 """bfloat16 where the processor computes in it, float32 elsewhere.
 
 PyTorch emulates bfloat16 on processors that lack it: on one with AVX2 only, a matrix product ran at
-1.2 GFLOP/s where float32 has 80 (docs/dev/log.md). So nothing asks for it without asking here first.
+1.2 GFLOP/s where float32 has 80 (docs/dev/log.md). So nothing asks for it without asking here.
 """
 
 from __future__ import annotations

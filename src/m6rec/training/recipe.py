@@ -28,8 +28,8 @@ class PretrainRecipe(Settings):
     domain; `pair_kinds` is the mix by kind of document, `pair_weight` their share in the loss.
     anchor: weight of 1 - cosine between the plain means of segments and those of the start, so that
     what the start knows about texts outlives the learning of a language; over the decay the weight
-    rises to `final_anchor`, which brings the means back and costs the losses nothing (docs/dev/log.md).
-    online_layers: L - L', one
+    rises to `final_anchor`, which brings the means back and costs the losses nothing
+    (docs/dev/log.md). online_layers: L - L', one
     drawn for each micro-batch. optimizer: of the layers' matrices (training/optimizers.py); all
     else has AdamW. rate: peak learning rate after `warmup` steps; it stays until the
     decay begins, which lasts `decay_share` of the steps before it and ends at `final_rate` of the
