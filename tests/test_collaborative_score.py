@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+import pytest
 
+from m6rec.collaborative import sequences
 from m6rec.collaborative.counts import count
 from m6rec.collaborative.matrix import transition_matrix
 from m6rec.collaborative.score import CollaborativeScore
@@ -138,3 +140,33 @@ def test_what_the_user_is_against_takes_off_what_its_words_say_of_itself_too() -
     less = 0.5 * 3 / 2 * (g_ID[2] @ prior.m_DD) @ prior.keys(g_ID).T
     np.testing.assert_allclose(found[1] - found[0], less, atol=1e-5)
     assert found[0, 2] < found[1, 2]
+
+
+def some_history(draw: np.random.Generator) -> tuple[Event, ...]:
+    """Kinds, names, words and times of every sort; times may be equal or missing."""
+    kinds = ["click", "purchase", "dislike", "return", "impression", "search"]
+    return tuple(
+        Event(
+            kinds[draw.integers(len(kinds))],
+            str(draw.choice([*NAMES, "unknown"])) if draw.random() < 0.8 else None,
+            text="a thing" if draw.random() < 0.3 else None,
+            timestamp=None if draw.random() < 0.2 else float(draw.integers(6)),
+        )
+        for _ in range(draw.integers(9))
+    )
+
+
+def test_few_entries_are_read_as_many_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(7)
+    for _ in range(40):
+        asked = Requests.of([Request(some_history(draw)) for _ in range(draw.integers(5))])
+        found = []
+        for few in (sequences.FEW, 0):
+            monkeypatch.setattr(sequences, "FEW", few)
+            found.append(Histories.of(asked, CODES, 0.6, most=4))
+            monkeypatch.undo()
+        few_entries, many = found
+        assert few_entries.request.tolist() == many.request.tolist()
+        assert few_entries.code.tolist() == many.code.tolist()
+        assert few_entries.weight.tolist() == many.weight.tolist()
+        assert few_entries.text == many.text and few_entries.count == many.count == len(asked)

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 import data_worlds as worlds
+from m6rec.data import verdicts as verdicts_module
 from m6rec.data.known import popularity
 from m6rec.data.verdicts import (
     Scale,
@@ -163,7 +164,11 @@ def test_items_in_words_are_taken_back_too() -> None:
     assert history_verdicts(told) == [UNDONE, NO]
 
 
-def test_a_table_and_single_histories_agree_on_random_logs() -> None:
+@pytest.mark.parametrize("few", [0, verdicts_module.FEW])
+def test_a_table_and_single_histories_agree_on_random_logs(
+    few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verdicts_module, "FEW", few)
     draw = np.random.default_rng(0)
     kinds = ["click", "cart", "purchase", "return", "remove_from_cart", "dislike", "like", "rating"]
     kinds += ["skip", "impression", "search", "unlike"]

@@ -205,8 +205,8 @@ def test_an_event_counts_in_the_next_answer_after_a_restart_and_in_a_replica(
         live = green_after_red(client)
         assert live > before
         replica.catch_up()
-        assert replica.transitions is not None and current.transitions is not None
-        assert counts_of(replica.transitions) == counts_of(current.transitions)
+        assert replica.scores is not None and current.scores is not None
+        assert counts_of(replica.scores.chosen) == counts_of(current.scores.chosen)
         replica.close()
     with served(place) as (client, _):
         assert green_after_red(client) == live
@@ -214,8 +214,9 @@ def test_an_event_counts_in_the_next_answer_after_a_restart_and_in_a_replica(
 
 def test_an_erased_user_is_counted_no_longer_and_the_receipt_says_so(tmp_path: Path) -> None:
     with served(write_world(tmp_path)) as (client, service):
-        chosen = service.registry.current.transitions
-        assert chosen is not None
+        scores = service.registry.current.scores
+        assert scores is not None
+        chosen = scores.chosen
         before = counts_of(chosen)
         send(client, *[("gone", item, 1e9 + n) for n, item in enumerate(("red-hat",) * 4)])
         assert green_after_red(client) is not None  # an answer follows the journal
@@ -259,10 +260,10 @@ def test_a_shop_may_begin_empty_and_words_follow_its_growth(tmp_path: Path) -> N
         answer = client.post("/v1/recommend?debug=true", json=asked)
         assert answer.json()["by"] == "chosen"
         assert [one["item_id"] for one in answer.json()["items"] if one["counted"]] == ["i2"]
-        model = service.registry.current
-        until(lambda: model.words is not None and model.words.fitted is not None)
-        assert model.words is not None and model.words.fitted is not None
-        assert model.words.fitted.count == 4
+        scores = service.registry.current.scores
+        assert scores is not None
+        until(lambda: scores.words.fitted is not None)
+        assert scores.words.fitted is not None and scores.words.fitted.count == 4
 
 
 def test_a_log_without_times_says_what_is_chosen_together(tmp_path: Path) -> None:

@@ -158,8 +158,8 @@ def test_clicks_of_one_bot_are_one_person_through_http(tmp_path: Path) -> None:
     with served(write_world(tmp_path)) as (client, service):
         model: Any = service.registry.current
         place = model.shelf.place_of["green-boot"]
-        before = model.popularity()[place]
+        before = model.people.by_place[place]
         clicks = [event("bot", "click", "green-boot") for _ in range(500)]
         assert client.post("/v1/events", json={"events": clicks}).status_code == 200
         model.counts.catch_up()
-        assert model.popularity()[place] == before + 1
+        assert model.people.by_place[place] == before + 1

@@ -47,6 +47,21 @@ def test_hits_come_best_first_with_their_inner_products(index: VectorIndex) -> N
     assert [one.ids for one in index.search_many(np.array([EYE[1], -EYE[0]]), 1)] == [["b"], ["c"]]
 
 
+def test_every_vector_is_compared_as_a_search_finds_it(index: VectorIndex) -> None:
+    assert index.compare(EYE[0]).ids == []
+    vectors = np.random.default_rng(3).normal(size=(40, DIM)).astype(np.float32)
+    index.put([f"i{n}" for n in range(40)], vectors)
+    for gone in ("i3", "i39", "i0"):
+        index.remove([gone])
+        compared, found = index.compare(vectors[7]), index.search(vectors[7], 40)
+        assert gone not in compared.ids
+        scores = dict(zip(compared.ids, compared.scores.tolist(), strict=True))
+        assert scores == pytest.approx(dict(zip(found.ids, found.scores.tolist(), strict=True)))
+    index.put(["new"], vectors[7:8] * 9)
+    compared = index.compare(vectors[7])
+    assert compared.ids[int(compared.scores.argmax())] == "new"
+
+
 def test_a_put_replaces_and_a_removal_removes_at_once(index: VectorIndex) -> None:
     index.put(["a", "b"], EYE[:2])
     index.put(["a", "c", "c"], np.array([EYE[5], EYE[7], EYE[0]]))

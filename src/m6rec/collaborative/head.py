@@ -109,10 +109,12 @@ def similarity_feature(similarity_BI: np.ndarray) -> np.ndarray:
     return np.asarray(centred / np.maximum(spread, 1e-6), dtype=np.float32)
 
 
-def popularity_feature(people_I: np.ndarray) -> np.ndarray:
-    """log(1 + people) over its largest value: 0 to 1."""
-    logs = np.log1p(people_I.astype(np.float64))
-    return np.asarray(logs / max(float(logs.max(initial=0)), 1e-9), dtype=np.float32)
+def popularity_feature(people_N: np.ndarray, most: float | None = None) -> np.ndarray:
+    """log(1 + people) over its largest value: 0 to 1. most: people of the item that most stand by;
+    None: it is among these."""
+    logs = np.log1p(people_N.astype(np.float64))
+    largest = float(logs.max(initial=0) if most is None else np.log1p(most))
+    return np.asarray(logs / max(largest, 1e-9), dtype=np.float32)
 
 
 def repeat_features(histories: Histories, items: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ Legend: E choices, B requests, N entries of all histories.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,15 @@ import polars as pl
 
 from m6rec.collaborative.pairs import Sequences
 from m6rec.data.requests import Requests
-from m6rec.data.stances import AGAINST, stances
+from m6rec.data.stances import AGAINST, Stances, stances
 from m6rec.data.verdicts import Scale, standing
 
 BLOCK = 2_000_000
 """Choices that are counted at once."""
 MOST_ENTRIES = 50
 """Entries of a history that are read, the newest."""
+FEW = 1000
+"""Entries that are read one by one."""
 
 
 def codes_of(item_ids: Iterable[str], events: pl.DataFrame) -> dict[str, int]:
@@ -136,34 +138,77 @@ class Histories:
         An entry weighs decay^(baskets that came later), one against AGAINST of that, below 0.
         scale: of ratings; None: as the histories tell.
         """
-        parts = stances(requests, scale)
-        found = cls._entries(parts.liked, codes, decay, most)
+        return cls.of_parts(stances(requests, scale), codes, decay, most)
+
+    @classmethod
+    def of_parts(
+        cls, parts: Stances, codes: Mapping[str, int], decay: float, most: int = MOST_ENTRIES
+    ) -> Histories:
+        """The same of histories that are parted already."""
+        found = _entries(parts.liked, codes, decay, most)
         if parts.disliked is None:
             return found
-        against = cls._entries(parts.disliked, codes, decay, most)
+        against = _entries(parts.disliked, codes, decay, most)
         return cls(
             np.concatenate([found.request, against.request]),
             np.concatenate([found.code, against.code]),
             np.concatenate([found.weight, -AGAINST * against.weight]),
             [*found.text, *against.text],
-            len(requests),
+            len(parts.liked),
         )
 
-    @classmethod
-    def _entries(
-        cls, requests: Requests, codes: Mapping[str, int], decay: float, most: int
-    ) -> Histories:
-        start, stop = (requests.rows[name].to_numpy() for name in ("start", "stop"))
-        size = np.minimum(stop - start, most)
-        request = np.repeat(np.arange(len(requests)), size)
-        row = np.arange(int(size.sum())) - np.repeat(np.cumsum(size) - size, size)
-        row = row + np.repeat(stop - size, size)
-        pool = requests.pool
-        time = pool["timestamp"].cast(pl.Float64).gather(row).to_numpy()
-        age = _ages(time, request)
-        named = pool["item_id"].gather(row).to_list()
-        code = np.array([-1 if i is None else codes.get(i, -1) for i in named], dtype=np.int64)
-        return cls(request, code, decay**age, pool["text"].gather(row).to_list(), len(requests))
+
+def _entries(requests: Requests, codes: Mapping[str, int], decay: float, most: int) -> Histories:
+    start, stop = (requests.rows[name].to_numpy() for name in ("start", "stop"))
+    start = np.maximum(start, stop - most)
+    if int((stop - start).sum()) < FEW:
+        return _entries_of_few(requests, start.tolist(), stop.tolist(), codes, decay)
+    size = stop - start
+    request = np.repeat(np.arange(len(requests)), size)
+    row = np.arange(len(request)) + np.repeat(start - (np.cumsum(size) - size), size)
+    pool = requests.pool
+    age = _ages(pool["timestamp"].cast(pl.Float64).gather(row).to_numpy(), request)
+    named = pool["item_id"].gather(row).to_list()
+    code = np.array([-1 if i is None else codes.get(i, -1) for i in named], dtype=np.int64)
+    return Histories(request, code, decay**age, pool["text"].gather(row).to_list(), len(requests))
+
+
+def _entries_of_few(
+    requests: Requests,
+    starts: Sequence[int],
+    stops: Sequence[int],
+    codes: Mapping[str, int],
+    decay: float,
+) -> Histories:
+    """The same entry by entry: for one question, frames take longer than its history does."""
+    request: list[int] = []
+    code: list[int] = []
+    age: list[int] = []
+    text: list[str | None] = []
+    time, item_id, words = (requests.pool[name] for name in ("timestamp", "item_id", "text"))
+    for number, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+        request += [number] * (stop - start)
+        named = item_id[start:stop].to_list()
+        code += [-1 if one is None else codes.get(one, -1) for one in named]
+        text += words[start:stop].to_list()
+        age += _ages_of_one(time[start:stop].to_list())
+    weight = decay ** np.array(age, dtype=np.int64)
+    return Histories(
+        np.array(request, dtype=np.int64),
+        np.array(code, dtype=np.int64),
+        weight.astype(np.float64),
+        text,
+        len(requests),
+    )
+
+
+def _ages_of_one(time: Sequence[float | None]) -> list[int]:
+    """How many baskets came later, by entry of one history."""
+    age, ages = 0, [0] * len(time)
+    for row in range(len(time) - 2, -1, -1):
+        age += time[row] is None or time[row] != time[row + 1]  # no unknown time is another's
+        ages[row] = age
+    return ages
 
 
 def _ages(time: np.ndarray, request: np.ndarray) -> np.ndarray:

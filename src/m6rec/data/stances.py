@@ -72,9 +72,7 @@ def stances(requests: Requests, scale: Scale | None = None) -> Stances:
     told = np.isin(said.verdict, (Verdict.YES, Verdict.NEITHER))
     if told.all():
         return Stances(requests, None)
-    near = Requests(
-        pool, requests.rows.with_columns(pl.col("start") - first, pl.col("stop") - first)
-    )
+    near = _over(pool, requests, start - first, stop - first)
     no = said.verdict == Verdict.NO
     disliked = _part(near, no, by)
     return Stances(_part(near, told, by), disliked if len(disliked.pool) else None)
@@ -85,7 +83,7 @@ def _part(requests: Requests, keep: np.ndarray, by: np.ndarray) -> Requests:
     the same history (by: int64 [E], its row)."""
     start, stop = (requests.rows[name].to_numpy() for name in ("start", "stop"))
     moved = np.concatenate([[0], np.cumsum(keep)])
-    pool = requests.pool.filter(keep)
+    pool = requests.pool[np.flatnonzero(keep)]  # `filter` plans, which takes longer
     start, stop = moved[start], moved[stop]
     later = by[keep]
     undone = np.flatnonzero(later < len(by))
@@ -97,14 +95,16 @@ def _part(requests: Requests, keep: np.ndarray, by: np.ndarray) -> Requests:
     lengths = np.array([len(places) for places in own], dtype=np.int64)
     stop[rows] = len(pool) + np.cumsum(lengths)
     start[rows] = stop[rows] - lengths
-    return _over(pl.concat([pool, pool[np.concatenate(own)]]), requests, start, stop)
+    if any(map(len, own)):
+        pool = pl.concat([pool, pool[np.concatenate(own)]])
+    return _over(pool, requests, start, stop)
 
 
 def _over(pool: pl.DataFrame, requests: Requests, start: np.ndarray, stop: np.ndarray) -> Requests:
-    places = {"start": start, "stop": stop}
-    return Requests(
-        pool, requests.rows.with_columns(pl.Series(n, p, dtype=pl.Int64) for n, p in places.items())
-    )
+    rows = requests.rows.clone()  # a plan of polars takes longer than the rows of one question
+    for name, places in (("start", start), ("stop", stop)):
+        rows.replace_column(rows.columns.index(name), pl.Series(name, places, dtype=pl.Int64))
+    return Requests(pool, rows)
 
 
 def _lengths(requests: Requests) -> np.ndarray:

@@ -41,6 +41,8 @@ YES_FROM, NO_UP_TO = 0.8, 0.4
 ROUNDING = 1e-9
 FEW = 2000
 """Rows that are read one by one."""
+Step = tuple[int, int, int, bool]
+"""Of an event: row, verdict, reach, and whether it is a purchase."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,31 @@ def taken_back(events: pl.DataFrame, said: Said) -> np.ndarray:
     takes = said.reach > Reach.NO  # a no can only be taken back where there is one
     if not (takes | (said.verdict == Verdict.NO)).any():
         return by
+    grouped = _of_few(events, said) if events.height < FEW else _of_many(events, said, takes)
+    for steps in grouped:
+        for row, later in _take_back(steps):
+            by[row] = later
+    return by
+
+
+def _of_few(events: pl.DataFrame, said: Said) -> Iterator[list[Step]]:
+    """The steps of every user and item, row by row: for few rows frames take longer."""
+    none = [None] * events.height
+    user, item_id, text = (
+        events[name].to_list() if name in events.columns else none
+        for name in ("user_id", "item_id", "text")
+    )
+    found: defaultdict[tuple[str | None, str], list[Step]] = defaultdict(list)
+    told = zip(said.verdict.tolist(), said.reach.tolist(), said.bought.tolist(), strict=True)
+    for row, step in enumerate(told):
+        about = _words(text[row]) if item_id[row] is None else item_id[row]
+        if about is not None and step[0] != Verdict.SHOWN:
+            found[user[row], about].append((row, *step))
+    yield from found.values()
+
+
+def _of_many(events: pl.DataFrame, said: Said, takes: np.ndarray) -> Iterator[Iterable[Step]]:
+    """The same of those where something may be taken back."""
     about = pl.col("item_id")
     if "text" in events.columns:
         words = pl.col("text").str.strip_chars().str.to_lowercase()
@@ -256,17 +283,12 @@ def taken_back(events: pl.DataFrame, said: Said) -> np.ndarray:
     mixed = pairs.filter((pl.col("len") > 1) & pl.col("against")).select(keys)
     told = told.join(mixed, on=keys, how="semi", maintain_order="left", nulls_equal=True)
     grouped = told.group_by(keys, maintain_order=True).agg("row", "said", "reach", "bought")
-    for rows, own, reach, bought in grouped.select("row", "said", "reach", "bought").iter_rows():
-        for row, later in _take_back(zip(rows, own, reach, bought, strict=True)):
-            by[row] = later
-    return by
+    for lists in grouped.select("row", "said", "reach", "bought").iter_rows():
+        yield zip(*lists, strict=True)
 
 
-def _take_back(steps: Iterable[tuple[int, int, int, bool]]) -> Iterator[tuple[int, int]]:
-    """Rows that are taken back, and by which, of one user and item in their order.
-
-    steps: row, verdict, reach, and whether it is a purchase.
-    """
+def _take_back(steps: Iterable[Step]) -> Iterator[tuple[int, int]]:
+    """Rows that are taken back, and by which, of one user and item in their order."""
     yes: list[tuple[int, bool]] = []
     no: list[int] = []
     for row, own, reach, bought in steps:

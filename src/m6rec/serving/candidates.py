@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import final
 
 import numpy as np
 
-from m6rec.collaborative.head import Features, Head, chosen_feature, popularity_feature
+from m6rec.collaborative.head import Features, Head, chosen_feature
 from m6rec.collaborative.sequences import Histories
-from m6rec.data.requests import Requests
-from m6rec.data.verdicts import Scale
+from m6rec.data.stances import Stances
 from m6rec.offers import Filter
 from m6rec.serving.chosen import LiveChosen
+from m6rec.serving.people import People
 from m6rec.serving.words import Fitted, ItemWords
+from m6rec.stores.journal.base import Journal
 from m6rec.tasks.shelf import Shelf
 
 SAMPLED = 2000
@@ -96,44 +98,70 @@ def entries_of(histories: Histories, number: int) -> Entries:
 
 @final
 class Scores:
-    """One thread at a time. head: joins counts and words with the towers of a tuned task; None:
-    their sum stands."""
+    """What people chose next and what words say of it, over one shelf, which both follow. One
+    thread at a time asks. head: joins them with the towers of a tuned task; None: their sum stands.
+    """
 
     def __init__(
         self, shelf: Shelf, chosen: LiveChosen, words: ItemWords, head: Head | None
     ) -> None:
-        self._shelf, self._chosen, self._words, self.head = shelf, chosen, words, head
+        self._shelf, self.chosen, self.words, self.head = shelf, chosen, words, head
         self._counted_I = np.zeros(0, dtype=np.float32)
         self._sample: tuple[object, np.ndarray] = (None, self._counted_I)
+        self._places: tuple[object, np.ndarray] = (None, self._counted_I)
+
+    def open(self, folder: Path | None, journal: Journal) -> None:
+        """Words of all items, from a snapshot where there is one."""
+        self.words.open(folder, journal)
+
+    def save(self, folder: Path | None, number: int, journal: str) -> None:
+        """Writes a snapshot of the words, as of an entry of the journal."""
+        self.words.save(folder, number, journal)
+
+    def leave(self, item_id: str) -> None:
+        """Says that an item left the shelf."""
+        self.chosen.put(item_id)
+        self.words.remove(item_id)
+
+    def settle(self, grown: bool) -> None:
+        """What need not be done at every entry. grown: whether items may have come."""
+        if grown and self.words.has_grown():
+            self.words.fit()
+        self.chosen.live.fold()
 
     def is_large(self) -> bool:
         """Whether candidates are fewer than the catalogue."""
-        return self._words.is_large()
+        return self.words.is_large()
 
-    def histories(self, requests: Requests, scale: Scale | None) -> Histories:
+    def histories(self, parts: Stances) -> Histories:
         """What requests say of items, weighted."""
-        decay = self._chosen.settings.recency_decay
-        return Histories.of(requests, self._chosen.live.codes, decay, scale)
+        decay = self.chosen.settings.recency_decay
+        return Histories.of_parts(parts, self.chosen.live.codes, decay)
 
     def joined(
-        self, parts: Parts, entries: Entries, similar: Similar | None, people_I: np.ndarray
+        self, parts: Parts, entries: Entries, similar: Similar | None, people: People
     ) -> np.ndarray:
         """The score of candidates from their parts: float32 [N]."""
         if self.head is None or similar is None:
             return parts.score
         place_N = parts.place
-        people_I = np.pad(people_I, (0, max(0, len(self._shelf) - len(people_I))))
         yes = (entries.weight > 0) & (entries.code >= 0)
-        own_E = self._chosen.places(entries.code[yes])
+        own_E = self.chosen.places(entries.code[yes])
         features = Features(
-            chosen_feature(parts.score[None], self._chosen.settings.shrinkage),
+            chosen_feature(parts.score[None], self.chosen.settings.shrinkage),
             similar.of(place_N, self._shelf.ids)[None],
-            popularity_feature(people_I)[place_N],
+            people.feature(place_N),
             np.isin(place_N, own_E).astype(np.float32)[None],
             np.isin(place_N, own_E[entries.weight[yes] == 1]).astype(np.float32)[None],
-            (people_I[place_N] == 0).astype(np.float32),
+            (people.of(place_N) == 0).astype(np.float32),
         )
         return np.asarray(self.head(features)[0])
+
+    def places(self, ids: list[str]) -> np.ndarray:
+        """Places of all items of an index, which gives the same list until it changes."""
+        if self._places[0] is not ids:
+            self._places = ids, self._shelf.places(ids)
+        return self._places[1]
 
     def sample(self, key: object, vectors: Callable[[Sequence[str]], np.ndarray]) -> np.ndarray:
         """Vectors of some items of a large catalogue, which tell mean and spread of similarities.
@@ -145,13 +173,13 @@ class Scores:
 
     def parts(self, entries: Entries, k: int, where: Filter, more: np.ndarray) -> Parts:
         """Candidates for k items. more: places that are to be among them."""
-        settings = self._chosen.settings
+        settings = self.chosen.settings
         x_E = self._shares(entries)
-        place_E = self._chosen.places(entries.code)
+        place_E = self.chosen.places(entries.code)
         counted_I, touched = self._count(entries.code, x_E * (entries.weight > 0))
-        fitted = self._words.fitted  # one and the same throughout, though another may come
+        fitted = self.words.fitted  # one and the same throughout, though another may come
         query_D = None if fitted is None else self._query(fitted, entries, x_E, place_E)
-        if self._words.is_large():
+        if self.words.is_large():
             place_N = self._best(touched, counted_I, fitted, query_D, k, where, more)
         else:
             place_N = np.arange(len(counted_I))
@@ -173,7 +201,7 @@ class Scores:
 
     def _shares(self, entries: Entries) -> np.ndarray:
         """w_i / (a_i + λ) of each entry; a no is counted nowhere."""
-        live, shrinkage = self._chosen.live, self._chosen.settings.shrinkage
+        live, shrinkage = self.chosen.live, self.chosen.settings.shrinkage
         norms = [
             live.norm(code) if code >= 0 and weight > 0 else 0.0
             for code, weight in zip(entries.code.tolist(), entries.weight.tolist(), strict=True)
@@ -187,8 +215,8 @@ class Scores:
         counted_I, touched = self._counted_I[: len(self._shelf)], []
         for code, x in zip(code_E.tolist(), x_E.tolist(), strict=True):
             if code >= 0 and x:
-                later, weight = self._chosen.live.row(code)
-                place = self._chosen.places(later)
+                later, weight = self.chosen.live.row(code)
+                place = self.chosen.places(later)
                 there = (place >= 0) & (place < len(counted_I))
                 counted_I[place[there]] += x * weight[there]
                 touched.append(place[there])
@@ -203,7 +231,7 @@ class Scores:
         told = [row for row in np.flatnonzero(~own).tolist() if entries.text[row]]
         if told:
             texts = [str(entries.text[row]) for row in told]
-            f_ED[told] = fitted.prior.whitening(self._words.vectors(texts))
+            f_ED[told] = fitted.prior.whitening(self.words.vectors(texts))
         return fitted.query(x_E, f_ED)
 
     def _best(
@@ -225,7 +253,7 @@ class Scores:
             counted = counted[np.argpartition(-counted_I[counted], k)[:k]]
         parts = [counted, more]
         if fitted is not None and query_D is not None:
-            parts.append(self._words.nearest(fitted, query_D, k, where))
+            parts.append(self.words.nearest(fitted, query_D, k, where))
         return np.unique(np.concatenate(parts))
 
 

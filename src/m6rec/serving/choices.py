@@ -73,11 +73,13 @@ class Choices:
         """Everybody who stands by an item, or said anything against one."""
         return list({*self._items, *(user_id for user_id, _ in self._against)})
 
-    def forget(self, user_id: str) -> None:
-        """Takes a user's choices out of the counts."""
-        for item_id in list(self._items.get(user_id, ())):
+    def forget(self, user_id: str) -> list[str]:
+        """Takes a user's choices out of the counts; returns of which items."""
+        items = list(self._items.get(user_id, ()))
+        for item_id in items:
             self._set((user_id, item_id), False)
         self._against = {pair for pair in self._against if pair[0] != user_id}
+        return items
 
     def _stands(self, pair: tuple[str, str], own: Callable[[str, int], Sequence[Body]]) -> bool:
         told = [event_of(body) for body in own(pair[0], OWN) if body.get("item_id") == pair[1]]

@@ -49,7 +49,7 @@ class LiveChosen:
         """Counts all that a journal holds."""
         codes = codes_of(list(self._shelf.place_of), known.events)
         self._begun, self._ahead = known.number, dict[str, tuple[int, int]]()
-        self._place_C = np.zeros(0, dtype=np.int64)
+        self._place_C, self._known = np.zeros(0, dtype=np.int64), 0
         sequences, people = sequences_of(known.events, codes, known.choices.scale)
         counts = count(blocks_of(sequences), len(codes))
         self.live = LiveTransitions(counts, people, codes, self.settings)
@@ -90,7 +90,7 @@ class LiveChosen:
 
     def places(self, code_N: np.ndarray) -> np.ndarray:
         """Places of items by their codes, -1 where the catalogue has none: int64 [N]."""
-        if len(code_N) and int(code_N.max()) >= len(self._place_C):
+        if len(code_N) and int(code_N.max()) >= self._known:
             self._grow()
         place_C = self._place_C
         if not len(place_C):
@@ -100,12 +100,17 @@ class LiveChosen:
     def _grow(self) -> None:
         """Finds the places of codes that are new."""
         with self._growing:
-            codes, old_C = self.live.codes, self._place_C
-            new = list(islice(reversed(codes), len(codes) - len(old_C)))[::-1]
-            if new:
-                place_of = self._shelf.place_of
-                places = np.array([place_of.get(one, -1) for one in new], dtype=np.int64)
-                self._place_C = np.concatenate([old_C, places])
+            codes, known = self.live.codes, self._known
+            new = list(islice(reversed(codes), len(codes) - known))[::-1]
+            if not new:
+                return
+            total = known + len(new)
+            if total > len(self._place_C):
+                larger_C = np.full(max(total, 2 * known), -1)
+                larger_C[:known] = self._place_C[:known]
+                self._place_C = larger_C
+            self._place_C[known:total] = self._shelf.places(new)
+            self._known = total
 
     def _count(self, entry: Entry, choices: Choices, sure: bool) -> None:
         event, user_id = event_of(entry.body), entry.key

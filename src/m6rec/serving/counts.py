@@ -7,31 +7,24 @@ was acknowledged is counted before the next answer.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import final
 
-import numpy as np
-
 from m6rec.serving.choices import event_of
 from m6rec.serving.chosen import LiveChosen
-from m6rec.serving.known import Known
+from m6rec.serving.known import ENTRIES_AT_ONCE, Known
+from m6rec.serving.people import People
 from m6rec.stores.journal.base import Entry, Journal
 from m6rec.tasks.shelf import Shelf
 from m6rec.text.feature_state import FeatureState
 
-ENTRIES_AT_ONCE = 2000
-POPULAR_FOR = 1.0
-"""Seconds that popularity is kept, where there are LARGE numbers of items."""
-LARGE = 20_000
-
 
 @final
 class LiveCounts:
-    """choices: who stands by which item; features: for a ranker, where there is one; chosen: what
-    people chose next, where retrieval reads it. All hold the journal up to entry `number`. shelf:
-    the items that are there. Safe to use from threads."""
+    """choices: who stands by which item; people: how many, by place; features: for a ranker, where
+    there is one; chosen: what people chose next, where retrieval reads it. All hold the journal up
+    to entry `number`. shelf: the items that are there. Safe to use from threads."""
 
     def __init__(
         self,
@@ -42,11 +35,11 @@ class LiveCounts:
         chosen: LiveChosen | None = None,
     ) -> None:
         self.chosen = chosen
-        self.choices, self._shelf = known.choices, shelf
+        self.choices = known.choices
         self.features, self.number = features, known.number
         self._journal, self._told = journal, known.number
         self._following = threading.Lock()
-        self._popular = (-POPULAR_FOR, (-1, -1), np.zeros(0, dtype=np.float32))
+        self.people = People(shelf, self.choices.counts)
 
     def tell(self, number: int) -> None:
         """Says that the journal has entries up to this number."""
@@ -66,18 +59,6 @@ class LiveCounts:
                 if self.chosen is not None:
                     self.chosen.passed(self.number)
 
-    def popularity(self) -> np.ndarray:
-        """How many people chose each item of the shelf: float32 [I].
-
-        It is counted anew when anything came, for a large catalogue once in POPULAR_FOR seconds.
-        """
-        now, key = time.monotonic(), (self.number, len(self._shelf))
-        at, counted, counts_I = self._popular
-        if key != counted and (now - at > POPULAR_FOR or len(self._shelf) < LARGE):
-            counts_I = self._shelf.counts(self.choices.counts.copy())
-            self._popular = (now, key, counts_I)
-        return counts_I
-
     def _count(self, batch: Sequence[Entry]) -> None:
         events: list[Entry] = []
         for entry in batch:
@@ -95,10 +76,12 @@ class LiveCounts:
     def _choose(self, events: Sequence[Entry]) -> None:
         bodies = [entry.body for entry in events]
         fits = self.choices.take(bodies, self._journal.history)
+        self.people.renew({body["item_id"] for body in bodies if body.get("item_id") is not None})
         if fits and (self.chosen is None or self.chosen.take(events, self.choices)):
             return
         known = Known.read(self._journal)
         self.choices = known.choices
+        self.people.begin(self.choices.counts)
         if self.chosen is not None:
             self.chosen.begin(known)
 
@@ -107,7 +90,7 @@ class LiveCounts:
         features = [] if self.features is None else self.features.users()
         for user_id in {*self.choices.users(), *features}:
             if self._journal.masked(user_id) == masked:
-                self.choices.forget(user_id)
+                self.people.renew(self.choices.forget(user_id))
                 if self.chosen is not None:
                     self.chosen.forget(user_id)
                 if self.features is not None:

@@ -21,6 +21,8 @@ from m6rec.stores.journal.base import Body, EntryText, Journal
 HISTORY = 200
 """Newest events of a user that are looked at; what was seen or bought before may be offered."""
 AT_ONCE = 10_000
+ENTRIES_AT_ONCE = 2000
+"""Entries that are read at once by who follows a journal."""
 EVENT_COLUMNS = {
     name: dtype for name, dtype in TABLES["events"].dtypes().items() if name != "split"
 }

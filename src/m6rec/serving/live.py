@@ -30,6 +30,7 @@ from m6rec.serving.chosen import LiveChosen
 from m6rec.serving.counts import LiveCounts
 from m6rec.serving.engine import EngineSettings
 from m6rec.serving.known import (
+    ENTRIES_AT_ONCE,
     HISTORY,
     Known,
     Shown,
@@ -37,12 +38,13 @@ from m6rec.serving.known import (
     frame_of,
     newest_users,
 )
+from m6rec.serving.people import People
 from m6rec.serving.pipeline import begin
 from m6rec.serving.ranking import FastRanker
 from m6rec.serving.runtimes.choose import AUTO
 from m6rec.serving.runtimes.remembered import remember, remembered
 from m6rec.serving.source import Source
-from m6rec.serving.space import ENTRIES_AT_ONCE, ItemVectors, Space
+from m6rec.serving.space import ItemVectors, Space
 from m6rec.serving.steps import Served, Wanted
 from m6rec.serving.words import ItemWords
 from m6rec.serving.working import Working
@@ -102,14 +104,13 @@ class LiveModel:
         self._templates: tuple[float, Templates] | None = None
         self.working = Working(self.texts, self._forget_texts)
         self.vectors = ItemVectors(self.face, source, journal, self.shown, self.working)
-        self.transitions, self.words, self.scores = self._open_chosen(known)
-        self.counts = LiveCounts(
-            journal, known, self.shelf, self._open_features(), self.transitions
-        )
+        self.scores = self._open_scores(known)
+        chosen = None if self.scores is None else self.scores.chosen
+        self.counts = LiveCounts(journal, known, self.shelf, self._open_features(), chosen)
         self.ranker = self._open_ranker(batching.workers)
         self.vectors.open()
-        if self.words is not None:
-            self.words.open(self.vectors.folder(), journal)
+        if self.scores is not None:
+            self.scores.open(self.vectors.folder(), journal)
         self._batcher: Batcher[Wanted | Chunk | Space, Served | None] = Batcher(
             self._begin, batching
         )
@@ -159,10 +160,8 @@ class LiveModel:
                 taken += len(batch)
             if taken and self.vectors.has_grown():
                 self._begin_again()
-            if taken and self.words is not None and self.words.has_grown():
-                self.words.fit()
-        if self.transitions is not None:
-            self.transitions.live.fold()
+            if self.scores is not None:
+                self.scores.settle(bool(taken))
         return taken
 
     def writer(self) -> M6Rec:
@@ -191,9 +190,10 @@ class LiveModel:
         """How many people chose each item and stayed with it, by id."""
         return self.counts.choices.counts
 
-    def popularity(self) -> np.ndarray:
-        """How many people chose each item of the shelf and stayed with it: float32 [I]."""
-        return self.counts.popularity()
+    @property
+    def people(self) -> People:
+        """How many people chose each item of the shelf and stayed with it."""
+        return self.counts.people
 
     @property
     def retriever(self) -> Retriever:
@@ -218,20 +218,20 @@ class LiveModel:
         """Writes a snapshot, so that the next start makes no vectors again."""
         with self._following:
             self.vectors.save(self.number)
-            if self.words is not None:
-                self.words.save(self.vectors.folder(), self.number, self.journal.name)
+            if self.scores is not None:
+                self.scores.save(self.vectors.folder(), self.number, self.journal.name)
 
     def forget_user(self, user_id: str) -> None:
         """Drops what is held of a user in memory by name."""
         for words in self._verbalizers():
             words.put_user(user_id, None)
-        if self.transitions is not None:
-            self.transitions.forget(user_id)
+        if self.scores is not None:
+            self.scores.chosen.forget(user_id)
 
     def counted_pairs(self, user_id: str) -> int:
         """How many pairs of choices a user is counted for."""
         self.counts.keep_up()
-        return 0 if self.transitions is None else self.transitions.pairs(user_id)
+        return 0 if self.scores is None else self.scores.chosen.pairs(user_id)
 
     def close(self) -> None:
         """What waits fails; the model is not used afterwards."""
@@ -314,8 +314,8 @@ class LiveModel:
             self.vectors.take(what)
             return
         self.vectors.put(what.item_ids)
-        if self.words is not None:
-            self.words.put(what.item_ids)
+        if self.scores is not None:
+            self.scores.words.put(what.item_ids)
 
     def _begin_again(self) -> None:
         """Directions for a catalogue that has grown: made beside the answers, then put in place."""
@@ -341,9 +341,10 @@ class LiveModel:
                 words.put_item(item_id, body)
             self.shown[item_id] = Shown.of(body)
             self.shelf.put([item_id], [self.shown[item_id].offer])
-            if self.transitions is not None:
-                self.transitions.put(item_id)
+            if self.scores is not None:
+                self.scores.chosen.put(item_id)
         ids = list(fresh)
+        self.people.renew(ids)
         for first in range(0, len(ids), ITEMS_AT_ONCE):
             chunk = Chunk(tuple(ids[first : first + ITEMS_AT_ONCE]))
             self._batcher.submit(chunk, CATALOGUE).result()
@@ -359,10 +360,10 @@ class LiveModel:
     def _remove(self, item_id: str) -> None:
         self.index.remove([item_id])
         self.shown.pop(item_id, None)
+        self.people.leave(self.shelf.place_of.get(item_id, -1))
         self.shelf.remove(item_id)
-        if self.transitions is not None and self.words is not None:
-            self.transitions.put(item_id)
-            self.words.remove(item_id)
+        if self.scores is not None:
+            self.scores.leave(item_id)
         for words in self._verbalizers():
             words.put_item(item_id, None)
 
@@ -370,13 +371,11 @@ class LiveModel:
         found = [self.retriever.packer.verbalizer]
         return found if self.ranker is None else [*found, self.ranker.ranker.packer.verbalizer]
 
-    def _open_chosen(
-        self, known: Known
-    ) -> tuple[LiveChosen | None, ItemWords | None, Scores | None]:
+    def _open_scores(self, known: Known) -> Scores | None:
         """What people chose next, what words say of it, and both as scores; None: words alone."""
         task = self.face.tasks.get("retrieve")
         if self.source.text_only or (task is not None and self.retriever.settings.text_only):
-            return None, None, None
+            return None
         settings, head = ScoreSettings(), None
         if task is not None:
             settings, head = task.score_settings or settings, task.head or Head()
@@ -388,7 +387,7 @@ class LiveModel:
         templates = self.retriever.packer.verbalizer.templates
         embed = partial(self.face.opener().backbone.embed_items, templates=templates)
         words = ItemWords(self.shelf, self.shown, text, embed, self.working, settings.ridge)
-        return chosen, words, Scores(self.shelf, chosen, words, head)
+        return Scores(self.shelf, chosen, words, head)
 
     def _open_features(self) -> FeatureState | None:
         """Counts of the journal so far, for a ranker; they follow what comes."""

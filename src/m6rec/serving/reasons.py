@@ -20,9 +20,9 @@ from m6rec.collaborative.score import CollaborativeScore
 from m6rec.collaborative.sequences import Histories
 from m6rec.data.requests import Requests
 from m6rec.records import Event, Request
+from m6rec.serving.candidates import Scores
 from m6rec.serving.chosen import LiveChosen
 from m6rec.serving.live import LiveModel
-from m6rec.serving.words import ItemWords
 
 
 def reasons(
@@ -38,17 +38,18 @@ def reasons(
             for item_id in there
         }
     past = _Past(model, history, user_id)
-    counts_I, place_C = model.popularity(), model.shelf.places(there)
+    place_C = model.shelf.places(there)
+    people_C = np.where(place_C < 0, 0, model.people.of(np.maximum(place_C, 0)))
     carried = [Carried()] * len(there)
-    if counts_I.any() and model.transitions is not None and model.words is not None:
-        carried = _carried(model, model.transitions, model.words, there, past)
+    if model.people.most and model.scores is not None:
+        carried = _carried(model, model.scores, there, past)
 
     def likeness(rows: Sequence[int], entries: Sequence[int]) -> np.ndarray:
         vectors_CK = model.item_vectors([there[row] for row in rows])
         return np.asarray(vectors_CK @ past.vectors(entries).T)
 
     def popular(row: int) -> bool:
-        return 0 <= place_C[row] < len(counts_I) and bool(counts_I[place_C[row]] > 0)
+        return bool(people_C[row] > 0)
 
     found = reasons_of(carried, past.named, past.described(), likeness, popular)
     return {item_id: why for item_id, why in zip(there, found, strict=True) if why is not None}
@@ -58,7 +59,8 @@ class _Past:
     """One history. ids: of its items, by their codes."""
 
     def __init__(self, model: LiveModel, history: Sequence[Event], user_id: str | None) -> None:
-        self.model, chosen = model, model.transitions
+        self.model = model
+        chosen = None if model.scores is None else model.scores.chosen
         named = dict.fromkeys(e.item_id for e in history if e.item_id is not None)
         codes: Mapping[str, int] = {item_id: code for code, item_id in enumerate(named)}
         decay = 1.0
@@ -95,10 +97,9 @@ class _Past:
         return np.concatenate(found)
 
 
-def _carried(
-    model: LiveModel, chosen: LiveChosen, words: ItemWords, there: Sequence[str], past: _Past
-) -> list[Carried]:
+def _carried(model: LiveModel, scores: Scores, there: Sequence[str], past: _Past) -> list[Carried]:
     """What carried each item: by a score over no more than these items and those of the past."""
+    chosen, words = scores.chosen, scores.words
     fitted = words.fitted
     if fitted is None:
         return [Carried()] * len(there)

@@ -15,7 +15,7 @@ from m6rec.data.requests import Requests
 from m6rec.serving.candidates import Parts, Similar, entries_of
 from m6rec.serving.steps import Clock, Retrieved, Shop, Wanted
 from m6rec.stores.vectors.base import Found as Hits
-from m6rec.tasks.catalogue import CHOSEN_TIE, item_prior
+from m6rec.tasks.catalogue import CHOSEN_TIE
 from m6rec.tasks.retrieval import NAMED, Queries, less_near
 from m6rec.tasks.shelf import choose
 
@@ -25,13 +25,12 @@ ALL, NEAREST = 100_000, 4096
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of all requests of a batch. histories: where people chose anything; counts:
-    people by item; tie: what popularity adds to a similarity, float32 [I]."""
+    """What is known of all requests of a batch. histories: where people chose anything; chosen:
+    whether they did."""
 
     queries: Queries
     histories: Histories | None
-    counts_I: np.ndarray
-    tie_I: np.ndarray
+    chosen: bool
 
 
 def retrieve(shop: Shop, wanted: Sequence[Wanted], clock: Clock) -> list[Retrieved]:
@@ -43,12 +42,10 @@ def retrieve(shop: Shop, wanted: Sequence[Wanted], clock: Clock) -> list[Retriev
             _ = queries.vectors  # choices alone seldom ask for them
     found = []
     with clock.step("retrieve"):
-        counts_I = shop.popularity()
-        tie_I = item_prior(counts_I, np.zeros(len(counts_I), dtype=bool), 0.0)
-        histories = None
-        if shop.scores is not None and counts_I.any():
-            histories = shop.scores.histories(requests, shop.retriever.scale)
-        known = Known(queries, histories, counts_I, tie_I)
+        chosen, histories = shop.people.most > 0, None
+        if shop.scores is not None and chosen:
+            histories = shop.scores.histories(queries.parts)
+        known = Known(queries, histories, chosen)
         for row, one in enumerate(wanted):
             found.append(_retrieve_one(shop, one, known, row))
     return found
@@ -59,8 +56,8 @@ def _retrieve_one(shop: Shop, one: Wanted, known: Known, row: int) -> Retrieved:
     if one.given is not None:
         return _of_given(shop, one.given, known, row)
     blank = bool(queries.is_blank[row])
-    near_I = _near(shop, queries, row) if blank and names and known.counts_I.any() else None
-    if blank and (popular := _popular(shop, one, known.counts_I, near_I)):
+    near_I = _near(shop, queries, row) if blank and names and known.chosen else None
+    if blank and (popular := _popular(shop, one, near_I)):
         return Retrieved("popularity", popular)
     if known.histories is not None and (found := _by_choices(shop, one, known, row)):
         return found
@@ -69,7 +66,7 @@ def _retrieve_one(shop: Shop, one: Wanted, known: Known, row: int) -> Retrieved:
     hits = shop.index.search(query_K, one.retrieve, one.where)
     score_N = hits.scores - NAMED * _refused(shop, hits.ids, names)
     hits = Hits(hits.ids, score_N.astype(np.float32))
-    return Retrieved("similarity", _in_order(shop, hits, one.retrieve, known.tie_I))
+    return Retrieved("similarity", _in_order(shop, hits, one.retrieve))
 
 
 def _by_choices(shop: Shop, one: Wanted, known: Known, row: int) -> Retrieved | None:
@@ -83,9 +80,9 @@ def _by_choices(shop: Shop, one: Wanted, known: Known, row: int) -> Retrieved | 
     parts = scores.parts(entries, one.retrieve, one.where, more)
     if similar is None and not parts.score.any():
         return None
-    score_N = scores.joined(parts, entries, similar, known.counts_I)
+    score_N = scores.joined(parts, entries, similar, shop.people)
     if similar is None:
-        score_N += CHOSEN_TIE * _padded(known.tie_I, len(shop.shelf))[parts.place]
+        score_N += CHOSEN_TIE * shop.people.tie(parts.place)
     score_N = _less_refused(shop, score_N, parts, known.queries.named[row])
     passes_I = shop.shelf.passing(one.where)
     chosen = choose(score_N, one.retrieve, passes_I, parts.place)
@@ -98,11 +95,13 @@ def _similar(shop: Shop, one: Wanted, known: Known, row: int) -> Similar:
     vector_K = known.queries.vectors[row]
     query_K = np.append(vector_K, np.float32(0)) if shop.boost else vector_K
     if not shop.scores.is_large():
-        hits = shop.index.search(query_K, max(len(shop.index), 1))
-        place_N = shop.shelf.places(hits.ids)
+        hits = shop.index.compare(query_K)
+        place_N = shop.scores.places(hits.ids)
         score_N = hits.scores[place_N >= 0]
         place_N = place_N[place_N >= 0]
-        score_N = score_N + _padded(known.tie_I, len(shop.shelf))[place_N]
+        score_N = score_N + shop.people.tie(place_N)
+        if not len(score_N):  # the first vectors are still to come
+            return Similar(place_N, score_N, 0.0, 1.0)
         return Similar(place_N, score_N, float(score_N.mean()), float(score_N.std()))
     hits = shop.index.search(query_K, one.retrieve, one.where)
     place_N = shop.shelf.places(hits.ids)
@@ -127,11 +126,6 @@ def _less_refused(
     return np.asarray(score_N - (NAMED + float(np.ptp(score_N))) * refused_N)
 
 
-def _padded(values_I: np.ndarray, size: int) -> np.ndarray:
-    """With zeros for what came since."""
-    return np.pad(values_I, (0, max(0, size - len(values_I))))
-
-
 def _of_given(shop: Shop, given: Sequence[str], known: Known, row: int) -> Retrieved:
     """Given items that are there, best first."""
     there = [item_id for item_id in dict.fromkeys(given) if item_id in shop.shown]
@@ -144,18 +138,17 @@ def _of_given(shop: Shop, given: Sequence[str], known: Known, row: int) -> Retri
     return Retrieved("similarity", [(there[n], float(scores[n])) for n in order])
 
 
-def _popular(
-    shop: Shop, one: Wanted, counts_I: np.ndarray, near_I: np.ndarray | None
-) -> list[tuple[str, float]]:
+def _popular(shop: Shop, one: Wanted, near_I: np.ndarray | None) -> list[tuple[str, float]]:
     """What most people chose, with its share of all choices; nothing where nothing was chosen.
 
     near: similarity to what is disliked, which is taken off.
     """
-    if not counts_I.any():
+    if not shop.people.most:
         return []
+    counts_I = shop.people.by_place.copy()
     share_I = counts_I / counts_I.sum()
     if near_I is not None:
-        share_I = less_near(share_I, near_I[: len(share_I)])
+        share_I = less_near(share_I[: len(near_I)], near_I[: len(share_I)])
     passes_I = shop.shelf.passing(one.where)
     return _named(shop, *choose(share_I, one.retrieve, passes_I))
 
@@ -184,13 +177,13 @@ def _refused(shop: Shop, ids: Sequence[str], names: frozenset[str]) -> np.ndarra
     return np.array([not names.isdisjoint(pair) for pair in called], dtype=np.float32)
 
 
-def _in_order(shop: Shop, hits: Hits, k: int, tie_I: np.ndarray) -> list[tuple[str, float]]:
+def _in_order(shop: Shop, hits: Hits, k: int) -> list[tuple[str, float]]:
     """Hits of the index; of items whose texts are equal, the one that people choose comes first."""
     place_N = shop.shelf.places(hits.ids)
     there = place_N >= 0
     place_N, score_N = place_N[there], hits.scores[there]
-    tie_N = np.append(tie_I, np.float32(0))[np.minimum(place_N, len(tie_I))]
-    return _named(shop, *choose(score_N + tie_N, k, place_N=place_N))
+    score_N = score_N + shop.people.tie(place_N)
+    return _named(shop, *choose(score_N, k, place_N=place_N))
 
 
 def _named(shop: Shop, place_K: np.ndarray, score_K: np.ndarray) -> list[tuple[str, float]]:

@@ -18,7 +18,7 @@ import numpy as np
 from m6rec.model.checkpoint import fingerprint
 from m6rec.recommender import M6Rec
 from m6rec.serving.directions import directions_key, read_directions, write_directions
-from m6rec.serving.known import Shown
+from m6rec.serving.known import ENTRIES_AT_ONCE, Shown
 from m6rec.serving.source import Source
 from m6rec.serving.working import Working
 from m6rec.stores.journal.base import Journal
@@ -36,7 +36,6 @@ FIT_ON = 20_000
 """Most items that untrained projections are started from."""
 GROWN = 2
 """Untrained projections are started anew when there are so many times the items, up to FIT_ON."""
-ENTRIES_AT_ONCE = 2000
 ATTRIBUTES = "offers 1"
 """Names what of an item stands beside its vector: vectors of another form are made anew."""
 

@@ -14,6 +14,7 @@ from m6rec.offers import Filter
 from m6rec.records import Request
 from m6rec.serving.candidates import Parts, Scores
 from m6rec.serving.known import Shown
+from m6rec.serving.people import People
 from m6rec.serving.ranking import FastRanker
 from m6rec.stores.vectors.base import VectorIndex
 from m6rec.tasks.retrieval import Retriever
@@ -89,7 +90,8 @@ class Shop(Protocol):
     def boost(self) -> float: ...
     @property
     def scores(self) -> Scores | None: ...
-    def popularity(self) -> np.ndarray: ...
+    @property
+    def people(self) -> People: ...
     def item_vectors(self, item_ids: Sequence[str]) -> np.ndarray: ...
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from m6rec.collaborative.words import HalfWhitening, WordsPrior
 from m6rec.offers import Filter
-from m6rec.serving.known import Shown
+from m6rec.serving.known import ENTRIES_AT_ONCE, Shown
 from m6rec.serving.working import Working
 from m6rec.stores.journal.base import Journal
 from m6rec.stores.vectors.local import LocalIndex
@@ -37,7 +37,6 @@ FIT_ON = 100_000
 GROWN = 2
 """They are found anew when there are so many times the items."""
 AT_ONCE = 4096
-ENTRIES_AT_ONCE = 2000
 FILE = "words.npz"
 
 

@@ -87,7 +87,7 @@ class Catalogue:
         rows = np.zeros(0, dtype=np.int64)
         if popularity_I is not None and popularity_I.any():
             rows = np.flatnonzero(queries.is_blank)
-        scores_BI = self._joined(requests, queries, rows)
+        scores_BI = self._joined(queries, rows)
         named = [(row, self._named(names)) for row, names in enumerate(queries.named) if names]
         for row, columns in named:
             own_I = scores_BI[row]
@@ -102,11 +102,11 @@ class Catalogue:
                 scores_BI[against] = less_near(popularity_I / popularity_I.sum(), near_BI)
         return scores_BI
 
-    def _joined(self, requests: Requests, queries: Queries, popular: np.ndarray) -> np.ndarray:
+    def _joined(self, queries: Queries, popular: np.ndarray) -> np.ndarray:
         """popular: rows that popularity answers, so that nobody is encoded for them."""
         if self.chosen is None:
             return self._similarity(queries)
-        histories = self.histories(requests)
+        histories = self._histories(queries)
         if self.chosen.head is not None:
             return self.chosen.head(self._features(histories, queries))
         scores_BI = self.chosen.score(histories)
@@ -114,7 +114,7 @@ class Catalogue:
         scores_BI[~silent] += CHOSEN_TIE * self.prior_I
         rows = np.setdiff1d(np.flatnonzero(silent), popular)
         if rows.size:
-            scores_BI[rows] = self._similarity(self.retriever.queries(requests.take(rows)))
+            scores_BI[rows] = self._similarity(queries.take(rows))
         return scores_BI
 
     def _similarity(self, queries: Queries) -> np.ndarray:
@@ -123,13 +123,17 @@ class Catalogue:
 
     def histories(self, requests: Requests) -> Histories:
         """What the requests say of items, weighted as the score wants it."""
+        return self._histories(self.retriever.queries(requests))
+
+    def _histories(self, queries: Queries) -> Histories:
         assert self.chosen is not None
         decay = self.chosen.score.settings.recency_decay
-        return Histories.of(requests, self.chosen.score.codes, decay, self.retriever.scale)
+        return Histories.of_parts(queries.parts, self.chosen.score.codes, decay)
 
     def features(self, requests: Requests) -> Features:
         """What the head reads."""
-        return self._features(self.histories(requests), self.retriever.queries(requests))
+        queries = self.retriever.queries(requests)
+        return self._features(self._histories(queries), queries)
 
     def _features(self, histories: Histories, queries: Queries) -> Features:
         assert self.chosen is not None
@@ -168,6 +172,10 @@ def item_prior(
     """
     prior_I = new_item_boost * new_I.astype(np.float32)
     if popularity_I is not None:
-        most = max(float(popularity_I.max(initial=0)), 1.0)
-        prior_I = prior_I + TIE_BREAK * (popularity_I / most).astype(np.float32)
+        prior_I = prior_I + popularity_tie(popularity_I, float(popularity_I.max(initial=0)))
     return np.asarray(prior_I, dtype=np.float32)
+
+
+def popularity_tie(popularity_N: np.ndarray, most: float) -> np.ndarray:
+    """What popularity adds to a similarity, float32 [N]. most: of the most popular item."""
+    return np.asarray(TIE_BREAK * (popularity_N / max(most, 1.0)).astype(np.float32))

@@ -93,35 +93,41 @@ class Queries:
     """
 
     def __init__(self, parts: Stances, encode: Callable[[Requests], np.ndarray]) -> None:
-        self._parts, self._encode = parts, encode
+        self.parts, self._encode = parts, encode
+
+    def take(self, rows: np.ndarray) -> Queries:
+        """Those of some requests."""
+        disliked = self.parts.disliked
+        disliked = None if disliked is None else disliked.take(rows)
+        return Queries(Stances(self.parts.liked.take(rows), disliked), self._encode)
 
     @cached_property
     def is_blank(self) -> np.ndarray:
         """Whether each user is for nothing: bool [R]."""
-        return self._parts.is_blank
+        return self.parts.is_blank
 
     @cached_property
     def is_against(self) -> np.ndarray:
         """Whether each user is against anything: bool [R]."""
-        return self._parts.is_against
+        return self.parts.is_against
 
     @cached_property
     def named(self) -> list[frozenset[str]]:
         """What each user is against by name: ids, and words in lower case."""
-        return self._parts.named
+        return self.parts.named
 
     @cached_property
     def liked(self) -> np.ndarray:
         """Unit vectors of what each user is for: float32 [R, K]."""
-        return self._encode(self._parts.liked)
+        return self._encode(self.parts.liked)
 
     @cached_property
     def disliked(self) -> np.ndarray:
         """The same of what they are against, 0 where that is nothing."""
         rows = np.flatnonzero(self.is_against)
-        if self._parts.disliked is None:
+        if self.parts.disliked is None:
             return np.zeros_like(self.liked)
-        vector_SK = self._encode(self._parts.disliked.take(rows))
+        vector_SK = self._encode(self.parts.disliked.take(rows))
         disliked_RK = np.zeros((len(self.is_against), vector_SK.shape[1]), dtype=np.float32)
         disliked_RK[rows] = vector_SK
         return disliked_RK

@@ -68,6 +68,11 @@ class VectorIndex(ABC):
         """Up to k hits for one query [D]."""
         return self.search_many(np.asarray(vector)[None], k, where)[0]
 
+    def compare(self, vector: np.ndarray) -> Found:
+        """Every vector's inner product with one query [D], in any order. Between two changes of
+        the index the ids may be the very same list: do not change it."""
+        return self.search(vector, max(len(self), 1))
+
     @abstractmethod
     def save(self, folder: str | Path, journal_number: int, journal: str = "") -> None:
         """Writes a snapshot that replaces the last one, all of it or nothing.

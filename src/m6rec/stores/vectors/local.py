@@ -48,6 +48,7 @@ class LocalIndex(VectorIndex):
         self._slots = Slots()
         self._rows: Rows = ExactRows(dim)
         self._lock = threading.RLock()
+        self._held: tuple[np.ndarray, list[str]] | None = None
 
     @property
     def kind(self) -> str:
@@ -70,6 +71,7 @@ class LocalIndex(VectorIndex):
             h_ND = h_ND[kept]
         told = chosen_attributes(ids, attributes, kept)
         with self._lock:
+            self._held = None
             slots_N = self._slots.take([ids[n] for n in kept], told)
             if len(slots_N):
                 self._rows.put(slots_N, h_ND)
@@ -100,6 +102,7 @@ class LocalIndex(VectorIndex):
     def remove(self, ids: Sequence[str]) -> int:
         """See VectorIndex."""
         with self._lock:
+            self._held = None
             slots_N = self._slots.give_back(ids)
             self._rows.remove(slots_N)
         return len(slots_N)
@@ -115,6 +118,18 @@ class LocalIndex(VectorIndex):
             passes_N, gone = self._asked(where)
             hits = self._rows.search(q_QD, min(k + len(gone), len(self)), passes_N)
             return [self._found(one, k, gone) for one in hits]
+
+    def compare(self, vector: np.ndarray) -> Found:
+        """See VectorIndex: one product, and nothing is put in order."""
+        q_QD = check_queries(np.asarray(vector)[None], self.dim, 1)
+        with self._lock:
+            if not isinstance(self._rows, ExactRows):
+                return super().compare(vector)
+            if self._held is None:
+                slots_N, names = np.flatnonzero(self._slots.alive()), self._slots.ids
+                self._held = slots_N, [names[slot] for slot in slots_N.tolist()]
+            slots_N, ids = self._held
+            return Found(ids, self._rows.compare(q_QD[0], slots_N))
 
     def _asked(self, where: Filter | None) -> tuple[np.ndarray | None, np.ndarray]:
         """What passes (None: all that is there), and slots that are taken out of the hits."""

@@ -89,6 +89,12 @@ class ExactRows(Rows):
                 found.append((chosen[best], score_N[best]))
         return found
 
+    def compare(self, q_D: np.ndarray, slots_N: np.ndarray) -> np.ndarray:
+        """Inner products of one query with the vectors of slots, which ascend: float32 [N]."""
+        size = int(slots_N.max(initial=-1)) + 1
+        score_N = self._h_ND[:size] @ q_D
+        return np.asarray(score_N if len(slots_N) == size else score_N[slots_N])
+
     def all(self) -> tuple[np.ndarray, np.ndarray]:
         """Slots that are held, and their vectors."""
         slots_N = np.flatnonzero(self._there_N)
