@@ -9,7 +9,7 @@ import pytest
 import evaluation_worlds as worlds
 from evaluation_worlds import event
 from m6rec.data.splits import Split
-from m6rec.evaluation.baselines import extras
+from m6rec.evaluation.baselines import extras, sasrec
 from m6rec.evaluation.baselines.ctr import Batches, CTRSettings
 from m6rec.evaluation.baselines.din import fit_din
 from m6rec.evaluation.baselines.din_inputs import Inputs
@@ -78,6 +78,24 @@ def test_sasrec_learns_the_order_from_drawn_items_too() -> None:
     model = fit_sasrec(data, settings, by_ndcg(data))
     assert model.name == "SASRec, sampled softmax"
     assert evaluate_retrieval(model, data).breakdown["seen"]["hr@1"].value > 0.9
+
+
+@pytest.mark.parametrize("negatives", [None, 5])
+def test_the_quicker_step_of_sasrec_learns_what_that_of_rectools_learns(
+    negatives: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lightning = pytest.importorskip("rectools.models.nn.transformers.lightning", reason=BENCH)
+    data = ordered_world()
+    settings = SASRecSettings(
+        width=16, max_history=8, max_epochs=3, batch=32, dropout=0.0, negatives=negatives
+    )
+    found = []
+    for step in (sasrec.real_positions(), lightning.TransformerLightningModule):
+        monkeypatch.setattr(sasrec, "real_positions", lambda step=step: step)
+        found.append(fit_sasrec(data, settings, by_ndcg(data)).score(data.test))
+    trained = found[0] > -np.inf
+    assert np.ptp(found[0][trained]) > 0.5
+    assert found[0][trained] == pytest.approx(found[1][trained], abs=1e-3)
 
 
 def test_unisrec_learns_the_order_from_vectors_and_ranks_untrained_items_by_theirs() -> None:

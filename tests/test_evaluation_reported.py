@@ -64,6 +64,15 @@ def test_another_protocol_shows_nothing(fields: dict[str, object]) -> None:
     assert models(**fields) == []
 
 
+def test_figures_without_the_items_of_the_history_stand_beside_such_results_alone() -> None:
+    text = TEXT.replace('split_hash = "abc"', 'split_hash = "abc"\nseen_items = "masked"')
+    protocols = parse_reported(text, "by hand")
+    for seen, found in (("masked", 1), ("kept", 0)):
+        for split_hash in ("abc", "other"):
+            card = replace(CARD, seen_items=seen, split_hash=split_hash)  # type: ignore[arg-type]
+            assert len(reported_for(card, protocols)) == found
+
+
 def test_few_shots_have_figures_of_their_own() -> None:
     text = TEXT.replace('split_hash = "abc"', 'train = 16\nsplit_hash = "abc"')
     protocols = parse_reported(text, "by hand")

@@ -33,6 +33,7 @@ class Protocol(Settings):
 
     test, items: requests and catalogue; train: shots, where the protocol draws some. split_hash:
     of the requests, as the card has it, where the data are those this was written by.
+    seen_items: whether items of a request's history take part in its ranking.
     """
 
     dataset: str
@@ -41,12 +42,13 @@ class Protocol(Settings):
     items: int
     train: int | None = None
     split_hash: str = ""
+    seen_items: Literal["kept", "masked"] = "kept"
     figure: tuple[Reported, ...]
 
     def covers(self, card: ProtocolCard) -> bool:
         """Whether a result with this card is measured on the same requests, in the same way."""
         counts = card.counts
-        if card.seen_items != "kept":
+        if card.seen_items != self.seen_items:
             return False
         if self.train is not None and counts.get("train") != self.train:
             return False

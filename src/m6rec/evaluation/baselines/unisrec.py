@@ -12,9 +12,7 @@ Legend: B requests, H events of a history, I items, T items with training events
 
 from __future__ import annotations
 
-import copy
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +25,7 @@ from m6rec.data.splits import Split
 from m6rec.evaluation.baselines.extras import from_bench
 from m6rec.evaluation.baselines.popularity import popularity_counts
 from m6rec.evaluation.baselines.sasrec import known_last, quiet, windows
+from m6rec.evaluation.baselines.stopping import best_weights, judged_trainer
 from m6rec.evaluation.baselines.text_similarity import checked_vectors, unit_rows
 from m6rec.evaluation.catalogue import catalogue_codes, chosen_events, liked_codes
 from m6rec.evaluation.retrieval import RetrievalModel
@@ -182,33 +181,13 @@ def _train(
     recipe = library.UniSRecModel(model.vectors, lr=settings.learning_rate)
     groups = recipe._param_groups(model.network)
     module = library.UniSRecLightning(model.network, groups)
-    started = time.perf_counter()
-
-    class Judge(lightning.Callback):  # type: ignore[misc, name-defined]
-        """Judges each epoch on valid, keeps the best weights, and ends the training."""
-
-        best, waited = -np.inf, 0
-        kept: dict[str, torch.Tensor]
-
-        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-            figure = judge(model)
-            report(trainer.current_epoch, figure)
-            self.waited = 0 if figure > self.best else self.waited + 1
-            if self.waited == 0:
-                self.best, self.kept = figure, copy.deepcopy(model.network.state_dict())
-            spent = time.perf_counter() - started
-            if self.waited >= settings.patience or spent > settings.max_seconds:
-                trainer.should_stop = True
-
-    watch = Judge()
-    lightning.Trainer(
-        max_epochs=settings.max_epochs,
-        accelerator="cpu",
+    trainer = judged_trainer(
+        lightning,
+        settings,
+        lambda: judge(model),
+        lambda: model.network,
+        report,
         gradient_clip_val=recipe.grad_clip,
-        callbacks=[watch],
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        logger=False,
-    ).fit(module, batches)
-    return watch.kept
+    )
+    trainer.fit(module, batches)
+    return best_weights(trainer)
