@@ -13,12 +13,13 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import polars as pl
 
-from m6rec.collaborative.counts import count
+from m6rec.collaborative.counts import TransitionCounts, count
 from m6rec.collaborative.live import LiveTransitions
 from m6rec.collaborative.live_sequences import LiveSequences, Moment
 from m6rec.collaborative.pairs import Sequences
@@ -28,6 +29,7 @@ from m6rec.data.kinds import Reach, Verdict, kind_of
 from m6rec.data.tables import sort_events
 from m6rec.data.verdicts import Scale, history_verdicts, standing, verdict
 from m6rec.serving.choices import AGAINST, OWN, Choices, event_of
+from m6rec.serving.counts_snapshot import CountsSnapshot
 from m6rec.serving.known import Known
 from m6rec.stores.journal.base import Body, Entry, Journal
 from m6rec.tasks.shelf import Shelf
@@ -39,21 +41,47 @@ class LiveChosen:
     as codes at first. Safe to use from threads; one at a time may tell."""
 
     def __init__(
-        self, journal: Journal, known: Known, shelf: Shelf, settings: ScoreSettings
+        self,
+        journal: Journal,
+        known: Known,
+        shelf: Shelf,
+        settings: ScoreSettings,
+        folder: Path | None = None,
     ) -> None:
         self._journal, self._shelf, self._growing = journal, shelf, threading.Lock()
-        self.settings = settings
+        self.settings, self._folder = settings, folder
         self.begin(known)
 
     def begin(self, known: Known) -> None:
-        """Counts all that a journal holds."""
-        codes = codes_of(list(self._shelf.place_of), known.events)
+        """Counts all that a journal holds, from a snapshot on where there is one."""
+        kept = CountsSnapshot.open(self._folder, self._journal.name, known)
+        first = [] if kept is None else kept.item_ids
+        codes = codes_of(dict.fromkeys([*first, *self._shelf.place_of]), known.events)
         self._begun, self._ahead = known.number, dict[str, tuple[int, int]]()
         self._place_C, self._known = np.zeros(0, dtype=np.int64), 0
-        sequences, people = sequences_of(known.events, codes, known.choices.scale)
-        counts = count(blocks_of(sequences), len(codes))
+        scale = known.choices.scale
+        sequences, people = sequences_of(known.events, codes, scale)
+
+        def counted(events: pl.DataFrame) -> TransitionCounts:
+            some, _ = sequences_of(events, codes, scale, sequences.ordered)
+            return count(blocks_of(some), len(codes))
+
+        counts = None
+        if kept is not None and kept.ordered == sequences.ordered:
+            counts = kept.followed(known.events, counted, len(codes))
+        if counts is None:
+            counts = count(blocks_of(sequences), len(codes))
         self.live = LiveTransitions(counts, people, codes, self.settings)
         self._grow()
+
+    def save(self, number: int, scale: Scale) -> None:
+        """Writes the counts as they are, which are those of the journal up to an entry; nobody may
+        tell meanwhile."""
+        if self._folder is not None:
+            counts = self.live.counts()
+            items = list(self.live.codes)[: counts.items]
+            kept = CountsSnapshot(counts, items, number, scale, self.live.ordered)
+            kept.save(self._folder, self._journal.name)
 
     def take(self, entries: Iterable[Entry], choices: Choices) -> bool:
         """Counts events that came; `choices` counted them before. False: the log has times now and
@@ -138,11 +166,13 @@ class LiveChosen:
 
 
 def sequences_of(
-    events: pl.DataFrame, codes: dict[str, int], scale: Scale
+    events: pl.DataFrame, codes: dict[str, int], scale: Scale, ordered: bool | None = None
 ) -> tuple[Sequences, LiveSequences]:
     """The choices of a journal's events (serving/known.py), as collaborative/sequences.py has those
-    of a table: an event without a time of its own stands alone where it came."""
-    ordered = bool(events["timed"].any()) or events["position"].count() > 0
+    of a table: an event without a time of its own stands alone where it came. ordered: whether
+    anything tells what came first; None: as these events say."""
+    if ordered is None:
+        ordered = bool(events["timed"].any()) or events["position"].count() > 0
     yes = standing(sort_events(events.with_row_index("came")), scale)
     yes = yes.filter(pl.col("user_id").is_not_null())
     alone = ~pl.col("timed") if ordered else pl.lit(value=False)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import final
 
 from m6rec.serving.choices import event_of
 from m6rec.serving.chosen import LiveChosen
+from m6rec.serving.counts_snapshot import drop
 from m6rec.serving.known import ENTRIES_AT_ONCE, Known
 from m6rec.serving.people import People
 from m6rec.stores.journal.base import Entry, Journal
@@ -24,7 +26,8 @@ from m6rec.text.feature_state import FeatureState
 class LiveCounts:
     """choices: who stands by which item; people: how many, by place; features: for a ranker, where
     there is one; chosen: what people chose next, where retrieval reads it. All hold the journal up
-    to entry `number`. shelf: the items that are there. Safe to use from threads."""
+    to entry `number`. shelf: the items that are there. folder: of a snapshot of `chosen`. Safe to
+    use from threads."""
 
     def __init__(
         self,
@@ -33,8 +36,9 @@ class LiveCounts:
         shelf: Shelf,
         features: FeatureState | None,
         chosen: LiveChosen | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self.chosen = chosen
+        self.chosen, self._folder = chosen, folder
         self.choices = known.choices
         self.features, self.number = features, known.number
         self._journal, self._told = journal, known.number
@@ -53,11 +57,25 @@ class LiveCounts:
     def catch_up(self) -> None:
         """Counts all that the journal holds beyond."""
         with self._following:
-            while batch := self._journal.entries(self.number, ENTRIES_AT_ONCE):
-                self._count(batch)
-                self.number = batch[-1].number
-                if self.chosen is not None:
-                    self.chosen.passed(self.number)
+            self._follow()
+
+    def save(self) -> None:
+        """Writes a snapshot of what people chose next, as of the journal's end."""
+        if self.chosen is not None:
+            with self._following:
+                self._follow()
+                self.chosen.save(self.number, self.choices.scale)
+
+    def drop_snapshot(self) -> None:
+        """Removes from the disk what a user was counted for who is erased."""
+        drop(self._folder)
+
+    def _follow(self) -> None:
+        while batch := self._journal.entries(self.number, ENTRIES_AT_ONCE):
+            self._count(batch)
+            self.number = batch[-1].number
+            if self.chosen is not None:
+                self.chosen.passed(self.number)
 
     def _count(self, batch: Sequence[Entry]) -> None:
         events: list[Entry] = []
@@ -87,6 +105,7 @@ class LiveCounts:
 
     def _forget(self, masked: str) -> None:
         """Drops a user who was erased, here or by another server of this journal."""
+        self.drop_snapshot()
         features = [] if self.features is None else self.features.users()
         for user_id in {*self.choices.users(), *features}:
             if self._journal.masked(user_id) == masked:

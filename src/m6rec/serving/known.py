@@ -26,7 +26,7 @@ ENTRIES_AT_ONCE = 2000
 EVENT_COLUMNS = {
     name: dtype for name, dtype in TABLES["events"].dtypes().items() if name != "split"
 }
-KNOWN_COLUMNS = {**EVENT_COLUMNS, "timed": pl.Boolean()}
+KNOWN_COLUMNS = {**EVENT_COLUMNS, "timed": pl.Boolean(), "number": pl.Int64()}
 
 
 class Shown(NamedTuple):
@@ -52,8 +52,9 @@ class Shown(NamedTuple):
 class Known:
     """Newest bodies, who chose which items, and the number of the last entry read.
 
-    events: in the order they came, columns EVENT_COLUMNS and `timed`, whether an event has a time
-    of its own; the others have that when they came.
+    events: in the order they came, columns EVENT_COLUMNS, `number` of the entry, and `timed`,
+    whether an event has a time of its own; the others have that when they came. last_erasure:
+    number of the last entry that erased a user, 0: none did.
     """
 
     number: int = 0
@@ -61,6 +62,7 @@ class Known:
     users: dict[str, Body] = field(default_factory=dict)
     events: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=KNOWN_COLUMNS))
     erased: set[str] = field(default_factory=set)
+    last_erasure: int = 0
     choices: Choices = field(default_factory=lambda: Choices(pl.DataFrame(schema=EVENT_COLUMNS)))
 
     @classmethod
@@ -70,7 +72,7 @@ class Known:
         parts = [known.events]
         while batch := journal.entry_texts(known.number, AT_ONCE):
             parts.append(_event_table([entry for entry in batch if entry.kind == "event"]))
-            for _, kind, key, text, _ in batch:
+            for number, kind, key, text, _ in batch:
                 if kind == "item":
                     known.items[key] = from_json(text)
                 elif kind == "user":
@@ -79,6 +81,7 @@ class Known:
                     known.items.pop(key, None)
                 elif kind == "erase_user":
                     known.erased.add(key)
+                    known.last_erasure = number
             known.number = batch[-1].number
         known.events = pl.concat(parts)
         known.choices = Choices(known.events)
@@ -98,7 +101,9 @@ class Known:
             base,
             items=frame_of(list(self.items.values()), "items"),
             users=frame_of(list(self.users.values()), "users") if self.users else None,
-            events=None if self.events.is_empty() else sort_events(self.events.drop("timed")),
+            events=None
+            if self.events.is_empty()
+            else sort_events(self.events.drop("timed", "number")),
             reviews=self._without_erased(base.reviews, journal),
             queries=self._without_erased(base.queries, journal),
         )
@@ -124,9 +129,12 @@ def _event_table(entries: Sequence[EntryText]) -> pl.DataFrame:
         columns = {name: [body.get(name) for body in bodies] for name in EVENT_COLUMNS}
         table = pl.DataFrame(columns, schema=EVENT_COLUMNS, strict=False)
     came = pl.Series([entry.at for entry in entries], dtype=pl.Float64())
+    number = pl.Series([entry.number for entry in entries], dtype=pl.Int64())
     kind = pl.col("event").str.strip_chars().str.to_lowercase().replace(EVENT_SYNONYMS)
     timed = pl.col("timestamp").is_not_null()
-    return table.with_columns(pl.col("timestamp").fill_null(came), event=kind, timed=timed)
+    return table.with_columns(
+        pl.col("timestamp").fill_null(came), event=kind, timed=timed, number=number
+    )
 
 
 def acts(own: Sequence[Body]) -> tuple[Event, ...]:

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -28,6 +29,7 @@ from m6rec.serving.batching import Batcher, BatchSettings
 from m6rec.serving.candidates import Scores
 from m6rec.serving.chosen import LiveChosen
 from m6rec.serving.counts import LiveCounts
+from m6rec.serving.counts_snapshot import FOLDER
 from m6rec.serving.engine import EngineSettings
 from m6rec.serving.known import (
     ENTRIES_AT_ONCE,
@@ -106,7 +108,9 @@ class LiveModel:
         self.vectors = ItemVectors(self.face, source, journal, self.shown, self.working)
         self.scores = self._open_scores(known)
         chosen = None if self.scores is None else self.scores.chosen
-        self.counts = LiveCounts(journal, known, self.shelf, self._open_features(), chosen)
+        self.counts = LiveCounts(
+            journal, known, self.shelf, self._open_features(), chosen, self._choices_folder
+        )
         self.ranker = self._open_ranker(batching.workers)
         self.vectors.open()
         if self.scores is not None:
@@ -214,17 +218,24 @@ class LiveModel:
         """What retrieval adds for items that its training did not know."""
         return self.vectors.boost
 
+    @property
+    def _choices_folder(self) -> Path | None:
+        folder = self.source.folder
+        return None if folder is None else folder / FOLDER
+
     def save(self) -> None:
-        """Writes a snapshot, so that the next start makes no vectors again."""
+        """Writes snapshots, so that the next start makes no vectors and counts nothing again."""
         with self._following:
             self.vectors.save(self.number)
             if self.scores is not None:
                 self.scores.save(self.vectors.folder(), self.number, self.journal.name)
+        self.counts.save()
 
     def forget_user(self, user_id: str) -> None:
         """Drops what is held of a user in memory by name."""
         for words in self._verbalizers():
             words.put_user(user_id, None)
+        self.counts.drop_snapshot()
         if self.scores is not None:
             self.scores.chosen.forget(user_id)
 
@@ -379,7 +390,7 @@ class LiveModel:
         settings, head = ScoreSettings(), None
         if task is not None:
             settings, head = task.score_settings or settings, task.head or Head()
-        chosen = LiveChosen(self.journal, known, self.shelf, settings)
+        chosen = LiveChosen(self.journal, known, self.shelf, settings, self._choices_folder)
 
         def text(item_id: str) -> str:
             return self.retriever.packer.verbalizer.item(item_id).text
