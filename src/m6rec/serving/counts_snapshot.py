@@ -42,8 +42,8 @@ class CountsSnapshot:
     ordered: bool
 
     def save(self, folder: Path, journal: str) -> None:
-        """Writes all of it or nothing. journal: its name. Raises VectorError where the disk does not
-        allow it."""
+        """Writes all of it or nothing. journal: its name. Raises VectorError where the disk is full
+        or the like."""
         try:
             writer = SnapshotWriter(folder)
         except OSError as error:
