@@ -7,7 +7,7 @@ from pathlib import Path
 
 from m6rec.data.tables import Dataset
 from m6rec.serving.known import Known, newest_users
-from m6rec.serving.starting import TAKEN_IN, open_service
+from m6rec.serving.starting import open_service
 from m6rec.stores.journal.sqlite import SqliteJournal
 from serve_worlds import write_world
 
@@ -37,7 +37,7 @@ def test_events_items_and_counts_are_those_of_the_journal() -> None:
     assert list(known.chosen) == ["b", "a"]  # equally often chosen: the first one first
     assert newest_users(known.events, 5) == ["u", "v"]
     came = journal.entries()[-2].at
-    rows = known.dataset(BASE, journal).events
+    rows = known.dataset(BASE).events
     assert rows is not None
     told = rows.select("user_id", "event", "item_id", "query", "timestamp", "value").rows()
     assert told == [
@@ -68,7 +68,7 @@ def test_a_field_of_another_type_costs_that_field_alone() -> None:
 def test_an_empty_journal_is_a_shop_that_begins() -> None:
     known = Known.read(SqliteJournal())
     assert known.number == 0 and known.events.is_empty() and not known.chosen
-    assert known.dataset(BASE, SqliteJournal()).events is None
+    assert known.dataset(BASE).events is None
 
 
 def test_what_the_journal_holds_is_not_read_from_the_folder_again(tmp_path: Path) -> None:
@@ -77,7 +77,6 @@ def test_what_the_journal_holds_is_not_read_from_the_folder_again(tmp_path: Path
     counts = len(first.registry.current.shown), first.journal.last()
     first.close()
     first.journal.close()
-    assert (place.state_folder / TAKEN_IN).exists()
     for path in place.data.iterdir():
         if path.stem in ("items", "events", "users"):
             path.write_bytes(b"no table any more")

@@ -226,7 +226,7 @@ def test_an_export_is_restored_whole(journal: Journal, tmp_path: Path) -> None:
     journal.erase_user("gone")
     manifest = journal.export(tmp_path / "out")
     rows = {file: told["rows"] for file, told in manifest["tables"].items()}
-    assert rows == {"items.jsonl": 2, "users.jsonl": 1, "events.jsonl": 2}
+    assert rows == {"items.jsonl": 2, "users.jsonl": 1, "events.jsonl": 2, "erasures.jsonl": 1}
     with open_journal(tmp_path / "other") as other:
         other.restore(tmp_path / "out")
         assert other.items() == journal.items()

@@ -86,7 +86,7 @@ class LiveCounts:
             elif entry.kind == "erase_user":
                 self._choose(events)
                 events = []
-                self._forget(entry.key)
+                self._forget(entry)
             elif self.features is not None and entry.kind in ("item", "erase_item"):
                 self.features.put_item(entry.key, entry.body if entry.kind == "item" else None)
         self._choose(events)
@@ -103,12 +103,12 @@ class LiveCounts:
         if self.chosen is not None:
             self.chosen.begin(known)
 
-    def _forget(self, masked: str) -> None:
+    def _forget(self, erased: Entry) -> None:
         """Drops a user who was erased, here or by another server of this journal."""
         self.drop_snapshot()
         features = [] if self.features is None else self.features.users()
         for user_id in {*self.choices.users(), *features}:
-            if self._journal.masked(user_id) == masked:
+            if self._journal.masked(user_id, erased.body.get("salt")) == erased.key:
                 self.people.renew(self.choices.forget(user_id))
                 if self.chosen is not None:
                     self.chosen.forget(user_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ from m6rec.offers import Offer
 from m6rec.records import Event
 from m6rec.serving.choices import Choices, event_of
 from m6rec.stores.journal.base import Body, EntryText, Journal
+from m6rec.stores.journal.erasing import Erased
+from m6rec.stores.journal.origin import Erasure
 
 HISTORY = 200
 """Newest events of a user that are looked at; what was seen or bought before may be offered."""
@@ -61,14 +63,15 @@ class Known:
     items: dict[str, Body] = field(default_factory=dict)
     users: dict[str, Body] = field(default_factory=dict)
     events: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=KNOWN_COLUMNS))
-    erased: set[str] = field(default_factory=set)
+    erased: Erased = field(default_factory=lambda: Erased(()))
     last_erasure: int = 0
     choices: Choices = field(default_factory=lambda: Choices(pl.DataFrame(schema=EVENT_COLUMNS)))
 
     @classmethod
     def read(cls, journal: Journal) -> Known:
         """All that a journal holds."""
-        known = cls()
+        known, begun = cls(), journal.last()
+        erased: list[tuple[int, Erasure]] = []
         parts = [known.events]
         while batch := journal.entry_texts(known.number, AT_ONCE):
             parts.append(_event_table([entry for entry in batch if entry.kind == "event"]))
@@ -80,19 +83,31 @@ class Known:
                 elif kind == "erase_item":
                     known.items.pop(key, None)
                 elif kind == "erase_user":
-                    known.erased.add(key)
                     known.last_erasure = number
+                    if number > begun:  # while this is read: earlier rows may be in the table
+                        erased.append((number, Erasure.read(key, text, journal.salt)))
             known.number = batch[-1].number
         known.events = pl.concat(parts)
+        known.erased = Erased(journal.erasures())
+        for number, erasure in erased:
+            known._leave_out(number, Erased([erasure]))
         known.choices = Choices(known.events)
         return known
+
+    def _leave_out(self, number: int, erased: Erased) -> None:
+        """Drops what was read of a user before entry `number` erased it."""
+        gone = erased.among(self.events["user_id"])
+        earlier = pl.col("user_id").is_in(gone) & (pl.col("number") < number)
+        self.events = self.events.filter(~earlier)
+        for user_id in erased.among(list(self.users)):
+            del self.users[user_id]
 
     @property
     def chosen(self) -> Counter[str]:
         """How many people stand by each item."""
         return self.choices.counts
 
-    def dataset(self, base: Dataset, journal: Journal) -> Dataset:
+    def dataset(self, base: Dataset) -> Dataset:
         """As canonical tables; reviews, queries and dialogues are those of a data folder.
 
         Rows of users that were erased are left out of these as well.
@@ -104,16 +119,28 @@ class Known:
             events=None
             if self.events.is_empty()
             else sort_events(self.events.drop("timed", "number")),
-            reviews=self._without_erased(base.reviews, journal),
-            queries=self._without_erased(base.queries, journal),
+            reviews=_without(base.reviews, self.erased),
+            queries=_without(base.queries, self.erased),
         )
 
-    def _without_erased(self, table: pl.DataFrame | None, journal: Journal) -> pl.DataFrame | None:
-        if table is None or not self.erased or "user_id" not in table.columns:
-            return table
-        users = table["user_id"].drop_nulls().unique().to_list()
-        gone = [user for user in users if journal.masked(user) in self.erased]
-        return table.filter(~pl.col("user_id").is_in(gone) | pl.col("user_id").is_null())
+
+def without_users(data: Dataset, user_ids: Collection[str]) -> Dataset:
+    """The tables without what some users are and did."""
+    tables = {name: getattr(data, name) for name in ("users", "events", "reviews", "queries")}
+    names = list(user_ids)
+    left = {
+        name: table.filter(~pl.col("user_id").is_in(names) | pl.col("user_id").is_null())
+        for name, table in tables.items()
+        if table is not None and "user_id" in table.columns
+    }
+    return replace(data, **left)
+
+
+def _without(table: pl.DataFrame | None, erased: Erased) -> pl.DataFrame | None:
+    if table is None or not erased or "user_id" not in table.columns:
+        return table
+    gone = erased.among(table["user_id"])
+    return table.filter(~pl.col("user_id").is_in(gone) | pl.col("user_id").is_null())
 
 
 def _event_table(entries: Sequence[EntryText]) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -37,7 +37,6 @@ from m6rec.serving.known import (
     Known,
     Shown,
     acts,
-    frame_of,
     newest_users,
 )
 from m6rec.serving.people import People
@@ -50,6 +49,7 @@ from m6rec.serving.space import ItemVectors, Space
 from m6rec.serving.steps import Served, Wanted
 from m6rec.serving.words import ItemWords
 from m6rec.serving.working import Working
+from m6rec.serving.writer import Writer
 from m6rec.stores.journal.base import Entry, Journal
 from m6rec.stores.vectors.base import VectorIndex
 from m6rec.tasks.opening import Opener
@@ -95,12 +95,12 @@ class LiveModel:
             for folder in source.adapters:
                 self.face.load_adapter(folder)
             known = reading.result()
-        self.face.use(known.dataset(source.base, journal))
+        self.face.use(known.dataset(source.base))
         self.shown = {item_id: Shown.of(body) for item_id, body in known.items.items()}
         self.shelf = Shelf()
         self.shelf.put(list(self.shown), [shown.offer for shown in self.shown.values()])
         self.number = known.number
-        self._items_changed, self._renewed_until = False, 0.0
+        self._writer = Writer(self.face, journal)
         self._following = threading.Lock()
         self._using, self._used = 0, threading.Condition()
         self._templates: tuple[float, Templates] | None = None
@@ -169,25 +169,8 @@ class LiveModel:
         return taken
 
     def writer(self) -> M6Rec:
-        """`face`, over the catalogue as it is now: for the lane of what writes alone.
-
-        Taking in a catalogue costs as much as reading it, so it is done at most for a tenth of the
-        time.
-        """
-        if self._items_changed and time.monotonic() >= self._renewed_until:
-            started, self._items_changed = time.monotonic(), False
-            assert self.face.dataset is not None
-            items = frame_of(list(self._bodies()), "items")
-            self.face.use(replace(self.face.dataset, items=items))
-            now = time.monotonic()
-            self._renewed_until = now + 9 * (now - started)
-        return self.face
-
-    def _bodies(self) -> Iterator[dict[str, Any]]:
-        last: str | None = None
-        while page := self.journal.items(last):
-            yield from page
-            last = page[-1]["item_id"]
+        """`face`, over the catalogue as it is now: for the lane of what writes alone."""
+        return self._writer.ready()
 
     @property
     def chosen(self) -> Counter[str]:
@@ -233,8 +216,7 @@ class LiveModel:
 
     def forget_user(self, user_id: str) -> None:
         """Drops what is held of a user in memory by name."""
-        for words in self._verbalizers():
-            words.put_user(user_id, None)
+        self._forget_words(user_id)
         self.counts.drop_snapshot()
         if self.scores is not None:
             self.scores.chosen.forget(user_id)
@@ -339,14 +321,14 @@ class LiveModel:
             if entry.kind == "item":
                 fresh[entry.key] = entry.body
             elif entry.kind == "erase_item":
-                self._items_changed = True
+                self._writer.items_changed()
                 fresh.pop(entry.key, None)
                 self._remove(entry.key)
             elif entry.kind == "user":
                 for words in self._verbalizers():
                     words.put_user(entry.key, entry.body)
             elif entry.kind == "erase_user":
-                self._forget(entry.key)
+                self._forget(entry)
         for item_id, body in fresh.items():
             for words in self._verbalizers():
                 words.put_item(item_id, body)
@@ -359,14 +341,22 @@ class LiveModel:
         for first in range(0, len(ids), ITEMS_AT_ONCE):
             chunk = Chunk(tuple(ids[first : first + ITEMS_AT_ONCE]))
             self._batcher.submit(chunk, CATALOGUE).result()
-        self._items_changed = self._items_changed or bool(ids)
+        if ids:
+            self._writer.items_changed()
 
-    def _forget(self, masked: str) -> None:
-        """Drops words of a user who was erased, here or by another server of this journal."""
+    def _forget(self, erased: Entry) -> None:
+        """Drops words and rows of a user who was erased, here or by another server."""
+        salt = erased.body.get("salt")
+        held = self._writer.users()
+        held.update(user_id for words in self._verbalizers() for user_id in words.user_ids())
+        for user_id in held:
+            if self.journal.masked(user_id, salt) == erased.key:
+                self._forget_words(user_id)
+
+    def _forget_words(self, user_id: str) -> None:
         for words in self._verbalizers():
-            for user_id in words.user_ids():
-                if self.journal.masked(user_id) == masked:
-                    words.put_user(user_id, None)
+            words.put_user(user_id, None)
+        self._writer.forget([user_id])
 
     def _remove(self, item_id: str) -> None:
         self.index.remove([item_id])

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -30,6 +31,7 @@ from m6rec.serving.limits import RateLimit
 from m6rec.serving.live import LiveModel
 from m6rec.serving.metrics import Metrics
 from m6rec.serving.registry import Registry
+from m6rec.serving.state import StateFolder
 from m6rec.serving.steps import EVERYTHING, Served, Wanted
 from m6rec.stores.journal.base import Appended, Body, Journal, Receipt, Told
 
@@ -95,9 +97,11 @@ class Service:
         open_model: Callable[[str, str, Sequence[str]], LiveModel],
         settings: ServiceSettings | None = None,
         models: Path | None = None,
+        state: StateFolder | None = None,
     ) -> None:
         self.journal, self.registry, self.keys = journal, registry, keys
         self.open_model, self.models = open_model, models
+        self._state = state
         self.settings = settings or ServiceSettings()
         self.limit = RateLimit(self.settings.rate)
         self.metrics = Metrics(self)
@@ -138,8 +142,9 @@ class Service:
         current = self.registry.current
         pairs = await self.read(lambda: current.counted_pairs(user_id))
         receipt = await self.read(lambda: self.journal.erase_user(user_id))
+        await self.read(self._keep_state)
         for model in self.registry.models():
-            model.forget_user(user_id)
+            await self.read(partial(model.forget_user, user_id))
         self.registry.notify(receipt.number)
         return receipt, pairs
 
@@ -288,6 +293,11 @@ class Service:
             lane.shutdown(wait=True, cancel_futures=True)
         self._keeper.close()
         self.registry.close()
+
+    def _keep_state(self) -> None:
+        """The state folder knows who was erased, too: a copy of the journal may be older."""
+        if self._state is not None:
+            self._state.keep(self.journal)
 
 
 def _at_work(model: LiveModel, work: Callable[[LiveModel], T]) -> T:

@@ -122,7 +122,7 @@ class ItemVectors:
             folder = self._snapshot_folder(retriever)
             if folder is not None:
                 try:
-                    index, number = open_index(folder, self._journal.name)
+                    index, number = open_index(folder, self._journal.name, self._journal.last())
                     return self._caught_up(Space(retriever, index), number)
                 except VectorError as error:
                     log.info("vectors are made anew: %s", error)

@@ -1,15 +1,10 @@
-"""A service from a data folder: journal, cache, model; the folder's tables are taken in once."""
+"""A service from a data folder: journal, cache, model; its tables fill an empty journal."""
 
 from __future__ import annotations
 
-import logging
-import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import polars as pl
 
 from m6rec.data import tables
 from m6rec.data.schema import TABLES
@@ -21,17 +16,13 @@ from m6rec.serving.live import LiveModel
 from m6rec.serving.registry import Registry, RegistryError
 from m6rec.serving.service import Service, ServiceSettings
 from m6rec.serving.source import Source
-from m6rec.stores.journal.base import Journal, Told
+from m6rec.serving.state import StateFolder, take_in
+from m6rec.stores.journal.base import Journal
 from m6rec.stores.journal.opening import open_journal
 from m6rec.stores.states.opening import open_cache
 
-log = logging.getLogger(__name__)
-
 STATE = "server"
 """Folder in the data folder where a server keeps what it knows."""
-AT_ONCE = 5000
-TAKEN_IN = "taken-in"
-"""File that says that the data folder's tables are in the journal."""
 FIRST = "first"
 """Name of the model that the server was started with; another may be opened from the same."""
 NOT_IN_JOURNAL = frozenset(TABLES) - {"items", "users", "events"}
@@ -62,16 +53,28 @@ class Place:
         """Where the server writes."""
         return self.state or self.data / STATE
 
+    @property
+    def journal_address(self) -> str | Path:
+        """As `open_journal` takes it."""
+        return self.journal or self.state_folder / "journal"
+
 
 def open_service(place: Place, settings: ServiceSettings | None = None) -> Service:
     """Opens everything. Raises M6Error where something is not as it should be."""
     folder = place.state_folder
     folder.mkdir(parents=True, exist_ok=True)
-    taken_in = folder / TAKEN_IN
-    base = _base(place.data, NOT_IN_JOURNAL if taken_in.exists() else TABLES)
-    journal = open_journal(place.journal or folder / "journal")
+    journal = open_journal(place.journal_address)
     try:
-        take_in(journal, base, taken_in)
+        state = None if place.journal == "memory" else StateFolder(folder)
+        if state is not None:
+            state.check(journal)
+        seed = journal.seed()
+        seeded = bool(journal.last()) if seed is None else seed.whole
+        base = _base(place.data, NOT_IN_JOURNAL if seeded else TABLES)
+        if not seeded:
+            take_in(journal, base, [] if state is None else state.erasures())
+        if state is not None:
+            state.keep(journal)
         cache = open_cache(place.cache or folder / "segments")
         first = Source(
             place.model,
@@ -85,7 +88,7 @@ def open_service(place: Place, settings: ServiceSettings | None = None) -> Servi
         opening = _Opening(journal, first, place)
         model = LiveModel(FIRST, first, journal)
         keys = KeyRing(folder)
-        return Service(journal, Registry(model), keys, opening, settings, place.models)
+        return Service(journal, Registry(model), keys, opening, settings, place.models, state)
     except BaseException:
         journal.close()
         raise
@@ -117,41 +120,6 @@ class _Opening:
         if path.parent != root or not path.is_dir():
             raise RegistryError(f"no model {name!r} in the server's folder of models")
         return path
-
-
-def take_in(journal: Journal, base: Dataset, done: Path) -> None:
-    """Tells the journal the tables of a data folder, once; stopped half-way, it goes on."""
-    if done.exists():
-        return
-    parts: list[tuple[Told, pl.DataFrame | None]] = [
-        ("item", base.items),
-        ("user", base.users),
-        ("event", base.events),
-    ]
-    for kind, table in parts:
-        if table is None or not table.height:
-            continue
-        log.info("taking in %d %ss", table.height, kind)
-        for start in range(0, table.height, AT_ONCE):
-            rows = list(_bodies(table[start : start + AT_ONCE]))
-            journal.append(kind, rows, idempotency=f"data folder, {kind} {start}")
-    done.touch()
-
-
-def _bodies(table: pl.DataFrame) -> Iterator[dict[str, Any]]:
-    for row in table.iter_rows(named=True):
-        yield {name: _plain(value) for name, value in row.items() if _is_told(value)}
-
-
-def _is_told(value: object) -> bool:
-    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it."""
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return value if isinstance(value, str | int | float | bool) else str(value)
 
 
 def _base(folder: Path, names: Collection[str]) -> Dataset:

@@ -207,7 +207,7 @@ class ItemWords:
     def open(self, folder: Path | None, journal: Journal) -> None:
         """Takes what was kept, and makes keys of what came since; or makes all anew."""
         number = None if folder is None else self._opened(folder, journal.name)
-        if number is None or self.has_grown():
+        if number is None or number > journal.last() or self.has_grown():
             self.fit()
             return
         fresh: dict[str, None] = {}

@@ -22,6 +22,15 @@ def write_down(path: Path, text: str) -> None:
     flush(path)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Puts a text file of the owner's alone in the place of what is there, whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.touch(mode=0o600)
+    write_down(unfinished, text)
+    unfinished.replace(path)
+    flush(path.parent)
+
+
 def sha256_of(path: Path) -> str:
     """The digest of a file, in hex."""
     with path.open("rb") as file:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, cast
 
 from m6rec.records import M6Error
+from m6rec.stores.journal.origin import Erasure, Seed
 
 Told = Literal["item", "user", "event"]
 """What is appended."""
@@ -174,9 +175,57 @@ class Journal(ABC):
     def history(self, user_id: str, limit: int = 100) -> list[Body]:
         """A user's newest events, newest last: by `timestamp`, or by when they came."""
 
+    @property
     @abstractmethod
-    def masked(self, user_id: str) -> str:
-        """What stands for a user in `erase_user`: a keyed hash, the same for the same id."""
+    def salt(self) -> str:
+        """Key of this journal's hashes, in hex."""
+
+    @abstractmethod
+    def masked(self, user_id: str, salt: str | None = None) -> str:
+        """What stands for a user in `erase_user`: a keyed hash, the same for the same id.
+
+        salt: of another journal, as the body of an erasure that was made there names it.
+        """
+
+    @abstractmethod
+    def seed(self) -> Seed | None:
+        """What it was filled from while it was empty; None: it began empty, or it was filled before
+        that was written down."""
+
+    @abstractmethod
+    def begin_seed(
+        self,
+        seed: Seed,
+        before: Sequence[str] = (),
+        own: Sequence[Erasure] = (),
+        later: Sequence[Erasure] = (),
+    ) -> Seed:
+        """Writes down what an empty journal will be filled from; returns that as it stands there.
+
+        before: names of the journals that it continues. own: erasures that the rows to come know
+        of. later: others; rows that users left before them are not taken in. Raises JournalConflict
+        where the journal is not empty.
+        """
+
+    @abstractmethod
+    def grow_seed(self, seed: Seed, kind: Told, bodies: Sequence[Body]) -> Seed:
+        """Takes in the next rows, and writes down how far that is, in one transaction.
+
+        seed: as it stands in the journal; raises JournalConflict where it has grown since.
+        """
+
+    @abstractmethod
+    def before(self) -> tuple[str, ...]:
+        """Names of the journals that this one continues: those that its rows were restored from."""
+
+    @abstractmethod
+    def erasures(self) -> list[Erasure]:
+        """Users who were erased, here or in the journals that this one continues."""
+
+    @abstractmethod
+    def honour(self, made: Sequence[Erasure]) -> int:
+        """Erases who was erased elsewhere, where this journal does not know of it: a copy that is
+        older than the erasure. Returns how many entries that were."""
 
     @abstractmethod
     def erase_user(self, user_id: str) -> Receipt:
@@ -204,8 +253,12 @@ class Journal(ABC):
         """Writes canonical tables and a manifest with counts and hashes; returns the manifest."""
 
     @abstractmethod
-    def restore(self, folder: str | Path) -> dict[str, Any]:
-        """Reads what `export` wrote, into a journal that is empty; returns the manifest."""
+    def restore(self, folder: str | Path, later: Sequence[Erasure] = ()) -> dict[str, Any]:
+        """Reads what `export` wrote, into a journal that is empty; returns the manifest.
+
+        later: erasures that were made after the export; who was erased by them is not brought back.
+        Stopped half-way, it goes on when it is called again.
+        """
 
     @abstractmethod
     def close(self) -> None:

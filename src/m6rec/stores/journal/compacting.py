@@ -15,7 +15,7 @@ from typing import Any
 
 from m6rec.stores.disk import flush
 from m6rec.stores.journal.base import JournalBusy
-from m6rec.stores.journal.sql import GONE, Rows
+from m6rec.stores.journal.schema import GONE, Rows
 
 ROWS_AT_ONCE = 20_000
 DEAD = (

@@ -15,7 +15,8 @@ from typing import Any
 from m6rec.stores.extras import need
 from m6rec.stores.journal.base import Compacted, JournalError
 from m6rec.stores.journal.compacting import BESIDE, DEAD, ROWS_AT_ONCE, waste
-from m6rec.stores.journal.sql import SCHEMA, Rows, SqlJournal
+from m6rec.stores.journal.schema import SCHEMA, Rows, newest
+from m6rec.stores.journal.sql import SqlJournal
 from m6rec.stores.journal.writer import MOST_WAITING
 
 TYPES = {"text": 'TEXT COLLATE "C"', "integer": "BIGINT", "bytes": "BYTEA"}
@@ -119,7 +120,7 @@ class PostgresJournal(SqlJournal):
         db.rows(
             f"DELETE FROM entries e WHERE e.number > ? AND e.number <= ? AND {DEAD}", (after, until)
         )
-        more = self._newest() > until
+        more = newest(db) > until
         if not more:
             db.rows(
                 "INSERT INTO meta (name, value) SELECT ?, CAST(max(number) - count(*) "

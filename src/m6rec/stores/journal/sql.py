@@ -1,27 +1,21 @@
-"""A journal in a relational database: what SQLite and PostgreSQL have in common.
-
-Text of a user stands in one place only, `entries.key` and `entries.body`. All else that is kept
-about an entry (who owns it, which event_id it had, which request brought it) is a keyed hash, so
-that an erasure has one row to overwrite, and indices hold no text that could stay behind. All
-numbers of a row keep their size when it is erased, see sqlite.py for why that matters.
-"""
+"""A journal in a relational database: what SQLite and PostgreSQL have in common. Its tables and
+rows: schema.py; erasures: erasing.py."""
 
 from __future__ import annotations
 
-import hashlib
+import json
 import secrets
 import time
 from abc import abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from pydantic_core import from_json
 
-from m6rec.stores.journal import tables
+from m6rec.stores.journal import erasing, tables
 from m6rec.stores.journal.base import (
     Appended,
     Body,
@@ -30,54 +24,38 @@ from m6rec.stores.journal.base import (
     Journal,
     JournalConflict,
     JournalError,
-    Kind,
     Line,
     Receipt,
     Told,
     check_key,
     check_lines,
-    to_json,
+)
+from m6rec.stores.journal.origin import Erasure, Seed
+from m6rec.stores.journal.schema import (
+    BEFORE,
+    CODES,
+    GONE,
+    KINDS,
+    MICROSECONDS,
+    OLDER_FORMATS,
+    SEED,
+    THIS_FORMAT,
+    Connection,
+    Hashes,
+    Rows,
+    happened,
+    insert,
+    newest,
+    set_meta,
 )
 from m6rec.stores.journal.writer import MOST_WAITING, GroupWriter, Job
 
 T = TypeVar("T")
-Rows = list[tuple[Any, ...]]
-CODES: dict[Kind, int] = {"item": 2, "user": 3, "event": 4, "erase_user": 5, "erase_item": 6}
-KINDS = {code: kind for kind, code in CODES.items()}
-GONE = 9
-BLANK = 1 << 62
-"""Stands in the numbers of an erased row. Like all numbers there, it takes eight bytes."""
-MICROSECONDS, CLAMP, SHIFT = 1_000_000, 1 << 54, 1 << 56
 ANSWERS_KEPT = 7 * 24 * 3600.0
 """Seconds that an idempotency key is remembered."""
 ASKED_AT_ONCE = 500
-THIS_FORMAT = "1"
-SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS meta (name {text} PRIMARY KEY, value {text} NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS entries (number {integer} PRIMARY KEY, kind {integer} NOT NULL, "
-    "owner {integer} NOT NULL, happened {integer} NOT NULL, at {integer} NOT NULL, "
-    "key {text} NOT NULL, body {text} NOT NULL)",
-    "CREATE INDEX IF NOT EXISTS by_owner ON entries (owner, kind, happened, number) WHERE kind < 5",
-    "CREATE TABLE IF NOT EXISTS catalogue (item_id {text} PRIMARY KEY, number {integer} NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS once (event {bytes} PRIMARY KEY, number {integer} NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS answers (token {bytes} PRIMARY KEY, digest {bytes} NOT NULL, "
-    "stored {integer} NOT NULL, duplicates {integer} NOT NULL, last {integer} NOT NULL, "
-    "at {integer} NOT NULL)",
-    "CREATE INDEX IF NOT EXISTS by_age ON answers (at)",
-)
-
-
-class Connection(Protocol):
-    """What is asked of a connection. SQL has `?` for each value."""
-
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> Rows:
-        """Runs one statement."""
-
-    def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Runs one statement for each row."""
-
-    def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing, and nobody else writes meanwhile."""
+META = "SELECT value FROM meta WHERE name = ?"
+ERASURES = "SELECT key, body, at FROM entries WHERE kind = 5"
 
 
 class SqlJournal(Journal):
@@ -94,11 +72,14 @@ class SqlJournal(Journal):
         with self._writer_connection.transaction():
             self._create(self._writer_connection)
         meta: dict[str, str] = dict(self._writer_connection.rows("SELECT name, value FROM meta"))
-        if meta["format"] != THIS_FORMAT:
+        if meta["format"] in OLDER_FORMATS:  # its tables were completed just now
+            with self._writer_connection.transaction():
+                set_meta(self._writer_connection, "format", THIS_FORMAT)
+        elif meta["format"] != THIS_FORMAT:
             raise JournalError(
                 f"{self.where} has format {meta['format']!r}; this version reads {THIS_FORMAT!r}"
             )
-        self._salt, self._name = bytes.fromhex(meta["salt"]), str(meta["name"])
+        self._hashes, self._name = Hashes(meta["salt"]), str(meta["name"])
         self._writer = GroupWriter(self._write, most_waiting)
 
     @property
@@ -163,8 +144,8 @@ class SqlJournal(Journal):
         request: tuple[bytes, bytes] | None = None
         if idempotency is not None:
             told = "\0".join(line.text for line in lines)
-            token = self._hash("token", check_key("idempotency key", idempotency))
-            request = token, self._hash("request", f"{kind}\0{told}")
+            token = self._hashes.of("token", check_key("idempotency key", idempotency))
+            request = token, self._hashes.of("request", f"{kind}\0{told}")
         return self._writer.submit(lambda: self._append(kind, lines, request), max(len(lines), 1))
 
     def _append(
@@ -176,20 +157,21 @@ class SqlJournal(Journal):
         now = time.time()
         at = int(now * MICROSECONDS)
         fresh, hashes = self._not_seen(lines) if kind == "event" else (lines, [])
-        first = self._newest() + 1
+        first = newest(db) + 1
         code = CODES[kind]
+        owner = self._hashes.owner
         rows = [
-            (n, code, self._owner(kind, line.key), _moment(line, now), at, line.key, line.text)
+            (n, code, owner(kind, line.key), happened(line, now), at, line.key, line.text)
             for n, line in enumerate(fresh, first)
         ]
-        self._insert(rows)
+        insert(db, rows)
         last = first + len(fresh) - 1
         if kind == "item":
-            newest = {line.key: n for n, line in enumerate(fresh, first)}
+            numbers = {line.key: n for n, line in enumerate(fresh, first)}
             db.many(
                 "INSERT INTO catalogue (item_id, number) VALUES (?, ?) "
                 "ON CONFLICT (item_id) DO UPDATE SET number = excluded.number",
-                sorted(newest.items()),
+                sorted(numbers.items()),
             )
         known = [(seen, n) for n, seen in enumerate(hashes, first) if seen is not None]
         db.many("INSERT INTO once (event, number) VALUES (?, ?)", known)
@@ -197,13 +179,6 @@ class SqlJournal(Journal):
         if request is not None:
             self._remember(request, answer, at)
         return answer
-
-    def _insert(self, rows: list[tuple[Any, ...]]) -> None:
-        self._writer_connection.many(
-            "INSERT INTO entries (number, kind, owner, happened, at, key, body) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            rows,
-        )
 
     def _answered(self, token: bytes, digest: bytes) -> Appended | None:
         found = self._writer_connection.rows(
@@ -230,7 +205,9 @@ class SqlJournal(Journal):
 
     def _not_seen(self, lines: list[Line]) -> tuple[list[Line], list[bytes | None]]:
         """Events whose event_id is new, each once, and the hashes of their event_ids."""
-        hashes = [None if li.event_id is None else self._hash("once", li.event_id) for li in lines]
+        hashes = [
+            None if li.event_id is None else self._hashes.of("once", li.event_id) for li in lines
+        ]
         asked = list({one for one in hashes if one is not None})
         seen: set[bytes] = set()
         for start in range(0, len(asked), ASKED_AT_ONCE):
@@ -250,27 +227,84 @@ class SqlJournal(Journal):
                 seen.add(one)
         return fresh, kept
 
-    def _newest(self) -> int:
-        found = self._writer_connection.rows("SELECT coalesce(max(number), 0) FROM entries")
-        return int(found[0][0])
-
-    def _hash(self, what: str, text: str) -> bytes:
-        made = hashlib.blake2b(f"{what}\0{text}".encode(), digest_size=16, key=self._salt)
-        return made.digest()
-
-    def _owner(self, kind: Told, key: str) -> int:
-        """62 bits for an item or a user, always eight bytes in a row."""
-        room = "item" if kind == "item" else "user"
-        return int.from_bytes(self._hash(room, key)[:8], "big") >> 2 | 1 << 61
-
     @property
     def name(self) -> str:
         """See Journal."""
         return self._name
 
-    def masked(self, user_id: str) -> str:
+    @property
+    def salt(self) -> str:
         """See Journal."""
-        return self._hash("mask", user_id).hex()
+        return self._hashes.salt
+
+    def masked(self, user_id: str, salt: str | None = None) -> str:
+        """See Journal."""
+        return (self._hashes if salt is None else Hashes(salt)).masked(user_id)
+
+    def seed(self) -> Seed | None:
+        """See Journal."""
+        return _seed(self._read(META, (SEED,)))
+
+    def before(self) -> tuple[str, ...]:
+        """See Journal."""
+        return _names(self._read(META, (BEFORE,)))
+
+    def erasures(self) -> list[Erasure]:
+        """See Journal."""
+        found = self._read(f"{ERASURES} ORDER BY number")
+        return erasing.erasures(found, self.salt)
+
+    def begin_seed(
+        self,
+        seed: Seed,
+        before: Sequence[str] = (),
+        own: Sequence[Erasure] = (),
+        later: Sequence[Erasure] = (),
+    ) -> Seed:
+        """See Journal."""
+
+        def begin() -> Seed:
+            db = self._writer_connection
+            if newest(db) or _seed(db.rows(META, (SEED,))):
+                raise JournalConflict(f"{self.where} is not empty: only an empty journal is seeded")
+            erasing.take_over(db, self.salt, own)
+            made = replace(seed, done=0, at=time.time(), own=newest(db))
+            known = {one.hash for one in own}
+            erasing.take_over(db, self.salt, [one for one in later if one.hash not in known])
+            set_meta(db, SEED, made.to_json())
+            set_meta(db, BEFORE, json.dumps(list(before)))
+            return made
+
+        return self._do(begin, 1)
+
+    def grow_seed(self, seed: Seed, kind: Told, bodies: Sequence[Body]) -> Seed:
+        """See Journal."""
+        lines = check_lines(kind, bodies)
+
+        def grow() -> Seed:
+            db = self._writer_connection
+            if _seed(db.rows(META, (SEED,))) != seed:
+                raise JournalConflict(f"{self.where} was seeded further by somebody else")
+            found = db.rows(f"{ERASURES} AND number > ?", (seed.own,))
+            erased = erasing.Erased(erasing.erasures(found, self.salt))
+            kept = [line for line in lines if not erased.covers(kind, line)] if erased else lines
+            self._append(kind, kept, None)
+            grown = replace(seed, done=seed.done + len(lines))
+            set_meta(db, SEED, grown.to_json())
+            return grown
+
+        return self._do(grow, max(len(lines), 1))
+
+    def honour(self, made: Sequence[Erasure]) -> int:
+        """See Journal."""
+        known = {one.hash for one in self.erasures()}
+        fresh = [one for one in made if one.hash not in known]
+        if not fresh:
+            return 0
+        db, hashes = self._writer_connection, self._hashes
+        gone = self._do(lambda: erasing.honour(db, hashes, fresh), 1)
+        self._do(self._scrub, 1, alone=True)
+        return gone
 
     def waiting(self) -> int:
         """See Journal."""
@@ -331,7 +365,7 @@ class SqlJournal(Journal):
         found = self._read(
             "SELECT body FROM entries WHERE kind < 5 AND owner = ? AND kind = ? AND key = ? "
             f"ORDER BY {order} DESC, number DESC LIMIT ?",
-            (self._owner(kind, check_key("user_id", key)), CODES[kind], key, limit),
+            (self._hashes.owner(kind, check_key("user_id", key)), CODES[kind], key, limit),
         )
         return [from_json(row[0]) for row in found]
 
@@ -344,48 +378,18 @@ class SqlJournal(Journal):
         return self._erase("erase_item", ("item",), check_key("item_id", item_id))
 
     def _erase(self, kind: Any, told: tuple[Told, ...], key: str) -> Receipt:
-        receipt = self._do(lambda: self._erase_rows(kind, told, key), 1)
+        db, hashes = self._writer_connection, self._hashes
+        receipt = self._do(lambda: erasing.erase(db, hashes, kind, told, key), 1)
         self._do(self._scrub, 1, alone=True)
-        return receipt
-
-    def _erase_rows(self, kind: Any, told: tuple[Told, ...], key: str) -> Receipt:
-        db = self._writer_connection
-        owner = self._owner(told[0], key)
-        found = db.rows(
-            "SELECT number, kind, body FROM entries WHERE kind < 5 AND owner = ? AND key = ?",
-            (owner, key),
-        )
-        counts = Counter(KINDS[code] for _, code, _ in found)
-        blank = " " * len(key.encode())
-        db.many(
-            "UPDATE entries SET kind = ?, owner = ?, happened = ?, at = ?, key = ?, body = ? "
-            "WHERE number = ?",
-            [
-                (GONE, BLANK, BLANK, BLANK, blank, " " * len(body.encode()), number)
-                for number, _, body in found
-            ],
-        )
-        if kind == "erase_item":
-            db.rows("DELETE FROM catalogue WHERE item_id = ?", (key,))
-        ids = [from_json(body).get("event_id") for _, code, body in found if code == 4]
-        hashes = [(self._hash("once", one),) for one in ids if one is not None]
-        db.many("DELETE FROM once WHERE event = ?", hashes)
-        shown = key if kind == "erase_item" else self.masked(key)
-        at, number = time.time(), self._newest() + 1
-        told_counts = {str(name): counts.get(name, 0) for name in told}
-        receipt = Receipt(kind, shown, told_counts, number, at).sealed()
-        body = to_json({"entries": told_counts, "hash": receipt.hash})
-        moment = int(at * MICROSECONDS)
-        self._insert([(number, CODES[receipt.kind], BLANK, BLANK, moment, shown, body)])
         return receipt
 
     def export(self, folder: str | Path) -> dict[str, Any]:
         """See Journal."""
         return tables.export(self, Path(folder))
 
-    def restore(self, folder: str | Path) -> dict[str, Any]:
+    def restore(self, folder: str | Path, later: Sequence[Erasure] = ()) -> dict[str, Any]:
         """See Journal."""
-        return tables.restore(self, Path(folder))
+        return tables.restore(self, Path(folder), later)
 
 
 def _outcome(job: Job) -> Any:
@@ -395,7 +399,9 @@ def _outcome(job: Job) -> Any:
         return refused
 
 
-def _moment(line: Line, now: float) -> int:
-    """When it happened, in microseconds: moved so that any time takes eight bytes."""
-    when = now if line.happened is None else line.happened
-    return int(max(-CLAMP, min(CLAMP, when * MICROSECONDS))) + SHIFT
+def _seed(found: Rows) -> Seed | None:
+    return Seed.from_json(found[0][0]) if found else None
+
+
+def _names(found: Rows) -> tuple[str, ...]:
+    return tuple(json.loads(found[0][0])) if found else ()

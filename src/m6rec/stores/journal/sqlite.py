@@ -24,7 +24,8 @@ from filelock import FileLock, Timeout
 from m6rec.stores.disk import flush
 from m6rec.stores.journal.base import Compacted, JournalBusy, JournalError
 from m6rec.stores.journal.compacting import Copy, waste
-from m6rec.stores.journal.sql import SCHEMA, Rows, SqlJournal
+from m6rec.stores.journal.schema import SCHEMA, Rows
+from m6rec.stores.journal.sql import SqlJournal
 from m6rec.stores.journal.writer import MOST_WAITING
 
 FILE, LOCK, FRESH = "journal.sqlite", "journal.lock", "journal.compacting"

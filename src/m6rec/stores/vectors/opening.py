@@ -24,16 +24,21 @@ def new_index(
     return LocalIndex(dim, expected=expected)
 
 
-def open_index(folder: str | Path, journal: str | None = None) -> tuple[VectorIndex, int]:
+def open_index(
+    folder: str | Path, journal: str | None = None, last: int | None = None
+) -> tuple[VectorIndex, int]:
     """An index from its snapshot, and the number of the last journal entry that it holds.
 
-    journal: name of the journal that it should follow; None: whichever. Raises VectorError where
-    there is no snapshot, it is not whole, or it follows another journal: then make the index anew.
+    journal: name of the journal that it should follow; None: whichever. last: number of that
+    journal's last entry. Raises VectorError where there is no snapshot, it is not whole, it follows
+    another journal, or is ahead of it (an older copy was put back): then make the index anew.
     """
     reader = SnapshotReader(Path(folder))
     about = reader.about
     if journal is not None and about["journal"] != journal:
         raise VectorError(f"{folder} follows another journal; make the index anew")
+    if last is not None and int(about["journal_number"]) > last:
+        raise VectorError(f"{folder} is ahead of the journal; make the index anew")
     if about["kind"] == QDRANT:
         return QdrantIndex.restored(reader), int(about["journal_number"])
     return LocalIndex.restored(reader), int(about["journal_number"])
