@@ -75,4 +75,4 @@ class WordsPrior:
 
     def query(self, x_BN: np.ndarray, g_ND: np.ndarray) -> np.ndarray:
         """M Σ x_i f_i of weighted texts, float32 [B, D']."""
-        return np.asarray((x_BN @ g_ND) @ self.m_DD, dtype=np.float32)
+        return np.asarray((x_BN @ g_ND).astype(np.float32) @ self.m_DD)

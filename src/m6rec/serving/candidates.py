@@ -75,7 +75,12 @@ class Similar:
     others: Callable[[Sequence[str]], np.ndarray] | None = None
 
     def of(self, place_N: np.ndarray, ids: Sequence[str]) -> np.ndarray:
-        """In standard deviations, float32 [N]; 0 for what has no vector yet."""
+        """In standard deviations, float32 [N]; 0 for what has no vector yet. place_N: ascending."""
+        if self.others is None:
+            room = 1 + max(int(self.place.max(initial=-1)), int(place_N.max(initial=-1)))
+            score_I = np.full(room, self.mean, dtype=np.float32)
+            score_I[self.place] = self.score
+            return self._standard(score_I[place_N])
         order = np.argsort(self.place)
         place_M, score_M = self.place[order], self.score[order]
         row_N = np.minimum(np.searchsorted(place_M, place_N), max(len(place_M) - 1, 0))
@@ -84,8 +89,11 @@ class Similar:
         score_N[here] = score_M[row_N[here]]
         missing = np.flatnonzero(~here).tolist()
         missing = [row for row in missing if ids[place_N[row]]]
-        if self.others is not None and missing:
+        if missing:
             score_N[missing] = self.others([ids[place_N[row]] for row in missing])
+        return self._standard(score_N)
+
+    def _standard(self, score_N: np.ndarray) -> np.ndarray:
         return np.asarray((score_N - self.mean) / max(self.spread, 1e-6), dtype=np.float32)
 
 
@@ -147,12 +155,13 @@ class Scores:
         place_N = parts.place
         yes = (entries.weight > 0) & (entries.code >= 0)
         own_E = self.chosen.places(entries.code[yes])
+        newest_E = own_E[entries.weight[yes] == 1]
         features = Features(
             chosen_feature(parts.score[None], self.chosen.settings.shrinkage),
             similar.of(place_N, self._shelf.ids)[None],
             people.feature(place_N),
-            np.isin(place_N, own_E).astype(np.float32)[None],
-            np.isin(place_N, own_E[entries.weight[yes] == 1]).astype(np.float32)[None],
+            _marked(place_N, own_E)[None],
+            _marked(place_N, newest_E)[None],
             (people.of(place_N) == 0).astype(np.float32),
         )
         return np.asarray(self.head(features)[0])
@@ -212,15 +221,18 @@ class Scores:
         """Σ_i x_i R_ij by place, in memory that is used again, and the places that are not 0."""
         if len(self._counted_I) < len(self._shelf):
             self._counted_I = np.zeros(len(self._shelf), dtype=np.float32)
-        counted_I, touched = self._counted_I[: len(self._shelf)], []
+        counted_I = self._counted_I[: len(self._shelf)]
+        laters, weights = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
         for code, x in zip(code_E.tolist(), x_E.tolist(), strict=True):
             if code >= 0 and x:
                 later, weight = self.chosen.live.row(code)
-                place = self.chosen.places(later)
-                there = (place >= 0) & (place < len(counted_I))
-                counted_I[place[there]] += x * weight[there]
-                touched.append(place[there])
-        return counted_I, np.concatenate(touched) if touched else np.zeros(0, dtype=np.int64)
+                laters.append(later)
+                weights.append(x * weight)
+        place = self.chosen.places(np.concatenate(laters))
+        there = (place >= 0) & (place < len(counted_I))
+        touched = place[there]
+        np.add.at(counted_I, touched, np.concatenate(weights)[there])
+        return counted_I, touched
 
     def _query(
         self, fitted: Fitted, entries: Entries, x_E: np.ndarray, place_E: np.ndarray
@@ -261,8 +273,21 @@ def _take_off(
     words_N: np.ndarray, place_N: np.ndarray, own_E: np.ndarray, less_E: np.ndarray
 ) -> None:
     """An item of the history is no evidence of itself."""
-    if not len(place_N):
-        return
-    row_E = np.minimum(np.searchsorted(place_N, own_E), len(place_N) - 1)
-    here = place_N[row_E] == own_E
+    row_E, here = _rows_of(place_N, own_E)
     np.subtract.at(words_N, row_E[here], less_E[here].astype(np.float32))
+
+
+def _marked(place_N: np.ndarray, own_E: np.ndarray) -> np.ndarray:
+    """1 where a candidate is one of these places: float32 [N]."""
+    marked_N = np.zeros(len(place_N), dtype=np.float32)
+    row_E, here = _rows_of(place_N, own_E)
+    marked_N[row_E[here]] = 1
+    return marked_N
+
+
+def _rows_of(place_N: np.ndarray, own_E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where places stand among candidates, which ascend, and whether they do: [E] each."""
+    if not len(place_N):
+        return np.zeros(len(own_E), dtype=np.int64), np.zeros(len(own_E), dtype=bool)
+    row_E = np.minimum(np.searchsorted(place_N, own_E), len(place_N) - 1)
+    return row_E, place_N[row_E] == own_E

@@ -47,6 +47,7 @@ from m6rec.serving.runtimes.remembered import remember, remembered
 from m6rec.serving.source import Source
 from m6rec.serving.space import ItemVectors, Space
 from m6rec.serving.steps import Served, Wanted
+from m6rec.serving.titles import Titles
 from m6rec.serving.words import ItemWords
 from m6rec.serving.working import Working
 from m6rec.serving.writer import Writer
@@ -99,6 +100,7 @@ class LiveModel:
         self.shown = {item_id: Shown.of(body) for item_id, body in known.items.items()}
         self.shelf = Shelf()
         self.shelf.put(list(self.shown), [shown.offer for shown in self.shown.values()])
+        self.titles = Titles(self.shelf, self.shown)
         self.number = known.number
         self._writer = Writer(self.face, journal)
         self._following = threading.Lock()
@@ -338,6 +340,7 @@ class LiveModel:
                 self.scores.chosen.put(item_id)
         ids = list(fresh)
         self.people.renew(ids)
+        self.titles.put(ids)
         for first in range(0, len(ids), ITEMS_AT_ONCE):
             chunk = Chunk(tuple(ids[first : first + ITEMS_AT_ONCE]))
             self._batcher.submit(chunk, CATALOGUE).result()

@@ -64,9 +64,7 @@ def _retrieve_one(shop: Shop, one: Wanted, known: Known, row: int) -> Retrieved:
     vector_K = queries.vectors[row]
     query_K = np.append(vector_K, np.float32(1)) if shop.boost else vector_K
     hits = shop.index.search(query_K, one.retrieve, one.where)
-    score_N = hits.scores - NAMED * _refused(shop, hits.ids, names)
-    hits = Hits(hits.ids, score_N.astype(np.float32))
-    return Retrieved("similarity", _in_order(shop, hits, one.retrieve))
+    return Retrieved("similarity", _in_order(shop, hits, one.retrieve, names))
 
 
 def _by_choices(shop: Shop, one: Wanted, known: Known, row: int) -> Retrieved | None:
@@ -121,8 +119,7 @@ def _less_refused(
     """What is disliked by name comes last."""
     if not names or not len(score_N):
         return score_N
-    ids = shop.shelf.ids
-    refused_N = _refused(shop, [ids[place] for place in parts.place.tolist()], names)
+    refused_N = shop.titles.named(parts.place, names)
     return np.asarray(score_N - (NAMED + float(np.ptp(score_N))) * refused_N)
 
 
@@ -133,7 +130,7 @@ def _of_given(shop: Shop, given: Sequence[str], known: Known, row: int) -> Retri
         return Retrieved("similarity", [])
     names = known.queries.named[row]
     scores = shop.item_vectors(there) @ known.queries.vectors[row]
-    scores = scores - NAMED * _refused(shop, there, names)
+    scores = scores - NAMED * shop.titles.named(shop.shelf.places(there), names)
     order = np.argsort(-scores, kind="stable").tolist()
     return Retrieved("similarity", [(there[n], float(scores[n])) for n in order])
 
@@ -161,27 +158,20 @@ def _near(shop: Shop, queries: Queries, row: int) -> np.ndarray:
     size = len(shop.index)
     hits = shop.index.search(query_K, NEAREST if size > ALL else max(size, 1))
     near_I = np.zeros(len(shop.shelf) + 1, dtype=np.float32)  # the last one: what has just gone
-    refused_N = _refused(shop, hits.ids, queries.named[row])
-    near_I[shop.shelf.places(hits.ids)] = np.maximum(hits.scores, refused_N)
+    place_N = shop.shelf.places(hits.ids)
+    refused_N = shop.titles.named(place_N, queries.named[row])
+    near_I[place_N] = np.maximum(hits.scores, refused_N)
     near_I[shop.shelf.places(queries.named[row])] = 1.0
     return near_I[:-1]
 
 
-def _refused(shop: Shop, ids: Sequence[str], names: frozenset[str]) -> np.ndarray:
-    """Whether items go by one of these ids or titles: float32 [N] of 0 and 1."""
-    if not names:
-        return np.zeros(len(ids), dtype=np.float32)
-    shown = [shop.shown.get(item_id) for item_id in ids]  # None: it has just gone
-    titles = ["" if one is None else (one.title or "").strip().lower() for one in shown]
-    called = zip(ids, titles, strict=True)
-    return np.array([not names.isdisjoint(pair) for pair in called], dtype=np.float32)
-
-
-def _in_order(shop: Shop, hits: Hits, k: int) -> list[tuple[str, float]]:
-    """Hits of the index; of items whose texts are equal, the one that people choose comes first."""
+def _in_order(shop: Shop, hits: Hits, k: int, names: frozenset[str]) -> list[tuple[str, float]]:
+    """Hits of the index; of items whose texts are equal, the one that people choose comes first.
+    names: of what is disliked."""
     place_N = shop.shelf.places(hits.ids)
     there = place_N >= 0
     place_N, score_N = place_N[there], hits.scores[there]
+    score_N = score_N - np.float32(NAMED) * shop.titles.named(place_N, names)
     score_N = score_N + shop.people.tie(place_N)
     return _named(shop, *choose(score_N, k, place_N=place_N))
 

@@ -16,6 +16,7 @@ from m6rec.serving.candidates import Parts, Scores
 from m6rec.serving.known import Shown
 from m6rec.serving.people import People
 from m6rec.serving.ranking import FastRanker
+from m6rec.serving.titles import Titles
 from m6rec.stores.vectors.base import VectorIndex
 from m6rec.tasks.retrieval import Retriever
 from m6rec.tasks.shelf import Shelf
@@ -81,6 +82,7 @@ class Shop(Protocol):
     ranker: FastRanker | None
     shelf: Shelf
     shown: dict[str, Shown]
+    titles: Titles
 
     @property
     def retriever(self) -> Retriever: ...
