@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from m6rec.collaborative.head import (
     repeat_features,
     similarity_feature,
 )
-from m6rec.collaborative.score import CollaborativeScore
+from m6rec.collaborative.score import CollaborativeScore, fit_score
 from m6rec.collaborative.sequences import Histories
 from m6rec.collaborative.settings import ScoreSettings
 from m6rec.data.requests import Requests
@@ -143,7 +144,7 @@ def test_a_weight_is_off_by_half_a_step_at_most() -> None:
 def test_a_device_finds_the_ten_of_the_score_in_numpy() -> None:
     log, (vectors_IK, scale_I) = some_log(), some_vectors()
     made = shipped(log, vectors_IK, scale_I, 6)
-    histories = drawn_histories(log.sequences, Drawing(1000, 12))
+    histories = drawn_histories(log.choices, Drawing(1000, 12))
     assert max(map(len, histories)) == 12 and min(map(len, histories)) == 1
     device, numpy = on_device(read(made, vectors_IK, scale_I)), in_numpy(made.score)
     assert same_ten(device, numpy, histories).order >= 0.995
@@ -204,6 +205,26 @@ def test_texts_that_are_all_the_same_leave_the_counts() -> None:
     score_I = device([3])
     later, _ = log.matrix(6).row(3)
     assert set(np.flatnonzero(np.abs(score_I) > 1e-6)) == set(later.tolist())
+
+
+def test_items_that_only_the_log_names_lie_between_others() -> None:
+    whole, (vectors_IK, scale_I) = some_log(), some_vectors()
+    kept = [item_id for item_id in whole.item_ids if not item_id.endswith("7")]
+    log = replace(whole, item_ids=kept)
+    f_ID = (vectors_IK * scale_I[:, None]).astype(np.float32)[: len(kept)]
+    score = fit_score(log.events, kept, f_ID, _no_embedding, SCORING)
+    matrix = log.matrix(SCORING.best_per_item)
+    assert np.allclose(matrix.norm_I, score.transitions.norm_I[: len(kept)])
+    for item in range(len(kept)):
+        later, weight = score.transitions.row(item)
+        own = later < len(kept)
+        assert matrix.row(item)[0].tolist() == later[own].tolist()
+        assert np.allclose(matrix.row(item)[1], weight[own])
+    assert log.choices.max() < len(kept)
+
+
+def _no_embedding(texts: Sequence[str]) -> np.ndarray:
+    raise AssertionError("nothing is embedded")
 
 
 def test_a_head_joins_as_in_numpy() -> None:
@@ -353,7 +374,7 @@ def test_all_pairs_and_the_same_vectors_are_the_whole_score() -> None:
     log, (vectors_IK, scale_I) = some_log(), some_vectors()
     device = on_device(read(shipped(log, vectors_IK, scale_I, 1000), vectors_IK, scale_I))
     whole = in_numpy(whole_score(log, (vectors_IK * scale_I[:, None]).astype(np.float32)))
-    histories = drawn_histories(log.sequences, Drawing(200, 12))
+    histories = drawn_histories(log.choices, Drawing(200, 12))
     assert same_ten(device, whole, histories).overlap > 0.97  # weights are rounded, no more
 
 

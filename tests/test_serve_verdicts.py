@@ -13,7 +13,7 @@ pytest.importorskip("litestar", reason="needs the extra serve")
 
 from litestar.testing import TestClient
 
-from m6rec.serving.choices import Choices
+from m6rec.serving.choices import Choices, OwnEvents
 from m6rec.serving.known import EVENT_COLUMNS, Known
 from m6rec.serving.service import Service
 from m6rec.serving.starting import Place
@@ -108,7 +108,7 @@ def test_live_counts_are_those_after_a_restart() -> None:
     for bodies in STORY:
         journal.append("event", bodies)
         for _ in range(2):  # the same batch may come again
-            assert live.take(bodies, journal.history)
+            assert live.take(bodies, OwnEvents(journal))
         assert live.counts == Known.read(journal).choices.counts
     assert live.counts == {"a": 3, "b": 1, "d": 1}
 
@@ -119,7 +119,7 @@ def test_a_rating_beyond_the_scale_is_counted_anew() -> None:
     live = Known.read(journal).choices
     assert live.counts == {"a": 1}
     journal.append("event", beyond := [event("v", "rating", "b", value=9)])
-    assert not live.take(beyond, journal.history)
+    assert not live.take(beyond, OwnEvents(journal))
     assert Known.read(journal).choices.counts == {"b": 1}
 
 

@@ -88,7 +88,7 @@ def _beside_the_score(
     numbers = Transitions.unpack(body, config.transitions, len(shelf.ids), config.projection)
     ours = on_device(NextChoice(config.transitions, numbers, shelf.vectors_IK, shelf.scale_I))
     drawing = Drawing(settings.requests, config.max_history, settings.seed)
-    histories = drawn_histories(log.sequences, drawing)
+    histories = drawn_histories(log.choices, drawing)
     best = config.transitions.best_per_item
     again = shipped(log, shelf.vectors_IK, shelf.scale_I, best).score
     kept = same_ten(ours, in_numpy(again), histories).order

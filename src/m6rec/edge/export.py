@@ -93,7 +93,7 @@ class Source:
         if self.events is None:
             return None
         log = Log(self.events, self.catalogue.item_ids, self.scoring, self.head)
-        return log if len(log.sequences) else None
+        return log if len(log.choices) else None
 
 
 def export_bundle(source: Source, folder: Path, settings: EdgeSettings) -> dict[str, Any]:

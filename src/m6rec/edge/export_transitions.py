@@ -12,12 +12,18 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from m6rec.collaborative.counts import TransitionCounts, count
+from m6rec.collaborative.counts import (
+    DISTANCE_BITS,
+    LATER,
+    ROW_SHIFT,
+    TransitionCounts,
+    count,
+)
 from m6rec.collaborative.head import Head, popularity_feature
-from m6rec.collaborative.matrix import TransitionMatrix, transition_matrix
+from m6rec.collaborative.matrix import TransitionMatrix, norms, transition_matrix
 from m6rec.collaborative.pairs import Sequences
 from m6rec.collaborative.score import CollaborativeScore
-from m6rec.collaborative.sequences import Histories, blocks_of, sequences_of
+from m6rec.collaborative.sequences import Histories, blocks_of, codes_of, sequences_of
 from m6rec.collaborative.settings import ScoreSettings
 from m6rec.collaborative.words import WordsPrior
 from m6rec.data.verdicts import people as people_of
@@ -59,18 +65,34 @@ class Log:
 
     @cached_property
     def sequences(self) -> Sequences:
-        """The choices of all people."""
-        codes = {item_id: code for code, item_id in enumerate(self.item_ids)}
-        return sequences_of(self.events, codes)
+        """The choices of all people, of items that only the log names as well: they lie between
+        others. Items of the catalogue have the first codes."""
+        return sequences_of(self.events, self._codes)
+
+    @cached_property
+    def _codes(self) -> dict[str, int]:
+        return codes_of(self.item_ids, self.events)
 
     @cached_property
     def counts(self) -> TransitionCounts:
         """What was chosen after what."""
-        return count(blocks_of(self.sequences), len(self.item_ids))
+        return count(blocks_of(self.sequences), len(self._codes))
+
+    @property
+    def choices(self) -> np.ndarray:
+        """Codes of the items of the catalogue that were chosen, person by person: int64 [E]."""
+        item_E = self.sequences.item_E
+        return np.asarray(item_E[item_E < len(self.item_ids)])
 
     def matrix(self, best: int) -> TransitionMatrix:
-        """The strongest pairs of each item."""
-        return transition_matrix(self.counts, self.scoring.distance_decay, best)
+        """The strongest pairs of each item of the catalogue with others of it. Its norms count all
+        pairs, as those of the recommender do."""
+        items, decay, counts = len(self.item_ids), self.scoring.distance_decay, self.counts
+        own_P = (counts.key_P >> ROW_SHIFT) < items
+        own_P &= (counts.key_P >> DISTANCE_BITS & LATER) < items
+        own = TransitionCounts(counts.key_P[own_P], counts.count_P[own_P], items)
+        norm_I = norms(counts.by_distance()[:items], decay)
+        return replace(transition_matrix(own, decay, best), norm_I=norm_I)
 
 
 @dataclass(frozen=True)
@@ -132,7 +154,7 @@ def add_transitions(
     body = made.numbers.pack()
     read = Transitions.unpack(body, made.config, *vectors_IK.shape)
     device = on_device(NextChoice(made.config, read, vectors_IK, scale_I))
-    found = same_ten(device, in_numpy(made.score), drawn_histories(log.sequences, drawing))
+    found = same_ten(device, in_numpy(made.score), drawn_histories(log.choices, drawing))
     if found.order < least:
         raise EdgeError(
             f"the transitions of the bundle gave the first ten of numpy's score for "
@@ -167,10 +189,10 @@ def same_ten(ours: Scores, theirs: Scores, histories: Sequence[list[int]]) -> Te
     return Tens(order / len(histories), overlap / len(histories))
 
 
-def drawn_histories(sequences: Sequences, drawing: Drawing) -> list[list[int]]:
+def drawn_histories(item_E: np.ndarray, drawing: Drawing) -> list[list[int]]:
     """Runs of choices of the log, oldest first."""
     draw = np.random.default_rng(drawing.seed + 2)
-    return list(_runs(sequences.item_E, draw, drawing))
+    return list(_runs(item_E, draw, drawing))
 
 
 def _runs(item_E: np.ndarray, draw: np.random.Generator, drawing: Drawing) -> Iterator[list[int]]:

@@ -28,10 +28,11 @@ from m6rec.collaborative.settings import ScoreSettings
 from m6rec.data.kinds import Reach, Verdict, kind_of
 from m6rec.data.tables import sort_events
 from m6rec.data.verdicts import Scale, history_verdicts, standing, verdict
-from m6rec.serving.choices import AGAINST, OWN, Choices, event_of
+from m6rec.records import Event
+from m6rec.serving.choices import AGAINST, Choices, OwnEvents, event_of
 from m6rec.serving.counts_snapshot import CountsSnapshot
 from m6rec.serving.known import Known
-from m6rec.stores.journal.base import Body, Entry, Journal
+from m6rec.stores.journal.base import Entry, Journal
 from m6rec.tasks.shelf import Shelf
 
 
@@ -83,8 +84,9 @@ class LiveChosen:
             kept = CountsSnapshot(counts, items, number, scale, self.live.ordered)
             kept.save(self._folder, self._journal.name)
 
-    def take(self, entries: Iterable[Entry], choices: Choices) -> bool:
-        """Counts events that came; `choices` counted them before. False: the log has times now and
+    def take(self, entries: Iterable[Entry], choices: Choices, own: OwnEvents) -> bool:
+        """Counts events that came; `choices` counted them before. own: of users, in the journal as
+        it is now. False: the log has times now and
         had none before, so all has to be counted anew."""
         for entry in entries:
             if entry.body.get("item_id") is None or entry.number <= self._begun:
@@ -93,7 +95,7 @@ class LiveChosen:
                 return False
             low, high = self._ahead.get(entry.key, (0, 0))
             if entry.number > low:
-                self._count(entry, choices, sure=entry.number > high)
+                self._count(entry, choices, own, sure=entry.number > high)
         self._grow()
         return True
 
@@ -140,13 +142,13 @@ class LiveChosen:
             self._place_C[known:total] = self._shelf.places(new)
             self._known = total
 
-    def _count(self, entry: Entry, choices: Choices, sure: bool) -> None:
+    def _count(self, entry: Entry, choices: Choices, own: OwnEvents, sure: bool) -> None:
         event, user_id = event_of(entry.body), entry.key
         assert event.item_id is not None
         says = verdict(event, choices.scale)
         against = choices.is_against(user_id, event.item_id)
         if says in AGAINST or kind_of(event.event).reach > Reach.NO or against or not sure:
-            self._read_again(user_id, choices.scale)
+            self._read_again(user_id, choices.scale, own)
         elif says == Verdict.YES:
             alone = event.timestamp is None
             moment = entry.at if event.timestamp is None else event.timestamp
@@ -154,14 +156,12 @@ class LiveChosen:
             if moment > last.time or (moment == last.time and (alone or not last.alone)):
                 self.live.append(user_id, event.item_id, moment, alone)
             else:
-                self._read_again(user_id, choices.scale)
+                self._read_again(user_id, choices.scale, own)
 
-    def _read_again(self, user_id: str, scale: Scale) -> None:
+    def _read_again(self, user_id: str, scale: Scale, own: OwnEvents) -> None:
         """The journal may be ahead of what was told: what is read here is not to count twice."""
-        low = self._journal.last()
-        bodies = self._journal.history(user_id, OWN)
-        self._ahead[user_id] = low, self._journal.last()
-        baskets, last = _baskets(bodies, scale)
+        self._ahead[user_id] = own.span(user_id)
+        baskets, last = _baskets(own.of(user_id), scale)
         self.live.replace(user_id, baskets, last)
 
 
@@ -192,9 +192,8 @@ def sequences_of(
     return sequences, LiveSequences(sequences, last["user_id"].to_list(), moments)
 
 
-def _baskets(bodies: Sequence[Body], scale: Scale) -> tuple[list[list[str]], Moment]:
+def _baskets(told: Sequence[Event], scale: Scale) -> tuple[list[list[str]], Moment]:
     """A user's choices by moment, of all their events in order."""
-    told = [event_of(body) for body in bodies if body.get("item_id") is not None]
     baskets: list[list[str]] = []
     last = Moment()
     for event, says in zip(told, history_verdicts(told, scale), strict=True):

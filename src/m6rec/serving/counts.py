@@ -7,12 +7,13 @@ was acknowledged is counted before the next answer.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import final
 
-from m6rec.serving.choices import event_of
+from m6rec.serving.choices import OwnEvents, event_of
 from m6rec.serving.chosen import LiveChosen
 from m6rec.serving.counts_snapshot import drop
 from m6rec.serving.known import ENTRIES_AT_ONCE, Known
@@ -20,6 +21,31 @@ from m6rec.serving.people import People
 from m6rec.stores.journal.base import Entry, Journal
 from m6rec.tasks.shelf import Shelf
 from m6rec.text.feature_state import FeatureState
+
+
+@final
+class Erased:
+    """Names of users that are being erased: to look for one takes a hash of everybody."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal, self._names = journal, dict[str, None]()
+
+    def put(self, user_id: str) -> None:
+        """Says who is erased, where that is known."""
+        self._names[user_id] = None
+
+    def find(self, erased: Entry, users: Iterable[str]) -> str | None:
+        """Whom an entry erased, of these; None: nobody of them."""
+        salt = erased.body.get("salt")
+        for user_id in chain(list(self._names), users):
+            if self._journal.masked(user_id, salt) == erased.key:
+                self._names[user_id] = None
+                return user_id
+        return None
+
+    def pop(self, user_id: str) -> None:
+        """Forgets the name, after all that held it."""
+        self._names.pop(user_id, None)
 
 
 @final
@@ -44,6 +70,7 @@ class LiveCounts:
         self._journal, self._told = journal, known.number
         self._following = threading.Lock()
         self.people = People(shelf, self.choices.counts)
+        self.erased = Erased(journal)
 
     def tell(self, number: int) -> None:
         """Says that the journal has entries up to this number."""
@@ -93,9 +120,10 @@ class LiveCounts:
 
     def _choose(self, events: Sequence[Entry]) -> None:
         bodies = [entry.body for entry in events]
-        fits = self.choices.take(bodies, self._journal.history)
+        own = OwnEvents(self._journal)
+        fits = self.choices.take(bodies, own)
         self.people.renew({body["item_id"] for body in bodies if body.get("item_id") is not None})
-        if fits and (self.chosen is None or self.chosen.take(events, self.choices)):
+        if fits and (self.chosen is None or self.chosen.take(events, self.choices, own)):
             return
         known = Known.read(self._journal)
         self.choices = known.choices
@@ -107,13 +135,14 @@ class LiveCounts:
         """Drops a user who was erased, here or by another server of this journal."""
         self.drop_snapshot()
         features = [] if self.features is None else self.features.users()
-        for user_id in {*self.choices.users(), *features}:
-            if self._journal.masked(user_id, erased.body.get("salt")) == erased.key:
-                self.people.renew(self.choices.forget(user_id))
-                if self.chosen is not None:
-                    self.chosen.forget(user_id)
-                if self.features is not None:
-                    self.features.forget(user_id)
+        user_id = self.erased.find(erased, {*self.choices.users(), *features})
+        if user_id is None:
+            return
+        self.people.renew(self.choices.forget(user_id))
+        if self.chosen is not None:
+            self.chosen.forget(user_id)
+        if self.features is not None:
+            self.features.forget(user_id)
 
     def _count_features(self, entry: Entry) -> None:
         """An event without a time of its own happened when it came."""

@@ -217,7 +217,9 @@ class LiveModel:
         self.counts.save()
 
     def forget_user(self, user_id: str) -> None:
-        """Drops what is held of a user in memory by name."""
+        """Drops what is held of a user in memory by name, and says who it is whose erasure the
+        journal will tell of."""
+        self.counts.erased.put(user_id)
         self._forget_words(user_id)
         self.counts.drop_snapshot()
         if self.scores is not None:
@@ -349,12 +351,12 @@ class LiveModel:
 
     def _forget(self, erased: Entry) -> None:
         """Drops words and rows of a user who was erased, here or by another server."""
-        salt = erased.body.get("salt")
         held = self._writer.users()
         held.update(user_id for words in self._verbalizers() for user_id in words.user_ids())
-        for user_id in held:
-            if self.journal.masked(user_id, salt) == erased.key:
-                self._forget_words(user_id)
+        user_id = self.counts.erased.find(erased, held)
+        if user_id is not None:
+            self._forget_words(user_id)
+            self.counts.erased.pop(user_id)
 
     def _forget_words(self, user_id: str) -> None:
         for words in self._verbalizers():
