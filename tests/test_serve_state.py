@@ -3,6 +3,7 @@ bring nobody back."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +19,7 @@ from m6rec.serving.starting import Place, open_service
 from m6rec.serving.state import ERASURES, JOURNAL, OLD_MARK
 from m6rec.stores.journal.base import JournalError
 from m6rec.stores.journal.opening import open_journal
+from m6rec.stores.journal.snapshots import put_back
 from serve_worlds import served, until, write_world
 
 
@@ -185,3 +187,29 @@ def test_erasing_reaches_the_tables_of_the_start_on_every_server(
             service.registry.current.writer()
             assert not named(service)
     empty(open_journal(server.url), server.url)
+
+
+def test_a_snapshot_is_made_while_the_server_runs_and_names_no_path(place: Place) -> None:
+    with served(place) as (client, service):
+        told = client.post("/v1/admin/journal/snapshot").json()
+        assert told["journal"] == service.journal.name and told["last"] == service.journal.last()
+        assert str(place.data) not in json.dumps(told)
+    copy = place.backups / told["name"]
+    shutil.rmtree(place.state_folder / "journal")
+    put_back(copy, place.state_folder / "journal")
+    with served(place) as (_, service):
+        assert service.journal.last() == told["last"]
+        assert service.journal.before() == (told["journal"],)
+
+
+def test_old_events_go_and_a_start_counts_what_is_kept(place: Place) -> None:
+    with served(place, keep_events="50", compact_seconds=0.2) as (_, service):
+        until(lambda: service.journal.dropped() > 0)
+        assert len([e for e in service.journal.entries() if e.kind == "event"]) == 50
+    with served(place) as (_, service):
+        kept = held(service)
+        pairs = service.registry.current.scores.chosen.live.counts().count_P.sum()
+    shutil.rmtree(place.state_folder / "vectors")
+    with served(place) as (_, service):
+        assert held(service) == kept, "nothing that was kept beside the journal counts them on"
+        assert service.registry.current.scores.chosen.live.counts().count_P.sum() == pairs

@@ -72,6 +72,9 @@ VERBS = {
     "cache": Verb("cache", "cache", "Fill a cache of encoded texts, look at it, or empty it."),
     "serve": Verb("serve", "serve", "Serve recommendations over HTTP, with a console at /."),
     "keys": Verb("keys", "keys", "Make, list or revoke API keys of the server."),
+    "journal": Verb(
+        "journal", "journal", "Check, compact, copy, export or restore a server's journal."
+    ),
     "edge export": Verb(
         "edge", "edge_export", "Write a bundle for browsers or phones; checked against PyTorch."
     ),

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from m6rec.cli.common import Data, Json, out, verb, write_json
 from m6rec.serving.keys import SCOPES, Key, KeyRing
-from m6rec.serving.starting import Place
+from m6rec.serving.place import Place
 
 Action = Literal["add", "list", "revoke"]
 

@@ -67,6 +67,9 @@ def serve(
     traces: Annotated[
         str | None, typer.Option(help="OpenTelemetry collector, http://HOST:4318/v1/traces.")
     ] = None,
+    keep_events: Annotated[
+        str, typer.Option(help="Newest events to keep: 1000000, or 365d (all).")
+    ] = "",
     threads: Annotated[int, typer.Option(min=1, help="Threads of one computation.")] = 1,
     check: Annotated[
         bool, typer.Option("--check", help="Open everything, say whether it works, and end.")
@@ -86,7 +89,12 @@ def serve(
     http = _http()
     torch.set_num_threads(threads)
     limits = ServiceSettings.parse(
-        {"rate": rate, **key_values(settings or [], "answer_seconds=5")}, "--set"
+        {
+            "rate": rate,
+            "keep_events": keep_events,
+            **key_values(settings or [], "answer_seconds=5"),
+        },
+        "--set",
     )
     place = Place(
         data, model, tuple(adapter or ()), state, journal, cache, models, index, text_only

@@ -59,6 +59,7 @@ class LiveChosen:
         first = [] if kept is None else kept.item_ids
         codes = codes_of(dict.fromkeys([*first, *self._shelf.place_of]), known.events)
         self._begun, self._ahead = known.number, dict[str, tuple[int, int]]()
+        self._dropped = known.dropped
         self._place_C, self._known = np.zeros(0, dtype=np.int64), 0
         scale = known.choices.scale
         sequences, people = sequences_of(known.events, codes, scale)
@@ -81,7 +82,7 @@ class LiveChosen:
         if self._folder is not None:
             counts = self.live.counts()
             items = list(self.live.codes)[: counts.items]
-            kept = CountsSnapshot(counts, items, number, scale, self.live.ordered)
+            kept = CountsSnapshot(counts, items, number, scale, self.live.ordered, self._dropped)
             kept.save(self._folder, self._journal.name)
 
     def take(self, entries: Iterable[Entry], choices: Choices, own: OwnEvents) -> bool:

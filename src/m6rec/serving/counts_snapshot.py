@@ -33,13 +33,15 @@ FOLDER = "choices"
 @dataclass(frozen=True)
 class CountsSnapshot:
     """counts: of the journal up to entry `number`. item_ids: by code. scale: that ratings were
-    judged by; ordered: whether anything told what came first."""
+    judged by; ordered: whether anything told what came first. dropped: events that the journal had
+    left out as too old when this was opened: they are not counted, those that went later are."""
 
     counts: TransitionCounts
     item_ids: list[str]
     number: int
     scale: Scale
     ordered: bool
+    dropped: int = 0
 
     def save(self, folder: Path, journal: str) -> None:
         """Writes all of it or nothing. journal: its name. Raises VectorError where the disk is full
@@ -58,6 +60,7 @@ class CountsSnapshot:
                     "number": self.number,
                     "scale": [self.scale.highest, self.scale.lowest],
                     "ordered": self.ordered,
+                    "dropped": self.dropped,
                 }
             )
         except OSError as error:
@@ -81,7 +84,8 @@ class CountsSnapshot:
             item_ids = reader.words("items")
             counts = TransitionCounts(reader.array("keys"), reader.array("counts"), len(item_ids))
             scale = Scale(*about["scale"])
-            return cls(counts, item_ids, int(about["number"]), scale, bool(about["ordered"]))
+            ordered = bool(about["ordered"])
+            return cls(counts, item_ids, int(about["number"]), scale, ordered, known.dropped)
         except (VectorError, KeyError, TypeError, ValueError) as error:
             log.warning(
                 "%s is left aside, and what people chose next counted anew: %s", folder, error
@@ -112,6 +116,8 @@ def _problem(about: dict[str, object], journal: str, known: Known) -> str | None
     number = about["number"]
     if not isinstance(number, int) or number > known.number:
         return f"it is of entry {number}, beyond the journal's end"
+    if about.get("dropped", 0) != known.dropped:
+        return "older events are left out of the journal now"
     scale = known.choices.scale
     if about["scale"] != [scale.highest, scale.lowest]:
         return "the scale of the ratings is another one now"

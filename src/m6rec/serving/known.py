@@ -56,7 +56,8 @@ class Known:
 
     events: in the order they came, columns EVENT_COLUMNS, `number` of the entry, and `timed`,
     whether an event has a time of its own; the others have that when they came. last_erasure:
-    number of the last entry that erased a user, 0: none did.
+    number of the last entry that erased a user, 0: none did. dropped: events that the journal left
+    out as too old before.
     """
 
     number: int = 0
@@ -65,12 +66,13 @@ class Known:
     events: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=KNOWN_COLUMNS))
     erased: Erased = field(default_factory=lambda: Erased(()))
     last_erasure: int = 0
+    dropped: int = 0
     choices: Choices = field(default_factory=lambda: Choices(pl.DataFrame(schema=EVENT_COLUMNS)))
 
     @classmethod
     def read(cls, journal: Journal) -> Known:
         """All that a journal holds."""
-        known, begun = cls(), journal.last()
+        known, begun = cls(dropped=journal.dropped()), journal.last()
         erased: list[tuple[int, Erasure]] = []
         parts = [known.events]
         while batch := journal.entry_texts(known.number, AT_ONCE):

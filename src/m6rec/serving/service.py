@@ -12,11 +12,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar, final
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from m6rec.config import Settings
 from m6rec.data.kinds import kind_of
@@ -30,10 +30,12 @@ from m6rec.serving.known import HISTORY, acts
 from m6rec.serving.limits import RateLimit
 from m6rec.serving.live import LiveModel
 from m6rec.serving.metrics import Metrics
+from m6rec.serving.place import Place
 from m6rec.serving.registry import Registry
 from m6rec.serving.state import StateFolder
 from m6rec.serving.steps import EVERYTHING, Served, Wanted
-from m6rec.stores.journal.base import Appended, Body, Journal, Receipt, Told
+from m6rec.stores.journal.base import Appended, Body, Journal, JournalError, Receipt, Told
+from m6rec.stores.journal.retention import Retention
 
 T = TypeVar("T")
 JOURNAL_THREADS = 4
@@ -48,7 +50,8 @@ class ServiceSettings(Settings):
     answer_seconds, writing_seconds: how long an answer may take. rate: requests per second for
     each client (0: no limit). lane: requests that may wait to be written. drain_seconds: how long
     answers under way may take when the server stops. compact_seconds: between two looks whether
-    the journal is worth compacting (0: never)."""
+    the journal is worth compacting (0: never). keep_events: the newest events that are kept, a
+    number or days such as 365d ("": all)."""
 
     most_body: int = Field(default=8 << 20, ge=1024)
     body_seconds: float = Field(default=15.0, gt=0)
@@ -58,6 +61,16 @@ class ServiceSettings(Settings):
     lane: int = Field(default=32, ge=1)
     drain_seconds: float = Field(default=20.0, ge=0)
     compact_seconds: float = Field(default=3600.0, ge=0)
+    keep_events: str = ""
+
+    @field_validator("keep_events")
+    @classmethod
+    def _is_kept(cls, text: str) -> str:
+        try:
+            Retention.parse(text)
+        except M6Error as error:
+            raise ValueError(str(error)) from None
+        return text
 
 
 @dataclass(frozen=True)
@@ -96,17 +109,19 @@ class Service:
         keys: KeyRing,
         open_model: Callable[[str, str, Sequence[str]], LiveModel],
         settings: ServiceSettings | None = None,
-        models: Path | None = None,
+        place: Place | None = None,
         state: StateFolder | None = None,
     ) -> None:
         self.journal, self.registry, self.keys = journal, registry, keys
-        self.open_model, self.models = open_model, models
+        self.open_model, self._place = open_model, place
         self._state = state
         self.settings = settings or ServiceSettings()
         self.limit = RateLimit(self.settings.rate)
         self.metrics = Metrics(self)
         self.draining = False
-        self._keeper = Keeper(journal, self.settings.compact_seconds)
+        self._keeper = Keeper(
+            journal, self.settings.compact_seconds, Retention.parse(self.settings.keep_events)
+        )
         self._journal_lane = ThreadPoolExecutor(JOURNAL_THREADS, "m6rec-journal")
         self._slow_lane = ThreadPoolExecutor(1, "m6rec-writing")
         self._opening_lane = ThreadPoolExecutor(1, "m6rec-opening")
@@ -153,6 +168,15 @@ class Service:
         receipt = await self.read(lambda: self.journal.erase_item(item_id))
         self.registry.notify(receipt.number)
         return receipt
+
+    async def snapshot(self) -> tuple[str, dict[str, Any]]:
+        """Writes a snapshot of the journal; its name in the folder of backups, and the manifest."""
+        if self._place is None:
+            raise JournalError("this server has no folder for snapshots")
+        made = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        name = f"{self.journal.name}-{made}"
+        folder = self._place.backups / name
+        return name, await self.opening(lambda: self.journal.snapshot(folder))
 
     async def answer(self, questions: Sequence[Question], client: str) -> list[Answered]:
         """Answers, in order. Raises OverloadedError, LateError, RegistryError."""

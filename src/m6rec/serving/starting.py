@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from m6rec.data import tables
@@ -13,6 +13,7 @@ from m6rec.model.hf import shipped
 from m6rec.records import M6Error
 from m6rec.serving.keys import KeyRing
 from m6rec.serving.live import LiveModel
+from m6rec.serving.place import MEMORY, Place
 from m6rec.serving.registry import Registry, RegistryError
 from m6rec.serving.service import Service, ServiceSettings
 from m6rec.serving.source import Source
@@ -21,42 +22,12 @@ from m6rec.stores.journal.base import Journal
 from m6rec.stores.journal.opening import open_journal
 from m6rec.stores.states.opening import open_cache
 
-STATE = "server"
-"""Folder in the data folder where a server keeps what it knows."""
+__all__ = ["Place", "open_service"]
+
 FIRST = "first"
 """Name of the model that the server was started with; another may be opened from the same."""
 NOT_IN_JOURNAL = frozenset(TABLES) - {"items", "users", "events"}
 """Tables that are read from the data folder at every start."""
-MODEL = "m6-small"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a server's things are. state: default DATA/server; journal: a folder (default
-    STATE/journal) or postgresql://…; cache: a folder (default STATE/segments) or redis://…;
-    index: a Qdrant server (default: vectors are in this process);
-    models: folder of models and adapters that may be opened by name; text_only: retrieval goes by
-    words alone, though the journal says what people chose next."""
-
-    data: Path
-    model: str = MODEL
-    adapters: tuple[Path, ...] = ()
-    state: Path | None = None
-    journal: str | None = None
-    cache: str | None = None
-    models: Path | None = None
-    index: str | None = None
-    text_only: bool = False
-
-    @property
-    def state_folder(self) -> Path:
-        """Where the server writes."""
-        return self.state or self.data / STATE
-
-    @property
-    def journal_address(self) -> str | Path:
-        """As `open_journal` takes it."""
-        return self.journal or self.state_folder / "journal"
 
 
 def open_service(place: Place, settings: ServiceSettings | None = None) -> Service:
@@ -65,7 +36,7 @@ def open_service(place: Place, settings: ServiceSettings | None = None) -> Servi
     folder.mkdir(parents=True, exist_ok=True)
     journal = open_journal(place.journal_address)
     try:
-        state = None if place.journal == "memory" else StateFolder(folder)
+        state = None if place.journal == MEMORY else StateFolder(folder)
         if state is not None:
             state.check(journal)
         seed = journal.seed()
@@ -88,7 +59,7 @@ def open_service(place: Place, settings: ServiceSettings | None = None) -> Servi
         opening = _Opening(journal, first, place)
         model = LiveModel(FIRST, first, journal)
         keys = KeyRing(folder)
-        return Service(journal, Registry(model), keys, opening, settings, place.models, state)
+        return Service(journal, Registry(model), keys, opening, settings, place, state)
     except BaseException:
         journal.close()
         raise

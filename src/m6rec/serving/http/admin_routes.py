@@ -38,6 +38,16 @@ class Models:
     models: list[Opened]
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy of the journal. name: of its folder in STATE/backups; journal: name of the journal;
+    last: number of the last entry in it."""
+
+    name: str
+    journal: str
+    last: int
+
+
 @get("/v1/admin/models", guards=ADMIN, responses=answers(), tags=["admin"])
 async def show_models(service: The) -> Models:
     """Open models."""
@@ -72,6 +82,15 @@ async def experiment(data: JSONBody[Experiment], service: The) -> Models:
     return _models(service)
 
 
+@post(
+    "/v1/admin/journal/snapshot", guards=ADMIN, responses=answers(), status_code=200, tags=["admin"]
+)
+async def snapshot_journal(service: The) -> Snapshot:
+    """Copies the journal as it is now into the server's folder of backups, while it runs."""
+    name, manifest = await service.snapshot()
+    return Snapshot(name, manifest["journal"], manifest["last"])
+
+
 def _models(service: The) -> Models:
     registry = service.registry
     opened = [
@@ -87,4 +106,10 @@ def _models(service: The) -> Models:
     return Models(registry.current.name, registry.previous, dict(registry.shares), opened)
 
 
-ROUTES: list[Callable[..., Any]] = [show_models, open_model, rollback, experiment]
+ROUTES: list[Callable[..., Any]] = [
+    show_models,
+    open_model,
+    rollback,
+    experiment,
+    snapshot_journal,
+]

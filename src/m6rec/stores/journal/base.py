@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, Self, cast
 
 from m6rec.records import M6Error
 from m6rec.stores.journal.origin import Erasure, Seed
+from m6rec.stores.journal.retention import EVERYTHING, Retention
 
 Told = Literal["item", "user", "event"]
 """What is appended."""
@@ -24,6 +25,8 @@ Kind = Literal["item", "user", "event", "erase_user", "erase_item"]
 OWNER: dict[Told, str] = {"item": "item_id", "user": "user_id", "event": "user_id"}
 """Field of a body that is its entry's key."""
 LONGEST_KEY = 512
+MOST_FIELDS, LONGEST_FIELD, LARGEST_BODY = 256, 128, 256 << 10
+"""Of a body: fields, characters of a field's name, bytes of its JSON."""
 ENCODER = json.JSONEncoder(
     ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
 )
@@ -236,13 +239,27 @@ class Journal(ABC):
         """Removes an item; events that name it stay with their users."""
 
     @abstractmethod
-    def compact(self, least: float = 0.0) -> Compacted | None:
-        """Removes what is of no more use: erased rows, older bodies of items and users.
+    def compact(self, least: float = 0.0, keep: Retention = EVERYTHING) -> Compacted | None:
+        """Removes what is of no more use: erased rows, older bodies of items and users, and events
+        that `keep` leaves out.
 
         least: the share of the entries from which on it is worth it; None is returned below it.
         Others write and read meanwhile. Raises JournalBusy where it has to be tried again,
         JournalError where the disk does not allow it; nothing is lost then.
         """
+
+    @abstractmethod
+    def dropped(self) -> int:
+        """How many events were left out by `compact` so far."""
+
+    @abstractmethod
+    def snapshot(self, folder: str | Path) -> dict[str, Any]:
+        """Writes a copy of all of it as it is at one moment, while others write; returns its
+        manifest. Where the database has none to give (PostgreSQL), it is an export."""
+
+    @abstractmethod
+    def check(self) -> list[str]:
+        """What is wrong in it, in words; reads all of it."""
 
     @abstractmethod
     def waiting(self) -> int:
@@ -320,16 +337,33 @@ def _line(kind: Told, number: int, body: Body) -> Line:
         if when is not None and (isinstance(when, bool) or not isinstance(when, int | float)):
             raise BodyError(f"{where}timestamp: right is seconds since 1970, not {when!r}")
         happened = cast("float | None", when)
+    if (problem := beyond(body)) is not None:
+        raise BodyError(f"{where}{problem}")
     try:
         text = to_json(body)
     except (TypeError, ValueError, RecursionError) as error:
         raise BodyError(f"{where}is not JSON: {error}") from None
     if not _encodes(text):
         raise BodyError(f"{where}holds characters that are no text (half of a pair)")
+    if (problem := beyond(body, text)) is not None:
+        raise BodyError(f"{where}{problem}")
     placed = happened is not None or (kind == "event" and body.get("position") is not None)
     if event_id is None and placed:
         event_id = f"\0{text}"  # no event_id of a caller's has a zero in it
     return Line(key, text, event_id, happened)
+
+
+def beyond(body: Body, text: str = "") -> str | None:
+    """Which bound a body is beyond, in words. text: its JSON, where that is known."""
+    if len(body) > MOST_FIELDS:
+        return f"{len(body):,} fields, right is at most {MOST_FIELDS}"
+    longest = max((len(str(name)) for name in body), default=0)
+    if longest > LONGEST_FIELD:
+        return f"the name of a field has {longest:,} characters, right is at most {LONGEST_FIELD}"
+    size = len(text.encode("utf-8", "replace"))
+    if size > LARGEST_BODY:
+        return f"{size:,} bytes, right is at most {LARGEST_BODY:,}"
+    return None
 
 
 def _encodes(text: str) -> bool:

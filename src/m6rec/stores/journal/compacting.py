@@ -15,7 +15,8 @@ from typing import Any
 
 from m6rec.stores.disk import flush
 from m6rec.stores.journal.base import JournalBusy
-from m6rec.stores.journal.schema import GONE, Rows
+from m6rec.stores.journal.retention import EVERYTHING, Retention
+from m6rec.stores.journal.schema import DROPPED, GONE, Rows
 
 ROWS_AT_ONCE = 20_000
 DEAD = (
@@ -33,7 +34,7 @@ CLOCK = 60_000_000
 """Microseconds by which a clock may have been put back while a copy was made."""
 
 
-def waste(read: Callable[[str], Rows]) -> float:
+def waste(read: Callable[[str], Rows], keep: Retention = EVERYTHING) -> float:
     """The share of the entries that is of no more use; reads an index, not the entries."""
     beside = read(f"SELECT value FROM meta WHERE name = '{BESIDE}'")
     found = int(read("SELECT coalesce(max(number), 0) FROM entries")[0][0])
@@ -45,18 +46,20 @@ def waste(read: Callable[[str], Rows]) -> float:
     )
     items = read("SELECT count(*) FROM catalogue")[0][0]
     users = read("SELECT count(DISTINCT owner) FROM entries WHERE kind < 5 AND kind = 3")[0][0]
-    useful = counts.get(4, 0) + items + users
+    old = read(f"SELECT count(*) FROM entries e WHERE e.kind < 5 AND {keep.old(read(keep.edge))}")
+    useful = counts.get(4, 0) - old[0][0] + items + users
     return max(0.0, 1 - float(useful) / float(found))
 
 
 class Copy:
-    """A copy of a journal's file. schema: statements that make its tables, then its indices.
+    """A copy of a journal's file. schema: statements that make its tables, then its indices. old:
+    whether an entry `e` is too old, in SQL.
 
     `bulk` while others write; then `finish` while nobody does, and the copy is whole, on the disk.
     """
 
-    def __init__(self, file: Path, fresh: Path, schema: Sequence[str]) -> None:
-        self._fresh = fresh
+    def __init__(self, file: Path, fresh: Path, schema: Sequence[str], old: str) -> None:
+        self._fresh, self._old = fresh, old
         fresh.unlink(missing_ok=True)
         self._indices = [one for one in schema if one.startswith("CREATE INDEX")]
         with sqlite3.connect(fresh) as made:
@@ -71,6 +74,9 @@ class Copy:
             self._do(f"PRAGMA fresh.{setting}")
         self._last = self._number("SELECT coalesce(max(number), 0) FROM main.entries")
         self._once = self._number("SELECT coalesce(max(rowid), 0) FROM main.once")
+        self._dropped = self._number(
+            f"SELECT count(*) FROM main.entries e WHERE e.number <= ? AND {old}", [self._last]
+        )
         self._began = int(time.time() * 1_000_000)
 
     def bulk(self) -> None:
@@ -104,6 +110,11 @@ class Copy:
         )
         self._do("INSERT INTO fresh.meta SELECT * FROM main.meta WHERE name != ?", [BESIDE])
         self._do(
+            "INSERT OR REPLACE INTO fresh.meta SELECT ?, CAST(? + coalesce((SELECT CAST(value AS "
+            "INTEGER) FROM main.meta WHERE name = ?), 0) AS TEXT)",
+            [DROPPED, self._dropped, DROPPED],
+        )
+        self._do(
             "INSERT INTO fresh.meta SELECT ?, CAST(coalesce(max(number) - sum(kind < 5), 0) "
             "AS TEXT) FROM fresh.entries",
             [BESIDE],
@@ -119,7 +130,8 @@ class Copy:
         """Rows of a table up to one, or, of entries, what came since (None)."""
         if table == "entries":
             into = f"fresh.entries ({COLUMNS}) SELECT {COLUMNS} FROM main.entries e"
-            place, which = "e.number", f" AND NOT {DEAD}"
+            old = self._old if last is not None else "(1 = 0)"
+            place, which = "e.number", f" AND NOT {DEAD} AND NOT {old}"
         else:
             into, place, which = f"fresh.{table} SELECT * FROM main.{table} e", "e.rowid", ""
         start = 0 if last is not None else self._last

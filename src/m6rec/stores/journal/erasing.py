@@ -14,18 +14,17 @@ from typing import Any, Literal
 from pydantic_core import from_json
 
 from m6rec.stores.journal.base import Line, Receipt, Told, to_json
+from m6rec.stores.journal.moments import MICROSECONDS, moment
 from m6rec.stores.journal.origin import Erasure
 from m6rec.stores.journal.schema import (
     BLANK,
     CODES,
     GONE,
     KINDS,
-    MICROSECONDS,
     Connection,
     Hashes,
     Rows,
     insert,
-    moment,
     newest,
 )
 

@@ -15,7 +15,8 @@ from typing import Any
 from m6rec.stores.extras import need
 from m6rec.stores.journal.base import Compacted, JournalError
 from m6rec.stores.journal.compacting import BESIDE, DEAD, ROWS_AT_ONCE, waste
-from m6rec.stores.journal.schema import SCHEMA, Rows, newest
+from m6rec.stores.journal.retention import EVERYTHING, Retention
+from m6rec.stores.journal.schema import DROPPED, SCHEMA, Rows, newest, set_meta
 from m6rec.stores.journal.sql import SqlJournal
 from m6rec.stores.journal.writer import MOST_WAITING
 
@@ -104,22 +105,26 @@ class PostgresJournal(SqlJournal):
         """Old versions of rows go; the server's own log and backups keep what they are told to."""
         self._writer_connection.rows("VACUUM entries")
 
-    def compact(self, least: float = 0.0) -> Compacted | None:
+    def compact(self, least: float = 0.0, keep: Retention = EVERYTHING) -> Compacted | None:
         """See Journal. The server reuses the room; it gives none back to the disk."""
-        if waste(self._read) < least:
+        if waste(self._read, keep) < least:
             return None
         before, after = self._size(), 0
-        while self._do(partial(self._remove, after), 1):
+        old = keep.old(self._read(keep.edge))
+        while self._do(partial(self._remove, after, old), 1):
             after += ROWS_AT_ONCE
         self._do(self._scrub, 1, alone=True)
         return Compacted(before, self._size())
 
-    def _remove(self, after: int) -> bool:
+    def _remove(self, after: int, old: str) -> bool:
         """Rows of no more use among some numbers; whether there are higher ones."""
         db, until = self._writer_connection, after + ROWS_AT_ONCE
-        db.rows(
-            f"DELETE FROM entries e WHERE e.number > ? AND e.number <= ? AND {DEAD}", (after, until)
-        )
+        some = "entries e WHERE e.number > ? AND e.number <= ? AND"
+        dropped = db.rows(f"SELECT count(*) FROM {some} {old}", (after, until))[0][0]
+        db.rows(f"DELETE FROM {some} ({DEAD} OR {old})", (after, until))
+        if dropped:
+            before = db.rows("SELECT value FROM meta WHERE name = ?", (DROPPED,))
+            set_meta(db, DROPPED, str(dropped + (int(before[0][0]) if before else 0)))
         more = newest(db) > until
         if not more:
             db.rows(

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from m6rec.stores.journal.base import Kind, Line, Told
+from m6rec.stores.journal.moments import moment
 
 Rows = list[tuple[Any, ...]]
 CODES: dict[Kind, int] = {"item": 2, "user": 3, "event": 4, "erase_user": 5, "erase_item": 6}
@@ -21,13 +22,13 @@ KINDS = {code: kind for kind, code in CODES.items()}
 GONE = 9
 BLANK = 1 << 62
 """Stands in the numbers of an erased row. Like all numbers there, it takes eight bytes."""
-MICROSECONDS, CLAMP, SHIFT = 1_000_000, 1 << 54, 1 << 56
 THIS_FORMAT = "2"
 OLDER_FORMATS = ("1",)
 """Formats that are brought up to this one when a journal is opened: each one's tables are those of
 SCHEMA without what is made here where it is missing."""
-SEED, BEFORE = "seed", "before"
-"""Names in `meta`: what the journal was seeded with; names of the journals that it continues."""
+SEED, BEFORE, DROPPED = "seed", "before", "dropped"
+"""Names in `meta`: what the journal was seeded with; names of the journals that it continues; how
+many events were left out as too old."""
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS meta (name {text} PRIMARY KEY, value {text} NOT NULL)",
     "CREATE TABLE IF NOT EXISTS entries (number {integer} PRIMARY KEY, kind {integer} NOT NULL, "
@@ -106,8 +107,3 @@ def set_meta(db: Connection, name: str, value: str) -> None:
 def happened(line: Line, now: float) -> int:
     """When it happened, in microseconds: moved so that any time takes eight bytes."""
     return moment(now if line.happened is None else line.happened)
-
-
-def moment(seconds: float) -> int:
-    """Seconds since 1970 as `entries.happened` has them."""
-    return int(max(-CLAMP, min(CLAMP, seconds * MICROSECONDS))) + SHIFT

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic_core import from_json
 
-from m6rec.stores.journal import erasing, tables
+from m6rec.stores.journal import checking, erasing, tables
 from m6rec.stores.journal.base import (
     Appended,
     Body,
@@ -30,13 +30,14 @@ from m6rec.stores.journal.base import (
     check_key,
     check_lines,
 )
+from m6rec.stores.journal.moments import MICROSECONDS
 from m6rec.stores.journal.origin import Erasure, Seed
 from m6rec.stores.journal.schema import (
     BEFORE,
     CODES,
+    DROPPED,
     GONE,
     KINDS,
-    MICROSECONDS,
     OLDER_FORMATS,
     SEED,
     THIS_FORMAT,
@@ -248,6 +249,19 @@ class SqlJournal(Journal):
     def before(self) -> tuple[str, ...]:
         """See Journal."""
         return _names(self._read(META, (BEFORE,)))
+
+    def dropped(self) -> int:
+        """See Journal."""
+        found = self._read(META, (DROPPED,))
+        return int(found[0][0]) if found else 0
+
+    def snapshot(self, folder: str | Path) -> dict[str, Any]:
+        """See Journal."""
+        return tables.export(self, Path(folder))
+
+    def check(self) -> list[str]:
+        """See Journal."""
+        return checking.problems(self, self._read)
 
     def erasures(self) -> list[Erasure]:
         """See Journal."""

@@ -22,13 +22,16 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from m6rec.stores.disk import flush
+from m6rec.stores.journal import snapshots
 from m6rec.stores.journal.base import Compacted, JournalBusy, JournalError
 from m6rec.stores.journal.compacting import Copy, waste
+from m6rec.stores.journal.retention import EVERYTHING, Retention
 from m6rec.stores.journal.schema import SCHEMA, Rows
+from m6rec.stores.journal.snapshots import FILE, LOCK
 from m6rec.stores.journal.sql import SqlJournal
 from m6rec.stores.journal.writer import MOST_WAITING
 
-FILE, LOCK, FRESH = "journal.sqlite", "journal.lock", "journal.compacting"
+FRESH = "journal.compacting"
 WAL, SHARED = f"{FILE}-wal", f"{FILE}-shm"
 WRITES = ("secure_delete = ON", "journal_mode = WAL", "synchronous = FULL")
 READS = ("query_only = ON",)
@@ -163,17 +166,34 @@ class SqliteJournal(SqlJournal):
                     "cleared when the same is erased again, or when the journal is opened"
                 )
 
-    def compact(self, least: float = 0.0) -> Compacted | None:
+    def snapshot(self, folder: str | Path) -> dict[str, Any]:
         """See Journal."""
-        if self._folder is None or waste(self._read) < least:
+        if self._folder is None:
+            return super().snapshot(folder)
+        if not self._compacting.acquire(blocking=False):
+            raise JournalBusy(f"{self.where} is being compacted or copied already")
+        try:
+            return snapshots.snapshot(self._folder / FILE, Path(folder))
+        finally:
+            self._compacting.release()
+
+    def check(self) -> list[str]:
+        """See Journal."""
+        found = [str(row[0]) for row in self._read("PRAGMA integrity_check")]
+        damage = [f"the file is damaged: {one}" for one in found if one != "ok"]
+        return [*damage, *super().check()]
+
+    def compact(self, least: float = 0.0, keep: Retention = EVERYTHING) -> Compacted | None:
+        """See Journal."""
+        if self._folder is None or waste(self._read, keep) < least:
             return None
         if not self._compacting.acquire(blocking=False):
-            raise JournalBusy(f"{self.where} is being compacted already")
+            raise JournalBusy(f"{self.where} is being compacted or copied already")
         file, fresh = self._folder / FILE, self._folder / FRESH
         copy: Copy | None = None
         try:
             before = file.stat().st_size
-            copy = Copy(file, fresh, self._schema())
+            copy = Copy(file, fresh, self._schema(), keep.old(self._read(keep.edge)))
             copy.bulk()
             done = copy.finish
 
