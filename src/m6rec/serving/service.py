@@ -7,6 +7,7 @@ encodes texts goes to one thread with a bounded queue. The journal is read in th
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -39,6 +40,8 @@ from m6rec.stores.journal.retention import Retention
 
 T = TypeVar("T")
 JOURNAL_THREADS = 4
+SNAPSHOTS = 7
+"""Newest copies of the journal that stay in the folder of backups."""
 
 
 class LateError(M6Error):
@@ -170,13 +173,22 @@ class Service:
         return receipt
 
     async def snapshot(self) -> tuple[str, dict[str, Any]]:
-        """Writes a snapshot of the journal; its name in the folder of backups, and the manifest."""
+        """Writes a snapshot of the journal; its name in the folder of backups, and the manifest.
+
+        The newest SNAPSHOTS stay there, older ones go.
+        """
         if self._place is None:
             raise JournalError("this server has no folder for snapshots")
-        made = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        name = f"{self.journal.name}-{made}"
-        folder = self._place.backups / name
-        return name, await self.opening(lambda: self.journal.snapshot(folder))
+        backups = self._place.backups
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{self.journal.name}"
+
+        def make() -> dict[str, Any]:
+            manifest = self.journal.snapshot(backups / name)
+            for old in sorted(one for one in backups.iterdir() if one.is_dir())[:-SNAPSHOTS]:
+                shutil.rmtree(old, ignore_errors=True)
+            return manifest
+
+        return name, await self.opening(make)
 
     async def answer(self, questions: Sequence[Question], client: str) -> list[Answered]:
         """Answers, in order. Raises OverloadedError, LateError, RegistryError."""
