@@ -84,7 +84,7 @@ def measure(
 
 @torch.no_grad()
 def _loss(model: M6, example: Example, plan: ReadPlan, tokenizer: Tokenizer) -> float:
-    batch = collate_writing([example], plan, tokenizer.special)
+    batch = collate_writing([example], plan, tokenizer.special, model.config.sink)
     with torch.autocast("cpu", torch.bfloat16):
         return writing_loss(model, batch, model.config.layers - 1, None, torch.float32).item()
 

@@ -59,7 +59,23 @@ def edge_config(**changes: Any) -> ModelConfig:
     return bert_config(**{"layer_sets": 1, "table_width": 6, **changes})
 
 
-CONFIGS = {"bert": bert_config, "qwen": qwen_config, "edge": edge_config}
+def causal_config(**changes: Any) -> ModelConfig:
+    """A language model's source: each token sees what stands before it."""
+    return qwen_config(**{"source": "causal", **changes})
+
+
+def sink_config(**changes: Any) -> ModelConfig:
+    """The same with an attention sink, whose state is kept of no segment."""
+    return causal_config(**{"sink": True, **changes})
+
+
+CONFIGS = {
+    "bert": bert_config,
+    "qwen": qwen_config,
+    "edge": edge_config,
+    "causal": causal_config,
+    "sink": sink_config,
+}
 
 
 def lively(config: ModelConfig, seed: int = 0, scale: float = 0.25) -> M6:

@@ -241,3 +241,7 @@ def test_bfloat16_halves_the_file_and_rounds_to_its_precision(folder: Path, tmp_
     assert torch.equal(again.tokens.weight, rounded)
     sizes = [(f / "model.safetensors").stat().st_size for f in (tmp_path / "small", folder)]
     assert sizes[0] < 0.6 * sizes[1]
+    save_backbone(again, tokenizer, tmp_path / "again")  # as the file it was read from
+    assert (tmp_path / "again" / "model.safetensors").stat().st_size == sizes[0]
+    fresh, third = again.state_dict(), load_backbone(tmp_path / "again")[0].state_dict()
+    assert all(torch.equal(fresh[name], third[name]) for name in fresh)

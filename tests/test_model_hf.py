@@ -12,7 +12,7 @@ import tokenizers
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tokenizers import models, normalizers, pre_tokenizers
+from tokenizers import models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
 from m6rec.model import hf
@@ -121,7 +121,7 @@ def padded_batch() -> tuple[Tensor, Tensor]:
 def our_states(model: M6, ids_BT: Tensor, valid_BT: Tensor) -> Tensor:
     """Hidden states as the original would compute them: BERT sees all, the others the past."""
     mask_BTT = valid_BT[:, None, :].expand(-1, ids_BT.shape[1], -1)
-    if model.config.position == "rope":
+    if model.config.source == "causal":
         mask_BTT = mask_BTT.tril()
     with torch.no_grad():
         states: Tensor = model(ids_BT, positions_like(ids_BT), mask_BTT)
@@ -238,16 +238,16 @@ def test_bert_special_tokens_keep_their_ids_and_unused_ones_become_ours(
 def test_rows_are_added_where_no_token_is_free(folder_of: Callable[[str], Path]) -> None:
     model, _ = hf.from_hf(folder_of("llama"))
     special, original = model.config.special, build("llama")
-    assert (special.bos_source, special.eos) == (40, 41)
-    fresh = {special.eos_source, special.bos, special.mask, special.pad}
-    assert fresh == {48, 49, 50, 51}
-    assert model.config.vocab_size == 52
+    assert special.eos == 41
+    fresh = {role: n for role, n in special.model_dump().items() if role != "eos"}
+    assert set(fresh.values()) == {48, 49, 50, 51, 52}
+    assert model.config.vocab_size == 53
     table = original.get_input_embeddings().weight
     assert torch.equal(model.tokens.weight[:VOCABULARY], table)
     added = model.tokens.weight[VOCABULARY:]
     assert (added - table.mean(0)).abs().max() < 0.5 * table.std()
     assert torch.pdist(added).min() > 0
-    assert model.lm_head.decoder.weight.shape == (52, 32)
+    assert model.lm_head.decoder.weight.shape == (53, 32)
 
 
 def test_reserved_tokens_are_used_before_rows_are_added(tmp_path: Path) -> None:
@@ -256,9 +256,9 @@ def test_reserved_tokens_are_used_before_rows_are_added(tmp_path: Path) -> None:
     folder = write(build("llama"), tmp_path / "m", tokenizer)
     model, ours = hf.from_hf(folder)
     special = model.config.special
-    assert (special.bos_source, special.eos) == (40, 41)
-    assert (special.eos_source, special.bos, special.mask) == (43, 44, 45)
-    assert special.pad == VOCABULARY
+    assert special.eos == 41
+    assert (special.bos_source, special.eos_source, special.bos) == (43, 44, 45)
+    assert (special.mask, special.pad) == (VOCABULARY, VOCABULARY + 1)
     assert not set(ours.encode("</s>" + reserved[0], 99)) & set(special.model_dump().values())
 
 
@@ -267,7 +267,10 @@ def test_tokenizer_config_comes_before_the_ids_of_config(tmp_path: Path) -> None
     said = {"bos_token": None, "eos_token": {"content": "<e>"}, "pad_token": "<p>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(said))
     special = hf.from_hf(folder)[0].config.special
-    assert (special.eos, special.pad, special.bos_source) == (42, 43, 40)
+    assert (special.eos, special.pad, special.bos_source) == (42, 43, VOCABULARY)
+    said["add_bos_token"] = True
+    (folder / "tokenizer_config.json").write_text(json.dumps(said))
+    assert hf.from_hf(folder)[0].config.special.bos_source == 40
 
 
 def test_one_token_for_everything_gives_distinct_ids(tmp_path: Path) -> None:
@@ -292,6 +295,27 @@ def test_a_tokenizer_that_reads_text_as_a_special_token_is_refused(tmp_path: Pat
     tokenizer.normalizer = None
     with pytest.raises(CheckpointError, match=r"'\[PAD\]' is read as the special token pad"):
         hf.from_hf(write(build("bert"), tmp_path / "m", tokenizer))
+
+
+def test_a_token_that_the_tokenizer_puts_first_begins_the_source(tmp_path: Path) -> None:
+    tokenizer = llama_tokenizer("<s>", "</s>")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 40)]
+    )
+    folder = write(build("llama"), tmp_path / "m", tokenizer)
+    assert hf.from_hf(folder)[0].config.special.bos_source == 40
+
+
+def test_brackets_without_a_token_begin_as_the_newline(tmp_path: Path) -> None:
+    letters = ["\u010a", *sorted(pre_tokenizers.ByteLevel.alphabet())[60:99]]
+    tokenizer = tokenizers.Tokenizer(models.BPE({c: i for i, c in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    model, _ = hf.from_hf(write(build("llama-tied"), tmp_path / "m", tokenizer))
+    special, table = model.config.special, model.tokens.weight
+    for number in (special.bos_source, special.eos_source, special.bos):
+        assert torch.equal(table[number], table[0])
+    assert not torch.equal(table[special.mask], table[0])
 
 
 # Folders
@@ -328,7 +352,7 @@ def test_a_model_that_comes_with_the_package_is_loaded_by_name(
     monkeypatch.setattr(hf, "MODELS", tmp_path / "models")
     assert hf.shipped() == ["m6-mine"]
     assert torch.equal(hf.load_start("m6-mine")[0].tokens.weight, model.tokens.weight)
-    with pytest.raises(CheckpointError, match="known: 'm6-mine', 'minilm-l6'"):
+    with pytest.raises(CheckpointError, match="known: 'm6-mine', 'm6-base', 'minilm-l6'"):
         hf.load_start("m6-yours")
 
 

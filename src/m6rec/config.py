@@ -73,6 +73,10 @@ class SpecialIds(Settings):
     mask: int
 
 
+Source = Literal["bidirectional", "causal"]
+"""Whether a token of the source sees all of it, or only what stands before it."""
+
+
 class ModelConfig(Settings):
     """Shape of the one network (paper section 1); the BERT and the Llama/Qwen3 family are settings.
 
@@ -81,6 +85,9 @@ class ModelConfig(Settings):
     layer_sets: so many sets of parameters serve all layers, neighbours sharing one (None: each
     layer has its own); 1 is ALBERT's way. sparsity: share of zeros of a pruned network; where it
     is above 0, tuning keeps every zero, and zeros cost a bit in the file (model/sparse.py).
+    source: how the source is read; the target is always causal. sink: the network gathers the
+    attention that nothing else wants at the first token of a text, as causal language models learn
+    to (arXiv 2309.17453); the state there tells nothing, so no plan keeps it of a segment.
     """
 
     vocab_size: int
@@ -108,6 +115,8 @@ class ModelConfig(Settings):
     table_width: int | None = Field(default=None, ge=1)
     layer_sets: int | None = Field(default=None, ge=1)
     sparsity: float = Field(default=0.0, ge=0, lt=1)
+    source: Source = "bidirectional"
+    sink: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -125,6 +134,11 @@ class ModelConfig(Settings):
         if biggest >= self.vocab_size:
             raise ValueError(f"special id {biggest} lies outside the vocabulary")
         return self
+
+    @property
+    def writes(self) -> bool:
+        """Whether the LM head was trained to write: a head of its own, or a causal family's."""
+        return self.lm_head == "transform" or self.source == "causal" or self.sink
 
     @classmethod
     def sized(cls, depth: int, vocab_size: int, special: SpecialIds) -> Self:

@@ -43,6 +43,8 @@ def check_family(model: M6) -> None:
         and config.ffn == "gelu"
         and config.heads == config.kv_heads
         and not config.qk_norm
+        and config.source == "bidirectional"
+        and not config.sink
     )
     if not known:
         raise EdgeError(

@@ -62,12 +62,14 @@ def backbone_tensors(model: M6) -> dict[str, Tensor]:
 
 
 def save_backbone(
-    model: M6, tokenizer: Tokenizer, folder: Path, dtype: torch.dtype = torch.float32
+    model: M6, tokenizer: Tokenizer, folder: Path, dtype: torch.dtype | None = None
 ) -> None:
     """Writes a backbone folder (created if missing).
 
-    dtype: bfloat16 halves the file; weights are read back as float32 whatever they were kept in.
+    dtype: bfloat16 halves the file (None: as the file that the network was read from); weights are
+    read back as float32 whatever they were kept in.
     """
+    dtype = dtype or model.kept_as
     folder.mkdir(parents=True, exist_ok=True)
     model.config.write(folder / CONFIG)
     tokenizer.save(folder / TOKENIZER)
@@ -92,6 +94,8 @@ def load_backbone(folder: Path) -> tuple[M6, Tokenizer]:
         tensors = unpacked(tensors)
     except ValueError as error:
         raise CheckpointError(f"{folder / WEIGHTS}: {error}") from None
+    halves = any(tensor.dtype == torch.bfloat16 for tensor in tensors.values())
+    model.kept_as = torch.bfloat16 if halves else torch.float32
     load_tensors(model, tensors, folder / WEIGHTS)
     tokenizer = Tokenizer.load(folder / TOKENIZER, config.special)
     if tokenizer.vocab_size > config.vocab_size:

@@ -105,13 +105,13 @@ def late_exits(
     layers and goes on across segments. depths must ascend; kept: summary vectors of a segment
     (None: every state).
     """
-    position_SN = plans.positions_like(tokens.ids_SN)
-    below, h_SND = 0, model.embed(tokens.ids_SN, position_SN)
+    h_SMD, texts = plans.begin_texts(model, tokens)
+    below = 0
     for depth in depths:
         view, lower = shallow(model, depth), lower_of(depth, online)
-        h_SND = model.run(h_SND, position_SN, tokens.valid_SN[:, None, :], range(below, lower))
+        h_SMD = model.run(h_SMD, texts.position_SM, texts.mask_SMM, range(below, lower))
         below = lower
-        states = SegmentStates(h_SND, tokens.valid_SN)
+        states = texts.states(h_SMD)
         if kept is not None:
             states = plans.summarise(states, kept)
         yield depth, _Answer(view, states, packed, lower)

@@ -153,6 +153,8 @@ def _llama_shape(raw: Raw, where: str) -> dict[str, Any]:
         "rope_theta": _rope_theta(raw, where),
         "ffn": "swiglu",
         "bias": attention_bias or mlp_bias,
+        "source": "causal",
+        "sink": True,
         "qkv_bias": attention_bias,
     }
 

@@ -32,9 +32,9 @@ NOISE = 0.1
 class ForeignVocabulary:
     """A tokenizer.json as its makers wrote it, added tokens included."""
 
-    def __init__(self, folder: Path, rows: int) -> None:
-        self.path, self.rows = folder / TOKENIZER, rows
-        self.definition = _read_definition(self.path)
+    def __init__(self, definition: str, path: Path, rows: int) -> None:
+        self.definition, self.rows = definition, rows
+        self.path = path / TOKENIZER if path.is_dir() else path
         try:
             self._inner = tokenizers.Tokenizer.from_str(self.definition)
         except Exception as error:  # tokenizers raises bare Exception on a damaged definition
@@ -56,6 +56,16 @@ class ForeignVocabulary:
         vocabulary = self._inner.get_vocab(with_added_tokens=True)
         return sorted(i for t, i in vocabulary.items() if FREE.fullmatch(t) and i < self.rows)
 
+    def is_own(self, number: int) -> bool:
+        """Whether an id is a token that the model was trained with."""
+        token = self._inner.id_to_token(number) if number < self.rows else None
+        return token is not None and not FREE.fullmatch(token)
+
+    def puts_first(self, token: object) -> bool:
+        """Whether the tokenizer puts a token before every text."""
+        number = self.id_of(token)
+        return number is not None and self._inner.encode("a").ids[:1] == [number]
+
     def check(self, special: SpecialIds) -> Tokenizer:
         """Our tokenizer; CheckpointError where some text would become a special token."""
         tokenizer = Tokenizer(self.definition, special)
@@ -74,12 +84,17 @@ class ForeignVocabulary:
         return tokenizer
 
 
-def choose(folder: Path, raw: Mapping[str, Any], vocabulary: ForeignVocabulary) -> SpecialIds:
-    """Six distinct ids; those from `vocabulary.rows` on are rows that are still to be added."""
+def choose(
+    raw: Mapping[str, Any], said: Mapping[str, Any], vocabulary: ForeignVocabulary
+) -> SpecialIds:
+    """Six distinct ids; those from `vocabulary.rows` on are rows that are still to be added.
+
+    raw: config.json. said: tokenizer_config.json.
+    """
     if raw.get("model_type") == "bert":
         wanted: dict[str, object] = dict(BERT_NAMES)
     else:
-        wanted = _decoder_tokens(folder, raw, vocabulary)
+        wanted = _decoder_tokens(raw, said, vocabulary)
     ids: dict[str, int] = {}
     for role, token in wanted.items():
         number = vocabulary.id_of(token)
@@ -104,12 +119,32 @@ def add_rows(tensors: dict[str, Tensor], rows: int) -> None:
         tensors[name] = torch.cat([table, table.mean(0) + NOISE * table.std(0) * noise])
 
 
+def begin_like_newline(
+    tensors: dict[str, Tensor], tokenizer: Tokenizer, vocabulary: ForeignVocabulary
+) -> None:
+    """[BOS'], [EOS'] and [BOS], where they are no tokens of the model's own, begin as the newline.
+
+    In texts that a language model has read, a line's end stands where these stand in ours. A
+    vocabulary without a newline (BERT's) leaves them as they are.
+    """
+    newline = tokenizer.encode("\n", budget=2)
+    if len(newline) != 1:
+        return
+    special = tokenizer.special
+    table = tensors["tokens.weight"] = tensors["tokens.weight"].clone()
+    for number in (special.bos_source, special.eos_source, special.bos):
+        if not vocabulary.is_own(number):
+            table[number] = table[newline[0]]
+
+
 def _decoder_tokens(
-    folder: Path, raw: Mapping[str, Any], vocabulary: ForeignVocabulary
+    raw: Mapping[str, Any], said: Mapping[str, Any], vocabulary: ForeignVocabulary
 ) -> dict[str, object]:
-    """Role → token by tokenizer_config.json, or by the ids of config.json where it is silent."""
-    path = folder / "tokenizer_config.json"
-    said = read_json(path) if path.is_file() else {}
+    """Role → token by tokenizer_config.json, or by the ids of config.json where it is silent.
+
+    A token for the beginning counts where the tokenizer puts it before texts; elsewhere (SmolLM2
+    names one of its chat format) the network has never read a text after it.
+    """
     out: dict[str, object] = {}
     for role, name in DECODER_NAMES.items():
         token = said.get(f"{name}_token")
@@ -119,6 +154,8 @@ def _decoder_tokens(
             number = number[0] if isinstance(number, list) and number else number
             token = vocabulary.token_of(number)
         out[role] = token
+    if not said.get("add_bos_token", vocabulary.puts_first(out["bos_source"])):
+        del out["bos_source"]
     return out
 
 
@@ -135,7 +172,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _read_definition(path: Path) -> str:
+def read_definition(path: Path) -> str:
+    """tokenizer.json as text; CheckpointError where it is missing or no JSON object."""
     if not path.is_file():
         raise CheckpointError(
             f"{path} is missing; write one with transformers: "

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from m6rec.model.m6 import M6
-from m6rec.model.masks import Layout, unilm
+from m6rec.model.masks import REQUEST, Layout, causal
 from m6rec.model.plans import (
     SLOTS,
     Rows,
@@ -49,11 +49,11 @@ class SourceRows:
     segment_BR: Tensor
     read_B1: Tensor
 
-    def rows(self, x_BRD: Tensor) -> Rows:
+    def rows(self, x_BRD: Tensor, whole: bool) -> Rows:
         """The source alone, with its vectors, as the plans of reading lay it out."""
         group_BR = torch.zeros_like(self.segment_BR)
         layout = Layout(self.valid_BR, group_BR == 0, self.segment_BR, group_BR)
-        return Rows(x_BRD, self.slot_BR, layout, self.read_B1)
+        return Rows(x_BRD, self.slot_BR, layout, self.read_B1, whole)
 
 
 def prompted(
@@ -65,17 +65,10 @@ def prompted(
     """
     if prompts_PD is None:
         return source, x_BRD
-    rows = put_prompts_first(source.rows(x_BRD), prompts_PD)
+    rows = put_prompts_first(source.rows(x_BRD, whole=False), prompts_PD)
     valid_BR, segment_BR = rows.layout.valid_BT, rows.layout.segment_BT
     index_BR = F.pad(source.index_BR, (len(prompts_PD), 0))
     return SourceRows(index_BR, valid_BR, rows.slot_BR, segment_BR, rows.read_BQ), rows.x_BRD
-
-
-def causal(valid_BT: Tensor) -> Tensor:
-    """Each token sees itself and what stands before it: [B, T, T]."""
-    T = valid_BT.shape[1]
-    past_TT = torch.ones(T, T, dtype=torch.bool, device=valid_BT.device).tril()
-    return valid_BT[:, None, :] & past_TT
 
 
 def target_states(model: M6, ids_BT: Tensor, valid_BT: Tensor, lower: int) -> Tensor:
@@ -96,7 +89,7 @@ def late_writing(
     source, source_BRD = prompted(source, states_BRD, prompt_states(model, lower))
     h_BTD = target_states(model, ids_BT, valid_BT, lower)
     x_BRD = torch.cat([source_BRD.to(h_BTD.dtype), h_BTD], 1)
-    return _online(model, x_BRD, source, valid_BT, lower)
+    return _online(model, x_BRD, source, valid_BT, lower, whole=False)
 
 
 def full_writing(
@@ -106,12 +99,12 @@ def full_writing(
     ids_BT, valid_BT = target
     source, x_BRD = prompted(source, model.tokens(source.index_BR), model.prompts)
     layout = _layout(source, valid_BT)
-    mask_BRR = unilm(layout)
+    mask_BRR = REQUEST[model.config.source](layout)
     position_BR = seen_positions(layout, mask_BRR)
     x_BRD = torch.cat([x_BRD, model.tokens(ids_BT)], 1)
     x_BRD = model.embed_vectors(x_BRD, position_BR)
     h_BRD = model.run(x_BRD, position_BR, mask_BRR, range(lower))
-    return _online(model, h_BRD, source, valid_BT, lower)
+    return _online(model, h_BRD, source, valid_BT, lower, whole=True)
 
 
 def _layout(source: SourceRows, target_valid_BT: Tensor) -> Layout:
@@ -125,12 +118,17 @@ def _layout(source: SourceRows, target_valid_BT: Tensor) -> Layout:
 
 
 def _online(
-    model: M6, x_BRD: Tensor, source: SourceRows, target_valid_BT: Tensor, lower: int
+    model: M6,
+    x_BRD: Tensor,
+    source: SourceRows,
+    target_valid_BT: Tensor,
+    lower: int,
+    whole: bool,
 ) -> Tensor:
     B, T = target_valid_BT.shape
     slot_BT = source.slot_BR.new_full((B, T), TARGET_SLOT)
     slot_BR = torch.cat([source.slot_BR, slot_BT], 1)
-    rows = Rows(x_BRD, slot_BR, _layout(source, target_valid_BT), source.read_B1)
+    rows = Rows(x_BRD, slot_BR, _layout(source, target_valid_BT), source.read_B1, whole)
     rows = enter_online(model, rows)
     first = source.slot_BR.shape[1]
     wanted_BT = torch.arange(first, first + T, device=slot_BR.device).expand(B, T)

@@ -58,6 +58,8 @@ class M6(nn.Module):
     recency        logarithm of the weight that a region's mean loses with each event of age
     log_scale      logarithm of 1/τ of the contrastive loss
     prompts        soft prompts [P, D] or None;   options [C, D] or None: classifier weights
+
+    kept_as: the type of the weights in files; the network itself computes with what it is given.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -81,6 +83,7 @@ class M6(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(1 / PROJECTION_TEMPERATURE).log())
         self.prompts: nn.Parameter | None = None
         self.options: nn.Parameter | None = None
+        self.kept_as = torch.float32
         self.reset()
 
     def reset(self) -> None:

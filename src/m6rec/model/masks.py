@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from m6rec.config import Source
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -86,5 +88,23 @@ unilm: Predicate = all_of(key_is_valid, any_of(key_in_source, all_of(same_group,
 """UniLM (paper section 1): `k < P or k <= q`; the source must come first. A candidate's past ends
 where the candidate begins."""
 
+causal_source: Predicate = all_of(key_is_valid, key_not_later, any_of(key_in_source, same_group))
+"""The same where the source, too, sees only what stands before it."""
+
+REQUEST: dict[Source, Predicate] = {"bidirectional": unilm, "causal": causal_source}
+"""The mask of whole requests, by how the source is read."""
+
 within_segment: Predicate = all_of(key_is_valid, same_segment)
 """The first L' layers of the late plan (paper section 3): each segment sees only itself."""
+
+
+def causal(valid_BT: Tensor) -> Tensor:
+    """Each token sees itself and what stands before it: [B, T, T]."""
+    T = valid_BT.shape[1]
+    past_TT = torch.ones(T, T, dtype=torch.bool, device=valid_BT.device).tril()
+    return valid_BT[:, None, :] & past_TT
+
+
+def text_mask(valid_BT: Tensor, source: Source) -> Tensor:
+    """Who sees whom within one text of a source: broadcastable to [B, T, T]."""
+    return causal(valid_BT) if source == "causal" else valid_BT[:, None, :]

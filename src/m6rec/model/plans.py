@@ -19,10 +19,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from m6rec.config import ModelConfig
 from m6rec.model.m6 import M6
-from m6rec.model.masks import Layout, unilm
+from m6rec.model.masks import REQUEST, Layout, causal, text_mask
 from m6rec.records import M6Error, SegmentKind
 
 SLOTS: dict[SegmentKind, int] = {
@@ -113,12 +114,49 @@ def seen_positions(layout: Layout, mask_BRR: Tensor) -> Tensor:
     return (mask_BRR & earlier_RR).sum(-1).masked_fill(~layout.valid_BT, 0)
 
 
+@dataclass(frozen=True)
+class Texts:
+    """Segments on their way through the lower layers, each alone: [S, M], M ≥ N. Where the network
+    has an attention sink, M = N + 1: every segment begins with a token whose state is not kept."""
+
+    position_SM: Tensor
+    mask_SMM: Tensor
+    valid_SN: Tensor
+    sink: bool
+
+    def states(self, h_SMD: Tensor) -> SegmentStates:
+        """What is kept of the states after some layer."""
+        return SegmentStates(h_SMD[:, 1:] if self.sink else h_SMD, self.valid_SN)
+
+
+def begin_texts(model: M6, tokens: SegmentTokens) -> tuple[Tensor, Texts]:
+    """Token embeddings of segments [S, M, D], and where they stand."""
+    config, ids_SM, valid_SM = model.config, tokens.ids_SN, tokens.valid_SN
+    if config.sink:
+        # A read token stands alone: it gets a [BOS'] before it, where a text has one already.
+        alone_S1 = tokens.valid_SN.sum(1, keepdim=True) == 1
+        opened_SM = F.pad(ids_SM, (1, 0), value=config.special.bos_source)
+        ids_SM = torch.where(alone_S1, opened_SM, F.pad(ids_SM, (0, 1), value=config.special.pad))
+        opened_SM = F.pad(valid_SM, (1, 0), value=True)
+        valid_SM = torch.where(alone_S1, opened_SM, F.pad(valid_SM, (0, 1), value=False))
+    position_SM = positions_like(ids_SM)
+    mask_SMM = text_mask(valid_SM, config.source)
+    texts = Texts(position_SM, mask_SMM, kept(config, tokens.valid_SN), config.sink)
+    return model.embed(ids_SM, position_SM), texts
+
+
+def kept(config: ModelConfig, valid_SN: Tensor) -> Tensor:
+    """Which states of segments with these tokens are kept: [S, N]."""
+    if not config.sink:
+        return valid_SN
+    alone_S1 = valid_SN.sum(1, keepdim=True) == 1
+    return torch.where(alone_S1, valid_SN, F.pad(valid_SN[:, 1:], (0, 1), value=False))
+
+
 def encode_segments(model: M6, tokens: SegmentTokens, lower: int) -> SegmentStates:
-    """Layers 1…L' (= lower) over each segment alone, every state kept."""
-    position_SN = positions_like(tokens.ids_SN)
-    x_SND = model.embed(tokens.ids_SN, position_SN)
-    h_SND = model.run(x_SND, position_SN, tokens.valid_SN[:, None, :], range(lower))
-    return SegmentStates(h_SND, tokens.valid_SN)
+    """Layers 1…L' (= lower) over each segment alone, every state kept but that of a sink."""
+    x_SMD, texts = begin_texts(model, tokens)
+    return texts.states(model.run(x_SMD, texts.position_SM, texts.mask_SMM, range(lower)))
 
 
 def summarise(states: SegmentStates, k: int) -> SegmentStates:
@@ -144,22 +182,32 @@ def summarise(states: SegmentStates, k: int) -> SegmentStates:
 class Rows:
     """A batch after layer L' (or before layer 1): one row per kept state.
 
-    x_BRD; slot_BR as in Packed; layout of the masks; read_BQ the rows of the read tokens.
+    x_BRD; slot_BR as in Packed; layout of the masks; read_BQ the rows of the read tokens. whole:
+    the lower layers ran over all rows at once (full plan), so that a sink is the first row.
     """
 
     x_BRD: Tensor
     slot_BR: Tensor
     layout: Layout
     read_BQ: Tensor
+    whole: bool = False
 
 
 def prompt_states(model: M6, lower: int) -> Tensor | None:
     """The soft prompts, a segment like any other, after layer L': [P, D]."""
     if model.prompts is None:
         return None
-    position_1P = positions_like(model.prompts[None, :, 0])
-    x_1PD = model.embed_vectors(model.prompts[None], position_1P)
-    return model.run(x_1PD, position_1P, None, range(lower))[0]
+    x_PD: Tensor = model.prompts
+    sink = int(model.config.sink)
+    if sink:
+        opening = torch.tensor([model.config.special.bos_source], device=x_PD.device)
+        x_PD = torch.cat([model.tokens(opening).to(x_PD.dtype), x_PD])
+    position_1P = positions_like(x_PD[None, :, 0])
+    x_1PD = model.embed_vectors(x_PD[None], position_1P)
+    mask = None
+    if model.config.source == "causal":
+        mask = causal(torch.ones_like(position_1P, dtype=torch.bool))
+    return model.run(x_1PD, position_1P, mask, range(lower))[0, sink:]
 
 
 def lay_side_by_side(states: SegmentStates, packed: Packed, prompts_PD: Tensor | None) -> Rows:
@@ -193,16 +241,17 @@ def put_prompts_first(rows: Rows, prompts_PD: Tensor) -> Rows:
         before(-1, rows.layout.segment_BT),
         before(0, rows.layout.group_BT),
     )
-    return Rows(x_BRD, before(SLOTS["prompt"], rows.slot_BR), layout, rows.read_BQ + P)
+    slot_BR = before(SLOTS["prompt"], rows.slot_BR)
+    return Rows(x_BRD, slot_BR, layout, rows.read_BQ + P, rows.whole)
 
 
 def enter_online(model: M6, rows: Rows, residual_BGD: Tensor | None = None) -> Rows:
     """Adds the segment embedding and lets the read tokens take in the mean of their region.
 
     A read token becomes `gate0 · mean + gate1 · own state + learned vector`; the mean over the
-    region's rows weighs an event of age a by exp(recency · a) and leaves prompts out. So a network
-    that was never pretrained to gather at [EOS] is useful from the first step (an addition to the
-    paper; docs/model.md).
+    region's rows weighs an event of age a by exp(recency · a) and leaves prompts and a sink out. So
+    a network that was never pretrained to gather at [EOS] is useful from the first step (an
+    addition to the paper; docs/model.md).
     """
     states_BRD = rows.x_BRD
     if residual_BGD is not None:
@@ -211,6 +260,8 @@ def enter_online(model: M6, rows: Rows, residual_BGD: Tensor | None = None) -> R
     age_BR = (rows.slot_BR - FIRST_EVENT_SLOT).clamp(min=0)
     reads_BR = (rows.slot_BR == READ_SOURCE_SLOT) | (rows.slot_BR == READ_TARGET_SLOT)
     counted_BR = rows.layout.valid_BT & ~reads_BR & (rows.slot_BR != SLOTS["prompt"])
+    if rows.whole and model.config.sink:
+        counted_BR = counted_BR & (positions_like(counted_BR) > 0)
     weight_BR = (model.recency.float() * age_BR).exp() * counted_BR
     group_BQ = rows.layout.group_BT.gather(1, rows.read_BQ)
     share_BQR = (rows.layout.group_BT[:, None] == group_BQ[..., None]) * weight_BR[:, None]
@@ -221,7 +272,7 @@ def enter_online(model: M6, rows: Rows, residual_BGD: Tensor | None = None) -> R
     read_BQD = mean_BQD * model.read_gate[0] + own_BQD * model.read_gate[1] + token_BQD
     place_BQD = rows.read_BQ[..., None].expand_as(read_BQD)
     x_BRD = x_BRD.scatter(1, place_BQD, read_BQD.to(x_BRD.dtype))
-    return Rows(x_BRD, rows.slot_BR, rows.layout, rows.read_BQ)
+    return Rows(x_BRD, rows.slot_BR, rows.layout, rows.read_BQ, rows.whole)
 
 
 def _of_segments(value_BGD: Tensor, segment_BT: Tensor) -> Tensor:
@@ -232,7 +283,7 @@ def _of_segments(value_BGD: Tensor, segment_BT: Tensor) -> Tensor:
 
 def run_online(model: M6, rows: Rows, lower: int) -> Tensor:
     """Layers L'+1…L; in the last one only the read rows are computed: [B, Q, D]."""
-    mask_BRR = unilm(rows.layout)
+    mask_BRR = REQUEST[model.config.source](rows.layout)
     if model.config.position == "rope":
         position_BR = seen_positions(rows.layout, mask_BRR)
     else:
@@ -276,7 +327,7 @@ def full(
     rows = _sequence(model, tokens, packed)
     if model.prompts is not None:
         rows = put_prompts_first(rows, model.prompts)
-    mask_BTT = unilm(rows.layout)
+    mask_BTT = REQUEST[model.config.source](rows.layout)
     position_BT = seen_positions(rows.layout, mask_BTT)
     longest, most = int(position_BT.max()) + 1, model.config.max_positions
     if model.config.position == "learned" and longest > most:
@@ -286,7 +337,7 @@ def full(
         )
     x_BTD = model.embed_vectors(rows.x_BRD, position_BT)
     h_BTD = model.run(x_BTD, position_BT, mask_BTT, range(lower))
-    rows = Rows(h_BTD, rows.slot_BR, rows.layout, rows.read_BQ)
+    rows = Rows(h_BTD, rows.slot_BR, rows.layout, rows.read_BQ, whole=True)
     return run_online(model, enter_online(model, rows, residual_BGD), lower)
 
 

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from m6rec.model.attention import attend
 from m6rec.model.block import Block
-from m6rec.model.language import TARGET_SLOT, SourceRows, causal, prompted, target_states
+from m6rec.model.language import TARGET_SLOT, SourceRows, prompted, target_states
 from m6rec.model.m6 import M6
+from m6rec.model.masks import causal, text_mask
 from m6rec.model.plans import enter_online, prompt_states
 
 Past = tuple[tuple[Tensor, Tensor], ...]
@@ -42,7 +43,8 @@ def late_prefix(model: M6, kept_MD: Tensor, source: SourceRows, lower: int) -> P
     """From kept segment states (index_BR: rows of kept_MD)."""
     x_BRD = F.embedding(source.index_BR, kept_MD).to(model.read_token.dtype)
     source, x_BRD = prompted(source, x_BRD, prompt_states(model, lower))
-    return Prefix(_online(model, x_BRD, source, lower), source.valid_BR, lower)
+    past = _online(model, x_BRD, source, lower, whole=False)
+    return Prefix(past, source.valid_BR, lower)
 
 
 def full_prefix(model: M6, source: SourceRows, lower: int) -> Prefix:
@@ -50,7 +52,8 @@ def full_prefix(model: M6, source: SourceRows, lower: int) -> Prefix:
     source, x_BRD = prompted(source, model.tokens(source.index_BR), model.prompts)
     x_BRD = model.embed_vectors(x_BRD, _source_positions(source))
     x_BRD, below = _read(model, x_BRD, source, range(lower))
-    return Prefix((*below, *_online(model, x_BRD, source, lower)), source.valid_BR, lower)
+    past = (*below, *_online(model, x_BRD, source, lower, whole=True))
+    return Prefix(past, source.valid_BR, lower)
 
 
 def write_late(
@@ -77,16 +80,16 @@ def write_full(
     return _write(model, prefix, owner_C, model.embed(ids_CT, position_CT), valid_CT)
 
 
-def _online(model: M6, x_BRD: Tensor, source: SourceRows, lower: int) -> Past:
+def _online(model: M6, x_BRD: Tensor, source: SourceRows, lower: int, whole: bool) -> Past:
     """Keys and values of layers L'+1…L."""
-    rows = enter_online(model, source.rows(x_BRD))
+    rows = enter_online(model, source.rows(x_BRD, whole))
     return _read(model, rows.x_BRD, source, range(lower, model.config.layers))[1]
 
 
 def _read(model: M6, x_BRD: Tensor, source: SourceRows, layers: range) -> tuple[Tensor, Past]:
     """Some layers over sources alone: their output, and their keys and values."""
     position_BR, past = _source_positions(source), []
-    mask_BRR = source.valid_BR[:, None, :].expand(-1, x_BRD.shape[1], -1)
+    mask_BRR = text_mask(source.valid_BR, model.config.source).expand(-1, x_BRD.shape[1], -1)
     for index in layers:
         block = _block(model, index)
         z_BRD = block.attention_norm(x_BRD) if block.pre else x_BRD

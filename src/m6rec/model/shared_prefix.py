@@ -72,16 +72,20 @@ def join(one: Part, other: Part) -> Tensor:
 
 
 def over_prefix(
-    block: Block, q_BMI: Tensor, past: tuple[Tensor, Tensor], bias_BR: Tensor | None
+    block: Block, q_BMI: Tensor, past: tuple[Tensor, Tensor], bias: Tensor | None
 ) -> Part:
-    """Queries of all candidates over the source's keys and values, [B, G, R, E] each."""
+    """Queries of all candidates over the source's keys and values, [B, G, R, E] each.
+
+    bias: [B, R] for all queries alike, or [B, M, R].
+    """
     k_BGRE, v_BGRE = past
     B, M = q_BMI.shape[:2]
     H, G, E = block.attention.heads, block.attention.kv_heads, block.attention.head_dim
     q_BHME = q_BMI.reshape(B, M, H, E).transpose(1, 2)
     # Query heads of one key-value head stand below each other: one multiplication for all.
     q_BGQE = q_BHME.reshape(B, G, (H // G) * M, E)
-    bias = None if bias_BR is None else bias_BR[:, None, None]
+    if bias is not None:
+        bias = bias[:, None, None] if bias.dim() == 2 else bias.repeat(1, H // G, 1)[:, None]
     out_BGQE, lse_BGQ = attend_partly(q_BGQE, k_BGRE, v_BGRE, bias)
     out_BMI = out_BGQE.reshape(B, H, M, E).transpose(1, 2).reshape(B, M, H * E)
     return Part(out_BMI, lse_BGQ.reshape(B, H, M).transpose(1, 2))

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from m6rec.config import ConfigError, Settings
 from m6rec.model.m6 import M6
-from m6rec.model.plans import Packed, SegmentStates, SegmentTokens, prompt_states, summarise
+from m6rec.model.plans import Packed, SegmentStates, SegmentTokens, kept, prompt_states, summarise
 from m6rec.model.residual import ItemResidual
 from m6rec.model.shared_prefix import OwnPart, Part
 from m6rec.serving.online import OnlineBatch
@@ -116,7 +116,8 @@ class Engine:
 
         By the first task's network: a task that was tuned below L' brings states of its own.
         """
-        states = SegmentStates(self.runtime.encode(tokens), tokens.valid_SN)
+        config = next(iter(self.models.values())).config
+        states = SegmentStates(self.runtime.encode(tokens), kept(config, tokens.valid_SN))
         return states if keep is None else summarise(states, keep)
 
     @torch.no_grad()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from m6rec.model.attention import bias_of
 from m6rec.model.block import Block
 from m6rec.model.m6 import M6
+from m6rec.model.masks import causal
 from m6rec.model.shared_prefix import (
     OwnPart,
     Part,
@@ -78,7 +79,7 @@ class OnlineLayers(nn.Module):
             nn.Identity() if adapters is None else adapters for adapters in stack(tasks, layers)
         )
         self.final_norm = tasks[0].final_norm or nn.Identity()
-        self.rotary = tasks[0].config.position == "rope"
+        self.source = tasks[0].config.source
 
     def forward(
         self,
@@ -95,6 +96,7 @@ class OnlineLayers(nn.Module):
         _, N, T, D = rows_BNTD.shape
         source_place_BR, place_BNT, start_B = _places(source_BRD, source_valid_BR, valid_BNT)
         bias_BR = None if source_valid_BR is None else bias_of(source_valid_BR, source_BRD.dtype)
+        among = bias_BR if self.source == "bidirectional" else _past(source_BRD, source_valid_BR)
         x_BRD, y_BMD = source_BRD, rows_BNTD.flatten(1, 2)
         for index, module in enumerate(self.blocks):
             block, last = _block(module), index == len(self.blocks) - 1
@@ -113,7 +115,7 @@ class OnlineLayers(nn.Module):
                 z_BRD, x_BRD = z_BRD[:, -1:], x_BRD[:, -1:]
                 source_place_BR = source_place_BR[:, -1:]
             q_BRI = block.attention.queries(z_BRD, source_place_BR).transpose(1, 2).flatten(2)
-            attended_BRI = over_prefix(block, q_BRI, past, bias_BR).out_BMI
+            attended_BRI = over_prefix(block, q_BRI, past, bias_BR if last else among).out_BMI
             x_BRD = self._absorb(index, x_BRD, attended_BRI, task_B)
         read_BND = y_BMD if len(self.blocks) else rows_BNTD[:, :, -1]
         return self.final_norm(x_BRD[:, -1]), self.final_norm(read_BND)
@@ -140,6 +142,14 @@ class OnlineLayers(nn.Module):
 def _block(module: nn.Module) -> Block:
     assert isinstance(module, Block)
     return module
+
+
+def _past(source_BRD: Tensor, source_valid_BR: Tensor | None) -> Tensor:
+    """What is added to the logits of source rows that see their past alone: [B, R, R]. The last
+    row, which is all that the last layer asks for, sees the whole source."""
+    if source_valid_BR is None:
+        source_valid_BR = torch.ones_like(source_BRD[..., 0], dtype=torch.bool)
+    return bias_of(causal(source_valid_BR), source_BRD.dtype)
 
 
 def _places(

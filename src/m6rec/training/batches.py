@@ -62,10 +62,13 @@ class PairBatch:
 
 
 class SegmentSet:
-    """Distinct segments, sorted into groups of about the same length."""
+    """Distinct segments, sorted into groups of about the same length.
 
-    def __init__(self, special: SpecialIds) -> None:
-        self._special = special
+    sink: the network keeps no state of a segment's first token (`ModelConfig.sink`).
+    """
+
+    def __init__(self, special: SpecialIds, sink: bool = False) -> None:
+        self._special, self._sink = special, sink
         self._number: dict[Ids, int] = {}
         self._rows: list[Ids] = []
         self.read_source = self._add((special.eos_source,))
@@ -81,9 +84,10 @@ class SegmentSet:
             self._rows.append(row)
         return self._number[row]
 
-    def length(self, number: int) -> int:
-        """Tokens of a segment, brackets included."""
-        return len(self._rows[number])
+    def states(self, number: int) -> int:
+        """States that are kept of a segment: one for each token, brackets included, but a sink."""
+        tokens = len(self._rows[number])
+        return tokens - 1 if self._sink and tokens > 1 else tokens
 
     @property
     def tokens(self) -> int:
@@ -113,14 +117,14 @@ class SegmentSet:
 
 
 def collate_writing(
-    examples: Sequence[Example], plan: ReadPlan, special: SpecialIds
+    examples: Sequence[Example], plan: ReadPlan, special: SpecialIds, sink: bool = False
 ) -> WritingBatch:
-    """Examples as one batch under a plan."""
+    """Examples as one batch under a plan, for a network with a sink or without."""
     rows = [_full_row(e, special) for e in examples]
     segments: tuple[SegmentTokens, ...] = ()
     tokens = sum(len(row) for row in rows)
     if plan != "full":
-        chosen = SegmentSet(special)
+        chosen = SegmentSet(special, sink)
         numbers = [[chosen.add(ids) for _, ids in e.source] for e in examples]
         segments, first, place = chosen.groups()
         rows = [
@@ -216,7 +220,7 @@ def _late_row(
             rows.append((int(place[number]), slot, column))
         else:
             start = int(first[number])
-            rows += [(start + n, slot, column) for n in range(chosen.length(number))]
+            rows += [(start + n, slot, column) for n in range(chosen.states(number))]
     states = place if first is None else first
     read = int(states[chosen.read_source])
     return [*rows, (read, plans.READ_SOURCE_SLOT, len(example.source))]

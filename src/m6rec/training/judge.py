@@ -88,7 +88,8 @@ class Judge:
         device = model.read_token.device
         loss, tokens, size = 0.0, 0, 0
         for first in range(0, len(examples), AT_ONCE):
-            batch = collate_writing(examples[first : first + AT_ONCE], plan, self._special)
+            some = examples[first : first + AT_ONCE]
+            batch = collate_writing(some, plan, self._special, model.config.sink)
             batch = to_device(batch, device)
             with autocast(device.type):
                 loss += writing_loss(model, batch, lower, None, torch.float32).item()

@@ -127,10 +127,11 @@ def _both_states(
     model: M6, tokens: SegmentTokens, lower: int
 ) -> tuple[SegmentStates, SegmentStates]:
     """States of segments after layer L' and after the last one."""
-    below = plans.encode_segments(model, tokens, lower)
-    position_SN, mask_S1N = plans.positions_like(tokens.ids_SN), tokens.valid_SN[:, None, :]
-    h_SND = model.run(below.h_SKD, position_SN, mask_S1N, range(lower, model.config.layers))
-    return below, SegmentStates(model.finish(h_SND), tokens.valid_SN)
+    x_SMD, texts = plans.begin_texts(model, tokens)
+    where = texts.position_SM, texts.mask_SMM
+    low_SMD = model.run(x_SMD, *where, range(lower))
+    high_SMD = model.run(low_SMD, *where, range(lower, model.config.layers))
+    return texts.states(low_SMD), texts.states(model.finish(high_SMD))
 
 
 def _weighted_mean(h_SD: Tensor, batch: PairBatch) -> Tensor:

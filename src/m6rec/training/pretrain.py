@@ -247,9 +247,9 @@ class _Run:
 
     def _learn(self) -> tuple[dict[str, float], int]:
         """Gradients of all parts of a step: writing under each plan, and pairs."""
-        recipe, special = self.recipe, self.tokenizer.special
+        recipe, special, sink = self.recipe, self.tokenizer.special, self.model.config.sink
         batches = [
-            collate_writing(self.draws.examples(self.progress.step, part), plan, special)
+            collate_writing(self.draws.examples(self.progress.step, part), plan, special, sink)
             for part, plan in enumerate(recipe.plans)
         ]
         counts = [self._hide_rare(batch.label_BT) for batch in batches]

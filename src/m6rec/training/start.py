@@ -20,16 +20,19 @@ UNSEEN = 0.1
 def ready_to_write(start: M6, tokenizer: Tokenizer, written_V: np.ndarray, seed: int) -> M6:
     """A copy of the start with an LM head for written ids, on the same weights.
 
-    The head gets BERT's transform, begun as the identity, and a bias that begins with how often
-    each id is written (written_V: counts, int64 [V]). Markers and [BOS], [EOS] get rows of their
-    own: those of unused wordpieces are all alike. Both projections begin as one and the same.
+    A start that writes already is copied as it is. Elsewhere the head gets BERT's transform, begun
+    as the identity, and a bias that begins with how often each id is written (written_V: counts,
+    int64 [V]). Markers and [BOS], [EOS] get rows of their own: those of unused wordpieces are all
+    alike. Both projections begin as one and the same.
     """
-    config = start.config.model_copy(update={"lm_head": "transform"})
+    writes = start.config.writes
+    config = start.config if writes else start.config.model_copy(update={"lm_head": "transform"})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = M6(config)
         _copy(start, model)
-        if start.config.lm_head != "transform":
+        model.kept_as = start.kept_as
+        if not writes:
             _begin_head(model, written_V)
             _begin_rows(model, tokenizer)
             nn.init.orthogonal_(model.project_user.weight)
