@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Sequence
 
+import tokenizers
 import torch
 
 from m6rec.config import ModelConfig, SpecialIds
@@ -49,6 +51,22 @@ def tokenizer() -> Tokenizer:
         "model": model,
     }
     return Tokenizer(json.dumps(definition), SPECIAL)
+
+
+def byte_level(texts: Sequence[str], size: int = 340) -> Tokenizer:
+    """A tokenizer as Llama's family has one, whose merges were learned from some texts."""
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=size,
+        show_progress=False,
+        special_tokens=list(SPECIAL.model_dump()),
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+    )
+    made.train_from_iterator(texts, trainer)
+    special = {role: made.token_to_id(role) for role in SPECIAL.model_dump()}
+    return Tokenizer(made.to_str(), SpecialIds(**special))
 
 
 def backbone(layers: int = 3, seed: int = 0) -> tuple[M6, Tokenizer]:

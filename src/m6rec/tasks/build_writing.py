@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from m6rec.config import ConfigError
+from m6rec.model.generation.byte_level import uncopied
 from m6rec.model.generation.decoding import Decoding
-from m6rec.model.generation.uncopied import Uncopied
 from m6rec.model.tuning import RETRIEVAL_HEAD
 from m6rec.tasks.build import Backbone, TaskSpec, segment_table
 from m6rec.tasks.dialogue import DialogueForm
@@ -66,9 +66,10 @@ def build_author(
     author = Author(table.model, table, form, reading, f"M6-Rec, {spec.tuning.method}")
     how = {"max_tokens": reading.budget, **DECODING[spec.task]}
     author.decoding = Decoding.parse(how, f"decoding of {spec.task}")
-    if spec.title is not None and spec.title.longest_copy and author.tokenizer.spelling is not None:
+    knows_words = author.tokenizer.spelling is not None or author.tokenizer.written_bytes
+    if spec.title is not None and spec.title.longest_copy and knows_words:
         titles = items["title"].drop_nulls().to_list()
-        author.bound = Uncopied(titles, spec.title.longest_copy, author.tokenizer)
+        author.bound = uncopied(titles, spec.title.longest_copy, author.tokenizer)
     return author
 
 

@@ -23,9 +23,9 @@ from torch.nn import functional as F
 from m6rec.config import ConfigError, Settings
 from m6rec.data.passages import Passage
 from m6rec.model import plans
+from m6rec.model.generation.byte_level import facts
 from m6rec.model.generation.constrain import Constraint
 from m6rec.model.generation.decoding import Decoding, Written
-from m6rec.model.generation.facts import Facts
 from m6rec.model.generation.writer import Stream
 from m6rec.model.generation.writer import Writer as Decoder
 from m6rec.model.language import SourceRows, full_writing, late_writing
@@ -46,8 +46,8 @@ from m6rec.text.verbalize import Verbalizer
 MOST_CACHED = 1 << 30
 """Bytes of segment states that are kept between batches; beyond it they are computed again."""
 AT_ONCE = 32
-SAID_ANYWAY = tuple(sorted(word for word in FRAME if "'" not in word))
-"""Words of a faithful text beside the facts; of "you've" the vocabulary would make "ve" a word."""
+SAID_ANYWAY = tuple(sorted(FRAME))
+"""Words of a faithful text beside the facts."""
 
 
 class WritingSettings(Settings):
@@ -197,7 +197,7 @@ class Author:
 
     def constraint(self, passage: Passage) -> Constraint:
         """What a faithful text may say."""
-        return Facts(self.form.facts(passage), SAID_ANYWAY, self.tokenizer)
+        return facts(self.form.facts(passage), SAID_ANYWAY, self.tokenizer)
 
     def write_all(
         self,

@@ -135,11 +135,35 @@ class Tokenizer:
         """Every id that `write` can give, in order: no special one, and none for "unknown"."""
         if self._spelling is not None:
             return self._spelling.writable()
+        if self.written_bytes:
+            return sorted(self.written_bytes)
         named = re.compile(r"\[[^\]]+\]|<unk>")
         pieces = self._inner.get_vocab()
         return sorted(
             i for p, i in pieces.items() if i not in self._drop and not named.fullmatch(p)
         )
+
+    @cached_property
+    def written_bytes(self) -> Mapping[int, bytes]:
+        """What each id spells that `write` can give, of a byte-level vocabulary; else empty.
+
+        Such ids are single bytes and what merges make; special tokens are neither.
+        """
+        return _byte_level(self.definition, self._drop)
+
+    @cached_property
+    def id_of_bytes(self) -> Mapping[bytes, int]:
+        """The inverse of `written_bytes`."""
+        return {spelled: number for number, spelled in self.written_bytes.items()}
+
+    @cached_property
+    def begun_bytes(self) -> Mapping[bytes, bytes]:
+        """Each beginning of what ids spell → the bytes that can go on with it."""
+        following: dict[bytes, set[int]] = {}
+        for spelled in self.written_bytes.values():
+            for end in range(len(spelled)):
+                following.setdefault(spelled[:end], set()).add(spelled[end])
+        return {prefix: bytes(sorted(found)) for prefix, found in following.items()}
 
     @property
     def spelling(self) -> Spelling | None:
@@ -175,6 +199,25 @@ def _unknown_id(definition: str, pieces: Mapping[str, int]) -> int | None:
         return None
     number = model.get("unk_id")
     return pieces.get(model.get("unk_token") or "") if number is None else int(number)
+
+
+def _byte_level(definition: str, besides: Collection[int]) -> dict[int, bytes]:
+    tree = json.loads(definition)
+    model = tree["model"]
+    if model.get("type") != "BPE" or "ByteLevel" not in json.dumps(tree.get("decoder")):
+        return {}
+    # GPT-2's alphabet: bytes that can be printed stand for themselves, the others from 256 on.
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in plain]
+    byte_of = {chr(byte): byte for byte in plain}
+    byte_of |= {chr(256 + n): byte for n, byte in enumerate(hidden)}
+    made = (merge if isinstance(merge, list) else merge.split(" ") for merge in model["merges"])
+    pieces = {*byte_of, *("".join(pair) for pair in made)}
+    return {
+        number: bytes(byte_of[character] for character in piece)
+        for piece, number in model["vocab"].items()
+        if piece in pieces and number not in besides and set(piece) <= byte_of.keys()
+    }
 
 
 def _forget_added_tokens(definition: str) -> str:
