@@ -165,7 +165,7 @@ class ByteFacts(Constraint):
         return frozenset(self._ids(GAP, self._children[0]))
 
     def _ids(self, one: int, firsts: Iterable[int] | None) -> Iterator[int]:
-        """Ids whose bytes all lead somewhere. firsts: bytes that they may begin with (None: any)."""
+        """Ids whose bytes all lead somewhere, beginning with one of `firsts` (None: any)."""
         capitals = {b - 32 for b in firsts or () if 97 <= b <= 122}
         wanted = None if firsts is None else {*firsts, *capitals}
         open_: list[tuple[bytes, frozenset[int]]] = [(b"", frozenset([one]))]
