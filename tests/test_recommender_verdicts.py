@@ -22,6 +22,7 @@ from m6rec.data.tables import Dataset, write_table
 from m6rec.evaluation.catalogue import chosen_events, liked_codes
 from m6rec.recommender import M6Rec
 from m6rec.records import Candidate, Event, Request
+from m6rec.serving.engine import EngineSettings
 from m6rec.serving.ranking import FastRanker
 
 SHOP = {
@@ -98,24 +99,30 @@ def test_a_tuned_model_never_puts_first_what_is_disliked(tuned: M6Rec) -> None:
     assert sum(lower) / len(lower) > 3
 
 
-@pytest.mark.parametrize("told", ["by id", "in words"])
-def test_a_tuned_ranking_puts_what_is_disliked_below_what_is_liked(told: str) -> None:
+@pytest.fixture(scope="module")
+def ranking() -> M6Rec:
     rec, data = M6Rec(*tiny.backbone()), tiny.shop()
-    train = {"epochs": 1, "batch": 16, "bf16": False, "patience": 0}
+    train = {"epochs": 1, "minutes": 0.05, "batch": 16, "bf16": False, "patience": 0}
     rec.fit("rank", data, split="temporal", train=train, console=QUIET)
     rec.use(data)
-    titles = dict(data.items.select("item_id", "title").iter_rows())
-    ranker = rec._ranker()
+    return rec
+
+
+@pytest.mark.parametrize("form", ["by id", "in words"])
+def test_a_tuned_ranking_puts_what_is_disliked_below_what_is_liked(
+    ranking: M6Rec, form: str
+) -> None:
+    titles = dict(tiny.shop().items.select("item_id", "title").iter_rows())
+    ranker = ranking._ranker()
+    served = FastRanker(ranker, EngineSettings(runtime="torch-fp32"))
     for item_id in list(titles)[:5]:
         answers = []
         for verb in ("like", "dislike"):
             entry = {"event": verb, "item_id": item_id}
-            history = [entry if told == "by id" else f"{verb}d: {titles[item_id]}"]
-            found = rec.rank(history, titles)
-            answers.append(found)
+            history = [entry if form == "by id" else f"{verb}d: {titles[item_id]}"]
+            answers.append(ranking.rank(history, titles))
             named = Requests.of([Request(parse_history(history), None, None, None, CANDIDATES)])
-            fast = FastRanker(ranker).predict(named)
-            np.testing.assert_allclose(fast, ranker.predict(named), atol=1e-5)
+            np.testing.assert_allclose(served.predict(named), ranker.predict(named), atol=1e-5)
         liked, disliked = answers
         assert place(disliked, item_id) == len(titles) - 1 > place(liked, item_id)
 
