@@ -6,9 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 from m6rec.data.tables import Dataset
-from m6rec.serving.known import Known, newest_users
+from m6rec.serving.known import OTHERS, Known, frame_of, named_columns, newest_users
 from m6rec.serving.starting import open_service
 from m6rec.stores.journal.sqlite import SqliteJournal
+from m6rec.text.templates import Templates
 from serve_worlds import write_world
 
 BASE = Dataset(name="nothing", path=Path())
@@ -84,3 +85,22 @@ def test_what_the_journal_holds_is_not_read_from_the_folder_again(tmp_path: Path
     assert (len(again.registry.current.shown), again.journal.last()) == counts
     again.close()
     again.journal.close()
+
+
+def test_a_row_with_names_of_its_own_makes_no_columns_for_all() -> None:
+    rows = [{"item_id": f"i{n}", "title": "a jar", "material": "glass"} for n in range(20)]
+    rows[7] |= {f"own {n}": n for n in range(1000)} | {"named": "by a template"}
+    table = frame_of(rows, "items", {"named"})
+    assert {"item_id", "title", "material", "named"} <= set(table.columns)
+    assert len(table.columns) <= 3 + 1 + OTHERS
+    assert table["named"].drop_nulls().to_list() == ["by a template"]
+    assert table["material"].null_count() == 0
+
+
+def test_columns_are_named_by_templates_of_items_events_and_profiles(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(
+        '[item]\ntext = "{{ title }} of {{ material }}"\n[features]\ncross = ["shape"]\n'
+    )
+    named = named_columns([Templates.load(own)])
+    assert {"title", "material", "shape"} <= named["items"] and "row" in named["users"]

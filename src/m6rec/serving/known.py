@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -19,12 +19,16 @@ from m6rec.serving.choices import Choices, event_of
 from m6rec.stores.journal.base import Body, EntryText, Journal
 from m6rec.stores.journal.erasing import Erased
 from m6rec.stores.journal.origin import Erasure
+from m6rec.text.templates import Templates
 
 HISTORY = 200
 """Newest events of a user that are looked at; what was seen or bought before may be offered."""
 AT_ONCE = 10_000
+OTHERS = 64
+"""Columns of items or users that no template names."""
 ENTRIES_AT_ONCE = 2000
 """Entries that are read at once by who follows a journal."""
+NOTHING: Mapping[str, Collection[str]] = {}
 EVENT_COLUMNS = {
     name: dtype for name, dtype in TABLES["events"].dtypes().items() if name != "split"
 }
@@ -109,15 +113,18 @@ class Known:
         """How many people stand by each item."""
         return self.choices.counts
 
-    def dataset(self, base: Dataset) -> Dataset:
-        """As canonical tables; reviews, queries and dialogues are those of a data folder.
+    def dataset(self, base: Dataset, named: Mapping[str, Collection[str]] = NOTHING) -> Dataset:
+        """As canonical tables; reviews, queries and dialogues are those of a data folder. named:
+        columns that templates name, by table.
 
         Rows of users that were erased are left out of these as well.
         """
         return replace(
             base,
-            items=frame_of(list(self.items.values()), "items"),
-            users=frame_of(list(self.users.values()), "users") if self.users else None,
+            items=frame_of(list(self.items.values()), "items", named.get("items", ())),
+            users=frame_of(list(self.users.values()), "users", named.get("users", ()))
+            if self.users
+            else None,
             events=None
             if self.events.is_empty()
             else sort_events(self.events.drop("timed", "number")),
@@ -177,11 +184,20 @@ def newest_users(events: pl.DataFrame, most: int) -> list[str]:
     return events["user_id"].reverse().unique(maintain_order=True).head(most).to_list()
 
 
-def frame_of(rows: Sequence[Body], table: str) -> pl.DataFrame:
-    """Bodies as a table; a column of several types becomes text."""
+def frame_of(rows: Sequence[Body], table: str, named: Collection[str] = ()) -> pl.DataFrame:
+    """Bodies as a table; a column of several types becomes text.
+
+    Columns are those of the schema, those that templates name (named), and the OTHERS that most
+    rows have: a row with names of its own makes no columns for all.
+    """
     spec = TABLES[table]
     dtypes = spec.dtypes()
-    names = dict.fromkeys([*spec.required, *(name for row in rows for name in row)])
+    filled = Counter(name for row in rows for name in row)
+    own = [name for name in filled if name in named or name in dtypes]
+    known = set(own)
+    others = [name for name, _ in filled.most_common() if name not in known][:OTHERS]
+    kept = known.union(others)
+    names = dict.fromkeys([*spec.required, *(name for name in filled if name in kept)])
     series = []
     for name in names:
         values = [row.get(name) for row in rows]
@@ -190,6 +206,15 @@ def frame_of(rows: Sequence[Body], table: str) -> pl.DataFrame:
             values = [None if v is None else v if isinstance(v, str) else _words(v) for v in values]
         series.append(pl.Series(name, values, dtype=dtype))
     return pl.DataFrame(series)
+
+
+def named_columns(templates: Iterable[Templates]) -> dict[str, set[str]]:
+    """Columns that any of some templates names, by table."""
+    found: dict[str, set[str]] = {"items": set(), "users": set()}
+    for one in templates:
+        for table, names in found.items():
+            names |= one.columns(table)
+    return found
 
 
 def _dtype(values: Sequence[Any]) -> pl.DataType:

@@ -37,6 +37,7 @@ from m6rec.serving.known import (
     Known,
     Shown,
     acts,
+    named_columns,
     newest_users,
 )
 from m6rec.serving.people import People
@@ -96,13 +97,14 @@ class LiveModel:
             for folder in source.adapters:
                 self.face.load_adapter(folder)
             known = reading.result()
-        self.face.use(known.dataset(source.base))
+        named = named_columns(self._all_templates())
+        self.face.use(known.dataset(source.base, named))
         self.shown = {item_id: Shown.of(body) for item_id, body in known.items.items()}
         self.shelf = Shelf()
         self.shelf.put(list(self.shown), [shown.offer for shown in self.shown.values()])
         self.titles = Titles(self.shelf, self.shown)
         self.number = known.number
-        self._writer = Writer(self.face, journal)
+        self._writer = Writer(self.face, journal, named)
         self._following = threading.Lock()
         self._using, self._used = 0, threading.Condition()
         self._templates: tuple[float, Templates] | None = None
@@ -298,6 +300,12 @@ class LiveModel:
             own = None if self.face.dataset is None else self.face.dataset.templates
             self._templates = (highest, Templates.load(own).scaled(highest))
         return self._templates[1]
+
+    def _all_templates(self) -> list[Templates]:
+        """Those of the data, and those that tuned tasks brought."""
+        tasks = self.face.tasks.values()
+        told = [Templates.from_dict(task.templates, "the task's templates") for task in tasks]
+        return [Templates.load(self.source.base.templates), *told]
 
     def _follow_scale(self) -> None:
         """Untrained retrieval reads ratings on the scale of the log, as after a restart; a tuned

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, final
 
@@ -24,10 +24,11 @@ NAMING = ("users", "events", "reviews", "queries")
 
 @final
 class Writer:
-    """`face` over what the journal holds. `ready` is for one thread; the rest for any."""
+    """`face` over what the journal holds. named: columns that templates name, by table. `ready` is
+    for one thread; the rest for any."""
 
-    def __init__(self, face: M6Rec, journal: Journal) -> None:
-        self._face, self._journal = face, journal
+    def __init__(self, face: M6Rec, journal: Journal, named: Mapping[str, Collection[str]]) -> None:
+        self._face, self._journal, self._named = face, journal, named
         self._lock = threading.Lock()
         self._items_changed, self._users_left, self._renewed_until = False, False, 0.0
 
@@ -63,7 +64,7 @@ class Writer:
         items = None
         if renewed:
             self._items_changed = False
-            items = frame_of(list(self._bodies()), "items")
+            items = frame_of(list(self._bodies()), "items", self._named["items"])
         if items is not None or self._users_left:
             with self._lock:
                 self._users_left = False

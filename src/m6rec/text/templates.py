@@ -160,6 +160,16 @@ class Templates:
         """A value of [features]."""
         return self._values["features", key]
 
+    def columns(self, table: str) -> set[str]:
+        """Columns of a table (items, users) that templates and features name."""
+        named = {
+            name
+            for (section, _), compiled in self._compiled.items()
+            if TABLE_OF.get(section) == table
+            for name in compiled.names
+        }
+        return named | set(self.option("cross")) if table == "items" else named
+
     def sentences(self) -> list[Compiled]:
         """The templates of [features.sentences], in their order; those left empty are off."""
         return [
