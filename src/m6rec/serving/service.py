@@ -49,13 +49,20 @@ class LateError(M6Error):
 
 
 class ServiceSettings(Settings):
-    """most_body: bytes of a request. body_seconds: how long a client may take to send one.
+    """sockets: connections that may be open. idle_seconds: how long one may stay open until the
+    head of its next request is whole. under_way: requests that are answered at once; others are
+    refused for now. reading: bytes of bodies that are being read, all together.
+    most_body: bytes of a request. body_seconds: how long a client may take to send one.
     answer_seconds, writing_seconds: how long an answer may take. rate: requests per second for
     each client (0: no limit). lane: requests that may wait to be written. drain_seconds: how long
     answers under way may take when the server stops. compact_seconds: between two looks whether
     the journal is worth compacting (0: never). keep_events: the newest events that are kept, a
     number or days such as 365d ("": all)."""
 
+    sockets: int = Field(default=8192, ge=1)
+    idle_seconds: float = Field(default=75.0, gt=0)
+    under_way: int = Field(default=512, ge=1)
+    reading: int = Field(default=256 << 20, ge=1024)
     most_body: int = Field(default=8 << 20, ge=1024)
     body_seconds: float = Field(default=15.0, gt=0)
     answer_seconds: float = Field(default=10.0, gt=0)

@@ -67,12 +67,13 @@ def needs(scope: str) -> Any:
 class Gate:
     """The gate of one service. Without keys only this machine is answered, under its own names.
 
-    under_way: requests that are not answered yet.
+    under_way: requests that are not answered yet; handled: those of them whose body is here;
+    reading: bytes of bodies that are held.
     """
 
     def __init__(self, app: ASGIApp, service: Service, traces: Traces | None = None) -> None:
         self.app, self.service, self.traces = app, service, traces
-        self.under_way = 0
+        self.under_way = self.handled = self.reading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -89,11 +90,13 @@ class Gate:
             try:
                 problem = self._refuse(scope, headers)
                 if problem is None:
-                    await self.app(scope, self._within_limits(receive, headers), out)
+                    await self._handle(scope, receive, out, headers)
                 else:
                     await _send_problem(out, *problem)
             finally:
                 self.under_way -= 1
+                self.handled -= scope["state"].get("placed", False)
+                self.reading -= scope["state"].get("read", 0)
                 seconds = time.perf_counter() - begin
                 route = _route(scope)
                 self.service.metrics.request(route, seen.status, seconds)
@@ -101,6 +104,18 @@ class Gate:
                     stages = scope["state"].get("seconds", {})
                     self.traces.close(told, f"{scope['method']} {route}", seen.status, stages)
                 _log(scope, route, seen, seconds)
+
+    async def _handle(
+        self, scope: HTTPScope, receive: Receive, send: Send, headers: Mapping[str, str]
+    ) -> None:
+        told = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        if not (told and scope["method"] == "POST") and scope["path"] not in OPEN:
+            try:
+                self._take_place(scope)
+            except Refused as full:
+                await _send_problem(send, full.status_code, str(full.detail), full.headers or {})
+                return
+        await self.app(scope, self._within_limits(scope, receive, headers), send)
 
     def _refuse(
         self, scope: HTTPScope, headers: Mapping[str, str]
@@ -142,14 +157,25 @@ class Gate:
         wrong = read_path(scope)
         return None if wrong is None else (400, wrong, {})
 
-    def _within_limits(self, receive: Receive, headers: Mapping[str, str]) -> Receive:
+    def _take_place(self, scope: HTTPScope) -> None:
+        """A request whose body is here is answered now, or refused. It gives its place back when
+        it ends; one that only sends its body takes nobody's."""
+        if self.handled >= self.service.settings.under_way:
+            self.service.metrics.refused("overload")
+            raise Refused(503, "too many requests are under way", {"Retry-After": "1"})
+        scope["state"]["placed"] = True
+        self.handled += 1
+
+    def _within_limits(
+        self, scope: HTTPScope, receive: Receive, headers: Mapping[str, str]
+    ) -> Receive:
         """Reads a body that is neither too large nor too slow."""
-        settings = self.service.settings
+        settings, state = self.service.settings, scope["state"]
         until = time.monotonic() + settings.body_seconds
-        read, whole = 0, False
+        state["read"], whole = 0, False
 
         async def limited() -> Any:
-            nonlocal read, whole
+            nonlocal whole
             if whole:
                 return await receive()
             try:
@@ -164,14 +190,24 @@ class Gate:
             if message["type"] == "http.disconnect":
                 raise Refused(400, "the body ended too early")
             if message["type"] == "http.request":
-                read += len(message.get("body", b""))
+                self._read(state, len(message.get("body", b"")))
                 whole = not message.get("more_body", False)
-                if read > settings.most_body:
-                    self.service.metrics.refused("size")
-                    raise Refused(413, f"a body has at most {settings.most_body} bytes")
+                if whole and not state.get("placed"):
+                    self._take_place(scope)
             return message
 
         return limited
+
+    def _read(self, state: dict[str, Any], size: int) -> None:
+        settings = self.service.settings
+        state["read"] += size
+        self.reading += size
+        if state["read"] > settings.most_body:
+            self.service.metrics.refused("size")
+            raise Refused(413, f"a body has at most {settings.most_body} bytes")
+        if self.reading > settings.reading:
+            self.service.metrics.refused("overload")
+            raise Refused(503, "too much is being read", {"Retry-After": "1"})
 
 
 class _Seen:

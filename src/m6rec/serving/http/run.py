@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import threading
@@ -16,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
@@ -30,10 +31,10 @@ from m6rec.serving.traces import Traces
 log = logging.getLogger("m6rec.server")
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-HEADERS_WITHIN = 10_000
-"""Milliseconds that a client may take for its headers."""
-BACKLOG, UNDER_WAY = 1024, 512
-"""Connections that may wait to be accepted; requests that are handled at once."""
+BACKLOG = 1024
+"""Connections that may wait to be accepted."""
+FILES_OF_OUR_OWN = 512
+"""Files that may be open beside connections: journal, cache, models."""
 LAST_BYTES, LOOKS = 0.5, 0.05
 """Seconds for the last bytes to be sent, and between two looks at what is under way."""
 CLOSING_SECONDS = 60.0
@@ -88,16 +89,19 @@ def run(service: Service, address: Address, traces: Traces | None = None) -> Non
 
 
 async def _serve(service: Service, address: Address, traces: Traces | None) -> None:
-    app = build_app(service, traces)
+    app, settings = build_app(service, traces), service.settings
     server = Server(
         app,
         address=address.host,
         port=address.port,
         interface=Interfaces.ASGI,
         websockets=False,
+        # Looking for HTTP/2 waits for a first byte without end: where nobody needs it, it is not
+        # looked for, and a connection on which nothing comes is closed as any other.
+        http=HTTPModes.http1 if address.certificate is None else HTTPModes.auto,
         backlog=BACKLOG,
-        backpressure=UNDER_WAY,
-        http1_settings=HTTP1Settings(header_read_timeout=HEADERS_WITHIN),
+        backpressure=_sockets(settings.sockets),
+        http1_settings=HTTP1Settings(header_read_timeout=int(1000 * settings.idle_seconds)),
         log_enabled=False,
         ssl_cert=address.certificate,
         ssl_key=address.key,
@@ -122,6 +126,20 @@ async def _serve(service: Service, address: Address, traces: Traces | None) -> N
         serving.result()
     else:  # Granian tells futures that are cancelled by then of connections that end
         loop.set_exception_handler(lambda _, about: log.debug("after the end: %s", about))
+
+
+def _sockets(wanted: int) -> int:
+    """So many connections as this process may have files, or what is wanted."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = wanted + FILES_OF_OUR_OWN
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        soft = enough if hard == resource.RLIM_INFINITY else min(enough, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < enough:
+            log.warning("fewer connections than wanted", extra={"told": {"files": soft}})
+    return (
+        wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - FILES_OF_OUR_OWN))
+    )
 
 
 async def _drained(app: Gate, told: asyncio.Event, seconds: float) -> None:
