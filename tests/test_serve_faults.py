@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ pytest.importorskip("litestar", reason="needs the extra serve")
 
 import httpx
 
+from m6rec.stores.states.redis_store import RedisStore
 from serve_worlds import Running, ids, log_lines, running, served, until, write_world
 from stores_worlds import redis_server
 
@@ -198,3 +200,33 @@ def test_a_qdrant_that_is_gone_is_a_503_and_nothing_counts_twice(tmp_path: Path)
         assert model.chosen["red-hat"] == chosen + 1
         found = ids(client.post("/v1/recommend", json={**ASKED, "k": 16}))
         assert "late" in found and set(first) <= set(found)
+
+
+def test_a_cache_of_redis_is_sized_without_a_walk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis_server(tmp_path) as url, RedisStore(url) as store:
+        monkeypatch.setattr(RedisStore, "_scan", None)
+        before, _ = store.size()
+        store.put({b"a" * 16: b"1", b"b" * 16: b"2"})
+        entries, size = store.size()
+        assert entries == before + 2 and size > 0
+
+
+def test_a_journal_that_does_not_answer_is_a_503_in_time(tmp_path: Path) -> None:
+    with served(write_world(tmp_path), answer_seconds=0.3) as (client, service):
+        go = threading.Event()
+        with pytest.MonkeyPatch.context() as frozen:
+            frozen.setattr(service.journal, "item", lambda _: go.wait(20))
+            refused(client.get("/v1/items/red-hat"))
+            frozen.setattr(service.journal, "_append", lambda *_: go.wait(20))
+            item = {"item_id": "late", "title": "late"}
+            answer = client.post("/v1/items", json={"items": [item]})
+            refused(answer)
+            assert "Idempotency-Key" in answer.json()["detail"]
+            frozen.setattr("m6rec.serving.service.READY_SECONDS", 0.3)
+            frozen.setattr(service.journal, "last", lambda: go.wait(20))
+            ready = client.get("/health/ready")
+            assert ready.status_code == 503 and "journal" in ready.json()["status"]
+            assert client.get("/health/live").status_code == 200
+            go.set()

@@ -93,13 +93,13 @@ class Metrics:
         cache = service.registry.current.source.cache
         if cache is not None:
             try:
-                info = cache.store.info()
+                entries, size = cache.store.size()
             except StoreError:
                 yield gauge("m6rec_cache_there", "1: the cache can be reached", 0)
                 return
             yield gauge("m6rec_cache_there", "1: the cache can be reached", 1)
-            yield gauge("m6rec_cache_entries", "Segments in the cache", info.entries)
-            yield gauge("m6rec_cache_bytes", "Size of the cache", info.size)
+            yield gauge("m6rec_cache_entries", "Segments in the cache", entries)
+            yield gauge("m6rec_cache_bytes", "Size of the cache", size)
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""

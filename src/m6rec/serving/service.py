@@ -40,6 +40,8 @@ from m6rec.stores.journal.retention import Retention
 
 T = TypeVar("T")
 JOURNAL_THREADS = 4
+READY_SECONDS = 3.0
+"""How long the journal may take to say that it is there."""
 SNAPSHOTS = 7
 """Newest copies of the journal that stay in the folder of backups."""
 
@@ -133,6 +135,7 @@ class Service:
             journal, self.settings.compact_seconds, Retention.parse(self.settings.keep_events)
         )
         self._journal_lane = ThreadPoolExecutor(JOURNAL_THREADS, "m6rec-journal")
+        self._metrics_lane = ThreadPoolExecutor(1, "m6rec-metrics")
         self._slow_lane = ThreadPoolExecutor(1, "m6rec-writing")
         self._opening_lane = ThreadPoolExecutor(1, "m6rec-opening")
         self._slow = 0
@@ -153,20 +156,44 @@ class Service:
         submitted = await self.read(
             lambda: self.journal.submit(kind, bodies, idempotency=idempotency)
         )
-        appended = await asyncio.wrap_future(submitted)
+        try:
+            appended = await asyncio.wait_for(
+                asyncio.wrap_future(submitted), self.settings.answer_seconds
+            )
+        except TimeoutError:
+            raise LateError(
+                f"not kept within {self.settings.answer_seconds:.0f} s, and not known to be kept "
+                "later; try again with the same Idempotency-Key"
+            ) from None
         self.registry.notify(appended.last)
         return appended
 
-    async def read(self, work: Callable[[], T]) -> T:
-        """Runs what reads the journal."""
-        return await asyncio.get_running_loop().run_in_executor(self._journal_lane, work)
+    async def read(self, work: Callable[[], T], seconds: float | None = None) -> T:
+        """Runs what reads the journal. seconds: how long that may take (default: as an answer).
+
+        Raises LateError.
+        """
+        most = seconds or self.settings.answer_seconds
+        future = asyncio.get_running_loop().run_in_executor(self._journal_lane, work)
+        try:
+            return await asyncio.wait_for(future, most)
+        except TimeoutError:
+            raise LateError(
+                f"the journal did not answer within {most:.0f} s; try again later"
+            ) from None
+
+    async def figures(self) -> bytes:
+        """The figures for Prometheus, read beside everything else."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._metrics_lane, self.metrics.text)
 
     async def erase_user(self, user_id: str) -> tuple[Receipt, int]:
         """Erases a user from the journal, then from what the models hold in memory; how many pairs
         of choices are no longer counted stands beside the receipt."""
         current = self.registry.current
         pairs = await self.read(lambda: current.counted_pairs(user_id))
-        receipt = await self.read(lambda: self.journal.erase_user(user_id))
+        most = self.settings.writing_seconds
+        receipt = await self.read(lambda: self.journal.erase_user(user_id), most)
         await self.read(self._keep_state)
         for model in self.registry.models():
             await self.read(partial(model.forget_user, user_id))
@@ -175,7 +202,8 @@ class Service:
 
     async def erase_item(self, item_id: str) -> Receipt:
         """Erases an item."""
-        receipt = await self.read(lambda: self.journal.erase_item(item_id))
+        most = self.settings.writing_seconds
+        receipt = await self.read(lambda: self.journal.erase_item(item_id), most)
         self.registry.notify(receipt.number)
         return receipt
 
@@ -326,13 +354,22 @@ class Service:
         with self._slow_lock:
             self._slow -= 1
 
-    def ready(self) -> Mapping[str, bool]:
+    async def ready(self) -> Mapping[str, bool]:
         """What has to be so for requests to be sent here."""
-        return {"not draining": not self.draining, "journal": self.journal.last() >= 0}
+        try:
+            answers = await self.read(self.journal.last, READY_SECONDS) >= 0
+        except (JournalError, LateError):
+            answers = False
+        return {"not draining": not self.draining, "journal": answers}
 
     def close(self) -> None:
         """Ends all lanes and keeps snapshots; the journal stays open."""
-        for lane in (self._slow_lane, self._opening_lane, self._journal_lane):
+        for lane in (
+            self._slow_lane,
+            self._opening_lane,
+            self._metrics_lane,
+            self._journal_lane,
+        ):
             lane.shutdown(wait=True, cancel_futures=True)
         self._keeper.close()
         self.registry.close()

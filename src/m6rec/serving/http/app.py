@@ -50,7 +50,7 @@ async def live() -> Health:
 @get("/health/ready", responses=answers(), tags=["operation"])
 async def ready(service: The) -> Response[Health]:
     """Whether requests should be sent here."""
-    checks = dict(await service.read(service.ready))
+    checks = dict(await service.ready())
     wrong = [name for name, fine in checks.items() if not fine]
     status = f"not ready: {', '.join(wrong)}" if wrong else "ok"
     return Response(Health(status, checks), status_code=503 if wrong else 200)
@@ -65,7 +65,7 @@ async def ready(service: The) -> Response[Health]:
 )
 async def metrics(service: The) -> bytes:
     """Figures for Prometheus."""
-    return await service.read(service.metrics.text)
+    return await service.figures()
 
 
 @get("/openapi.json", include_in_schema=False, media_type="application/json", sync_to_thread=False)

@@ -7,23 +7,36 @@ in which transactions are seen, and a reader who asks for what came after a numb
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from m6rec.stores.extras import need
 from m6rec.stores.journal.base import Compacted, JournalError
 from m6rec.stores.journal.compacting import BESIDE, DEAD, ROWS_AT_ONCE, waste
 from m6rec.stores.journal.retention import EVERYTHING, Retention
-from m6rec.stores.journal.schema import DROPPED, SCHEMA, Rows, newest, set_meta
+from m6rec.stores.journal.schema import DROPPED, SCHEMA, Connection, Rows, newest, set_meta
 from m6rec.stores.journal.sql import SqlJournal
 from m6rec.stores.journal.writer import MOST_WAITING
 
+T = TypeVar("T")
 TYPES = {"text": 'TEXT COLLATE "C"', "integer": "BIGINT", "bytes": "BYTEA"}
 TURN = 0x6D36_7265_63
 """Key of the advisory lock: "m6rec"."""
 CONNECT_SECONDS = 10
+TIMES = {
+    "lock_timeout": "5s",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "10s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+"""How long a session may wait, work, or hold the turn to write and say nothing: a process that was
+frozen, or a machine that is gone, gives its turn back."""
+KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+"""The same from this side (libpq)."""
 
 
 class PostgresConnection:
@@ -38,14 +51,39 @@ class PostgresConnection:
     def _connected(self) -> Any:
         if self.db is None or self.db.closed:
             self.db = self._psycopg.connect(
-                self._url, autocommit=True, connect_timeout=CONNECT_SECONDS
+                self._url, autocommit=True, connect_timeout=CONNECT_SECONDS, **KEEPALIVE
             )
+            for name, value in TIMES.items():
+                self.db.execute(f"SET {name} = '{value}'")
         return self.db
+
+    def without_end(self, sql: str) -> None:
+        """Runs a statement that may take as long as it needs."""
+        db = self._connected()
+        db.execute("SET statement_timeout = 0")
+        try:
+            db.execute(sql)
+        finally:
+            if not db.closed:
+                db.execute(f"SET statement_timeout = '{TIMES['statement_timeout']}'")
+
+    def _again(self, work: Callable[[], T]) -> T:
+        """Once more on a fresh connection where this one was lost: nothing was written yet."""
+        try:
+            return work()
+        except self._psycopg.OperationalError:
+            if self.db is not None and not self.db.closed:
+                raise
+            return work()
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         """See Connection."""
         cursor = self._connected().execute(sql.replace("?", "%s"), values)
         return cursor.fetchall() if cursor.description else []
+
+    def read(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        """The same for what only reads, tried again where the connection was lost."""
+        return self._again(lambda: self.rows(sql, values))
 
     def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """See Connection."""
@@ -55,9 +93,16 @@ class PostgresConnection:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """See Connection."""
-        with self._connected().transaction():
-            self.db.execute("SELECT pg_advisory_xact_lock(%s)", (TURN,))
+        with ExitStack() as begun:
+            begun.enter_context(self._again(self._begun))
             yield
+
+    def _begun(self) -> AbstractContextManager[Any]:
+        """A transaction that has its turn; whoever gets it ends it."""
+        with ExitStack() as begun:
+            begun.enter_context(self._connected().transaction())
+            self.db.execute("SELECT pg_advisory_xact_lock(%s)", (TURN,))
+            return begun.pop_all()
 
 
 class PostgresJournal(SqlJournal):
@@ -84,6 +129,11 @@ class PostgresJournal(SqlJournal):
         scheme, _, rest = self._url.partition("://")
         return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
+    def _create(self, connection: Connection) -> None:
+        """See SqlJournal. Bringing up an older journal's tables takes as long as it needs."""
+        connection.rows("SET LOCAL statement_timeout = 0")
+        super()._create(connection)
+
     def _connect(self) -> PostgresConnection:
         connection = PostgresConnection(self._url)
         self._opened.append(connection)
@@ -97,13 +147,13 @@ class PostgresJournal(SqlJournal):
             found: PostgresConnection | None = getattr(self._readers, "connection", None)
             if found is None:
                 found = self._readers.connection = self._connect()
-            return found.rows(sql, values)
+            return found.read(sql, values)
         except self.failed as error:
             raise JournalError(f"{self.where} can not be read: {_first(error)}") from error
 
     def _scrub(self) -> None:
         """Old versions of rows go; the server's own log and backups keep what they are told to."""
-        self._writer_connection.rows("VACUUM entries")
+        cast(PostgresConnection, self._writer_connection).without_end("VACUUM entries")
 
     def compact(self, least: float = 0.0, keep: Retention = EVERYTHING) -> Compacted | None:
         """See Journal. The server reuses the room; it gives none back to the disk."""

@@ -55,6 +55,11 @@ class StateStore(ABC):
     def info(self) -> StoreInfo:
         """What is in it. Raises StoreError when it can not be reached."""
 
+    def size(self) -> tuple[int, int]:
+        """Entries and bytes, at once: for figures that are read often. Raises StoreError."""
+        info = self.info()
+        return info.entries, info.size
+
     @abstractmethod
     def clear(self) -> None:
         """Forgets everything. Raises StoreError when it can not be reached."""

@@ -99,6 +99,15 @@ class RedisStore(StateStore):
         more = {"used_memory": server.get("used_memory"), "maxmemory_policy": policy}
         return StoreInfo("redis", self.where, entries, size, most or None, more)
 
+    def size(self) -> tuple[int, int]:
+        """See StateStore: what the server counts itself, of all its keys, for to look at ours alone
+        is a walk over all of them."""
+        try:
+            memory = self._client.info("memory")
+            return int(self._client.dbsize()), int(memory.get("used_memory", 0))
+        except self._failed as error:
+            raise StoreError(f"{self.where} can not be read: {error}") from None
+
     def clear(self) -> None:
         """See StateStore. Keys of others in the same server stay."""
         try:
