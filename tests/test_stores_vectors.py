@@ -62,6 +62,18 @@ def test_every_vector_is_compared_as_a_search_finds_it(index: VectorIndex) -> No
     assert compared.ids[int(compared.scores.argmax())] == "new"
 
 
+def test_some_vectors_are_compared_by_their_ids(index: VectorIndex) -> None:
+    assert index.among(EYE[0], ["nobody"]).ids == []
+    vectors = np.random.default_rng(4).normal(size=(60, DIM)).astype(np.float32)
+    index.put([f"i{n}" for n in range(60)], vectors)
+    index.remove(["i5"])
+    for asked in ([], ["i5", "i7", "nobody"], [f"i{n}" for n in range(59, 0, -1)]):
+        found = index.among(vectors[1], asked)
+        wanted = {one: vectors[1] @ vectors[int(one[1:])] for one in asked if one[1:].isdigit()}
+        wanted.pop("i5", None)
+        assert dict(zip(found.ids, found.scores, strict=True)) == pytest.approx(wanted, abs=1e-2)
+
+
 def test_a_put_replaces_and_a_removal_removes_at_once(index: VectorIndex) -> None:
     index.put(["a", "b"], EYE[:2])
     index.put(["a", "c", "c"], np.array([EYE[5], EYE[7], EYE[0]]))

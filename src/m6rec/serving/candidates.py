@@ -24,6 +24,7 @@ from m6rec.serving.chosen import LiveChosen
 from m6rec.serving.people import People
 from m6rec.serving.words import Fitted, ItemWords
 from m6rec.stores.journal.base import Journal
+from m6rec.stores.vectors.base import Found
 from m6rec.tasks.shelf import Shelf
 
 SAMPLED = 2000
@@ -66,13 +67,13 @@ class Parts:
 @dataclass(frozen=True)
 class Similar:
     """Similarities of a user to items: places, float32 [N]; mean and spread over the catalogue.
-    others: of items that are not among them, by id; None: all are."""
+    others: of items that are not among them, by id, those that have a vector; None: all are."""
 
     place: np.ndarray
     score: np.ndarray
     mean: float
     spread: float
-    others: Callable[[Sequence[str]], np.ndarray] | None = None
+    others: Callable[[Sequence[str]], Found] | None = None
 
     def of(self, place_N: np.ndarray, ids: Sequence[str]) -> np.ndarray:
         """In standard deviations, float32 [N]; 0 for what has no vector yet. place_N: ascending."""
@@ -90,7 +91,9 @@ class Similar:
         missing = np.flatnonzero(~here).tolist()
         missing = [row for row in missing if ids[place_N[row]]]
         if missing:
-            score_N[missing] = self.others([ids[place_N[row]] for row in missing])
+            row_of = {ids[place_N[row]]: row for row in missing}
+            found = self.others(list(row_of))
+            score_N[[row_of[one] for one in found.ids]] = found.scores
         return self._standard(score_N)
 
     def _standard(self, score_N: np.ndarray) -> np.ndarray:

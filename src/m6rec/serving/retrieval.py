@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -105,12 +106,11 @@ def _similar(shop: Shop, one: Wanted, known: Known, row: int) -> Similar:
     place_N = shop.shelf.places(hits.ids)
     spread_N = shop.scores.sample(shop.retriever, shop.item_vectors) @ vector_K
 
-    def others(item_ids: Sequence[str]) -> np.ndarray:
-        return np.asarray(shop.item_vectors(item_ids) @ vector_K)
-
     found = place_N >= 0
     mean, spread = float(spread_N.mean()), float(spread_N.std())
-    return Similar(place_N[found], hits.scores[found], mean, spread, others)
+    return Similar(
+        place_N[found], hits.scores[found], mean, spread, partial(shop.index.among, query_K)
+    )
 
 
 def _less_refused(

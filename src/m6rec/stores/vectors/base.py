@@ -74,6 +74,11 @@ class VectorIndex(ABC):
         return self.search(vector, max(len(self), 1))
 
     @abstractmethod
+    def among(self, vector: np.ndarray, ids: Sequence[str]) -> Found:
+        """The inner products of one query [D] with some ids, in any order; what is not there is
+        left out."""
+
+    @abstractmethod
     def save(self, folder: str | Path, journal_number: int, journal: str = "") -> None:
         """Writes a snapshot that replaces the last one, all of it or nothing.
 

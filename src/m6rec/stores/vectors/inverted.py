@@ -31,11 +31,12 @@ FILE = "inverted.faiss"
 
 
 class InvertedRows(Rows):
-    """Vectors in lists. index: an IndexIVFScalarQuantizer whose ids are slots."""
+    """Vectors in lists. index: an IndexIVFScalarQuantizer whose ids are slots. effort: of SEEN."""
 
     kind = "inverted"
 
-    def __init__(self, index: Any) -> None:
+    def __init__(self, index: Any, effort: float = 1.0) -> None:
+        self._effort = effort
         self._faiss = need("faiss", "an approximate index")
         self._index = index
         self._index.set_direct_map_type(self._faiss.DirectMap.Hashtable)
@@ -43,7 +44,7 @@ class InvertedRows(Rows):
         self._list_N = np.full(1024, NOWHERE, dtype=np.int32)
 
     @classmethod
-    def trained(cls, h_ND: np.ndarray, expected: int) -> InvertedRows:
+    def trained(cls, h_ND: np.ndarray, expected: int, effort: float = 1.0) -> InvertedRows:
         """Empty, with 4 sqrt(expected) centroids learned from vectors like those that come."""
         faiss = need("faiss", "an approximate index")
         lists = max(1, min(lists_for(max(expected, len(h_ND))), len(h_ND) // TRAINED_ON))
@@ -61,7 +62,7 @@ class InvertedRows(Rows):
         index.cp.min_points_per_centroid = 1  # or it writes to stderr
         index.train(h_ND[some])
         log.info("vector index: %d lists learned from %d vectors", lists, len(some))
-        return cls(index)
+        return cls(index, effort)
 
     def put(self, slots_N: np.ndarray, h_ND: np.ndarray) -> None:
         """See Rows."""
@@ -87,7 +88,7 @@ class InvertedRows(Rows):
 
     def search(self, q_QD: np.ndarray, k: int, passes_N: np.ndarray | None) -> list[Hits]:
         """See Rows."""
-        seen = max(SEEN, SEEN_PER_HIT * k)
+        seen = int(self._effort * max(SEEN, SEEN_PER_HIT * k))
         if passes_N is None:
             return self._everywhere(q_QD, k, seen)
         slots_N = np.flatnonzero(passes_N)
@@ -133,6 +134,12 @@ class InvertedRows(Rows):
         """Slots that are held, and their vectors, as float16 keeps them."""
         slots_N = np.flatnonzero(self._list_N != NOWHERE)
         return slots_N, self._index.reconstruct_batch(slots_N)
+
+    def compare(self, q_D: np.ndarray, slots_N: np.ndarray) -> np.ndarray:
+        """See Rows."""
+        if not len(slots_N):
+            return np.zeros(0, dtype=np.float32)
+        return np.asarray(self._index.reconstruct_batch(slots_N) @ q_D)
 
     def save(self, writer: SnapshotWriter) -> None:
         """See Rows."""

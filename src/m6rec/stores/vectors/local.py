@@ -37,14 +37,22 @@ LEFT_OUT_AFTER = 1_000
 class LocalIndex(VectorIndex):
     """Vectors of one process. exact_below: None for exact whatever the size.
 
-    expected: how many vectors will come, roughly. Raises StoreError where faiss is needed and is
-    not installed.
+    expected: how many vectors will come, roughly. effort: share of the vectors that an approximate
+    search looks at by default, for who needs the nearest of them above all. Raises StoreError
+    where faiss is needed and is not installed.
     """
 
-    def __init__(self, dim: int, exact_below: int | None = EXACT_BELOW, expected: int = 0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        exact_below: int | None = EXACT_BELOW,
+        expected: int = 0,
+        effort: float = 1.0,
+    ) -> None:
         if exact_below is not None:
             need("faiss", "an index that grows beyond exact search")
         self.dim, self._exact_below, self._expected = dim, exact_below, expected
+        self._effort = effort
         self._slots = Slots()
         self._rows: Rows = ExactRows(dim)
         self._lock = threading.RLock()
@@ -86,7 +94,7 @@ class LocalIndex(VectorIndex):
         ):
             return rows
         slots_N, h_ND = rows.all()
-        made = InvertedRows.trained(h_ND, self._expected)
+        made = InvertedRows.trained(h_ND, self._expected, self._effort)
         made.put(slots_N, h_ND)
         return made
 
@@ -130,6 +138,15 @@ class LocalIndex(VectorIndex):
                 self._held = slots_N, [names[slot] for slot in slots_N.tolist()]
             slots_N, ids = self._held
             return Found(ids, self._rows.compare(q_QD[0], slots_N))
+
+    def among(self, vector: np.ndarray, ids: Sequence[str]) -> Found:
+        """See VectorIndex."""
+        q_QD = check_queries(np.asarray(vector)[None], self.dim, 1)
+        with self._lock:
+            slots = [self._slots.slot_of.get(one, -1) for one in ids]
+            slots_N = np.array(slots, dtype=np.int64)
+            there = [one for one, slot in zip(ids, slots, strict=True) if slot >= 0]
+            return Found(there, self._rows.compare(q_QD[0], slots_N[slots_N >= 0]))
 
     def _asked(self, where: Filter | None) -> tuple[np.ndarray | None, np.ndarray]:
         """What passes (None: all that is there), and slots that are taken out of the hits."""

@@ -133,6 +133,21 @@ class QdrantIndex(VectorIndex):
         answers = self._ask(lambda: self._client.query_batch_points(self.collection, queries))
         return [_found(one.points) for one in answers]
 
+    def among(self, vector: np.ndarray, ids: Sequence[str]) -> Found:
+        """See VectorIndex."""
+        if not ids:
+            return Found([], np.zeros(0, dtype=np.float32))
+        q_QD, m = check_queries(np.asarray(vector)[None], self.dim, 1), self._models
+        points = sorted({_point(one) for one in ids})
+        query = m.QueryRequest(
+            query=q_QD[0].tolist(),
+            limit=len(points),
+            filter=m.Filter(must=[m.HasIdCondition(has_id=points)]),
+            with_payload=["item_id"],
+        )
+        answers = self._ask(lambda: self._client.query_batch_points(self.collection, [query]))
+        return _found(answers[0].points)
+
     def _filter(self, where: Filter | None) -> Any:
         if where is None:
             return None

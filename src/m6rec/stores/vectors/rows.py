@@ -36,6 +36,10 @@ class Rows(ABC):
         """The best k of each query. passes_N: bool by slot, of slots that are held; None: all."""
 
     @abstractmethod
+    def compare(self, q_D: np.ndarray, slots_N: np.ndarray) -> np.ndarray:
+        """Inner products of one query with the vectors of slots that are held: float32 [N]."""
+
+    @abstractmethod
     def save(self, writer: SnapshotWriter) -> None:
         """Writes itself into a snapshot."""
 
@@ -90,10 +94,11 @@ class ExactRows(Rows):
         return found
 
     def compare(self, q_D: np.ndarray, slots_N: np.ndarray) -> np.ndarray:
-        """Inner products of one query with the vectors of slots, which ascend: float32 [N]."""
+        """See Rows."""
         size = int(slots_N.max(initial=-1)) + 1
-        score_N = self._h_ND[:size] @ q_D
-        return np.asarray(score_N if len(slots_N) == size else score_N[slots_N])
+        if len(slots_N) * GATHERED < size:
+            return np.asarray(self._h_ND[slots_N] @ q_D)
+        return np.asarray((self._h_ND[:size] @ q_D)[slots_N])
 
     def all(self) -> tuple[np.ndarray, np.ndarray]:
         """Slots that are held, and their vectors."""
