@@ -21,8 +21,11 @@ from typer.testing import CliRunner
 import tiny
 from m6rec.cli import app
 from m6rec.collaborative.head import (
+    COUNTS_ALONE,
+    SIMILARITY_ALONE,
     Features,
     Head,
+    Logit,
     chosen_feature,
     popularity_feature,
     repeat_features,
@@ -111,7 +114,7 @@ def test_the_file_gives_back_its_rows_those_without_pairs_too() -> None:
     numbers = Transitions(
         norm_I=np.array([1.5, 0, 7, 0], np.float32),
         key_I=np.arange(4, dtype=np.float32),
-        base_I=np.arange(4, 8, dtype=np.float32),
+        popularity_I=np.arange(4, 8, dtype=np.float32),
         mean_K=np.array([0.5, -1, 2], np.float32),
         turn_DK=np.arange(6, dtype=np.float32).reshape(2, 3),
         m_D=np.array([3, 4], np.float32),
@@ -229,7 +232,8 @@ def _no_embedding(texts: Sequence[str]) -> np.ndarray:
 
 def test_a_head_joins_as_in_numpy() -> None:
     log, (vectors_IK, scale_I) = some_log(), some_vectors()
-    head = Head(similarity=0.7, popularity=0.3, repeated=-0.5, last=-0.9, new=0.4)
+    choices = Logit(chosen=1.2, similarity=0.7, popularity=0.3, repeated=-0.5, last=-0.9, new=0.4)
+    head = Head(choices=choices, share=0.6, emphasis=0.2, boost=0.3)
     log = replace(log, events=log.events.filter(pl.col("item_id") != "i11"), head=head)
     made = shipped(log, vectors_IK, scale_I, 6)
     device = read(made, vectors_IK, scale_I)
@@ -255,7 +259,7 @@ def test_a_head_joins_as_in_numpy() -> None:
 
 def test_a_tuned_bundle_hears_its_similarity(tmp_path: Path) -> None:
     source, tens = with_log(), []
-    for number, head in enumerate((None, Head(chosen=0, similarity=1), Head(similarity=0))):
+    for number, head in enumerate((None, SIMILARITY_ALONE, COUNTS_ALONE)):
         settings = EdgeSettings(requests=10)
         export_bundle(replace(source, head=head), tmp_path / str(number), settings)
         bundle = EdgeBundle.open(tmp_path / str(number))

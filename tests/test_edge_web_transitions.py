@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 
 from console_worlds import browser
 from edge_worlds import BUILT, built, node, opened, pick, served, tiny_bundle
-from m6rec.collaborative.head import Head
+from m6rec.collaborative.head import Head, Logit
 from m6rec.edge.bundle import EdgeBundle, Ranked
 from m6rec.edge.personal import Personal
 
@@ -57,7 +57,8 @@ def test_node_ranks_by_what_people_chose_next_as_python_does(dist: Path, bundle:
 
 
 def test_a_head_joins_in_node_as_in_python(dist: Path, tmp_path: Path) -> None:
-    head = Head(similarity=0.7, popularity=0.3, repeated=-0.5, last=-0.9)
+    choices = Logit(chosen=1.2, similarity=0.7, popularity=0.3, repeated=-0.5, last=-0.9, new=0.4)
+    head = Head(choices=choices, share=0.6, emphasis=0.2, boost=0.3)
     folder = tiny_bundle(tmp_path, log=True, head=head)
     asked = [{"history": history, "k": 12} for history in HISTORIES]
     answers = json.loads(node("dist/node/node.mjs", "rerank", str(folder), said=asked))

@@ -12,7 +12,7 @@ import evaluation_worlds as worlds
 from m6rec.data.requests import Requests
 from m6rec.data.splits import Split
 from m6rec.evaluation import retrieval
-from m6rec.evaluation.result import EvaluationError, compare
+from m6rec.evaluation.result import EvaluationError, Result, compare
 from m6rec.evaluation.retrieval import evaluate_retrieval
 from m6rec.metrics.bootstrap import Resampling
 
@@ -166,6 +166,32 @@ def test_a_result_file_holds_card_and_figures_and_no_rows() -> None:
     assert stored["interval"]["level"] == 0.95
     assert "evidence" not in stored and "ranks" not in stored
     assert stored["curves"]["rank_cdf_all"]["share"][-1] == 1
+
+
+@dataclass
+class Probable(Fixed):
+    """The same as probabilities."""
+
+    gives_probabilities: bool = True
+
+
+def test_probabilities_are_compared_with_how_often_they_hit() -> None:
+    """20 items of which the first ten have 60 %: 60 of 100 targets are among them, then 30."""
+    items = [f"i{n:02}" for n in range(20)]
+    scores = np.tile([0.06] * 10 + [0.04] * 10, (100, 1)) - np.arange(20) * 1e-6
+
+    def judged(hits: int, model: type[Fixed]) -> Result:
+        rows = [{"user_id": str(n), "target": items[0 if n < hits else 19]} for n in range(100)]
+        split = worlds.split(items, [("u", "i00")], test=rows)
+        return evaluate_retrieval(model(scores), split)
+
+    true, bold = judged(60, Probable), judged(30, Probable)
+    assert true.metrics["ece@10"].value == pytest.approx(0, abs=1e-4)
+    assert true.metrics["copc@10"].value == pytest.approx(1, abs=1e-3)
+    assert bold.metrics["ece@10"].value == pytest.approx(0.3, abs=1e-4)
+    assert bold.metrics["copc@10"].value == pytest.approx(0.5, abs=1e-3)
+    assert bold.curves["reliability"]["observed"] == [0.3]
+    assert "ece@10" not in judged(60, Fixed).metrics
 
 
 def many(scores: np.ndarray, name: str) -> tuple[Fixed, Split]:

@@ -7,7 +7,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
-from m6rec.metrics.calibration import Binning, copc, log_losses, reliability
+from m6rec.metrics.calibration import Binning, copc, log_losses, promised_hits, reliability
 
 
 @pytest.fixture
@@ -56,3 +56,8 @@ def test_a_constant_prediction_falls_into_one_bin() -> None:
 
 def test_copc_above_one_says_too_little_was_promised() -> None:
     assert copc(np.array([0.2, 0.3]), np.array([1.0, 0.0])) == pytest.approx(2.0)
+
+
+def test_the_first_k_promise_their_share_of_all_probability() -> None:
+    probability = np.array([[0.1, 0.6, 0.3], [0.2, -np.inf, 0.3]])
+    np.testing.assert_allclose(promised_hits(probability, (1, 2, 9)), [[0.6, 0.9, 1], [0.6, 1, 1]])

@@ -292,7 +292,9 @@ def test_words_alone_where_that_is_asked_for(place: Place, tmp_path: Path) -> No
         assert client.delete("/v1/users/u0").json()["counted_pairs"] == 0
 
 
-def test_a_tuned_retriever_is_joined_by_its_head(tmp_path: Path) -> None:
+def test_a_tuned_retriever_is_joined_by_its_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = write_world(tmp_path)
     face = M6Rec.from_pretrained(place.model)
     face.fit("retrieve", place.data, split="temporal", train={"epochs": 1})
@@ -302,13 +304,18 @@ def test_a_tuned_retriever_is_joined_by_its_head(tmp_path: Path) -> None:
     with served(tuned) as (client, service):
         scores = service.registry.current.scores
         assert scores is not None and scores.head is not None
-        for history in (
+        histories: list[list[dict[str, str]]] = [
             [{"event": "click", "item_id": "red-shoe"}],
             [{"event": "click", "item_id": "blue-hat"}, {"event": "click", "text": "green tent"}],
-        ):
-            wanted = face.recommend(history, k=14)
-            answer = client.post("/v1/recommend", json={"history": history, "k": 14})
-            found = {one["item_id"]: one["score"] for one in answer.json()["items"]}
-            assert answer.json()["by"] == "chosen"
-            # The items' vectors are kept with fewer digits than Python has.
-            assert found == pytest.approx({one.item_id: one.score for one in wanted}, abs=5e-3)
+        ]
+        for exact_below in (words_module.EXACT_BELOW, 1):  # every item, then candidates
+            monkeypatch.setattr(words_module, "EXACT_BELOW", exact_below)
+            for history in histories:
+                wanted = face.recommend(history, k=14)
+                answer = client.post("/v1/recommend", json={"history": history, "k": 14})
+                found = {one["item_id"]: one["score"] for one in answer.json()["items"]}
+                assert answer.json()["by"] == "chosen"
+                # The items' vectors are kept with fewer digits than Python has.
+                assert found == pytest.approx({one.item_id: one.score for one in wanted}, rel=1e-2)
+                everything = face.recommend(history, k=100, exclude_seen=False)
+                assert sum(one.score for one in everything) == pytest.approx(1, rel=1e-4)

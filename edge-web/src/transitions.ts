@@ -16,18 +16,30 @@ export interface TransitionsConfig {
   head?: HeadConfig | null;
 }
 
-/** Of a tuned retriever. */
-export interface HeadConfig {
+/** One number for each part (collaborative/head.py). */
+export interface Logit {
   chosen: number;
   similarity: number;
+  popularity: number;
   repeated: number;
   last: number;
+  new: number;
+}
+
+/** Of a tuned retriever: a mixture of two logits. */
+export interface HeadConfig {
+  choices: Logit;
+  likeness: Logit;
+  share: number;
+  emphasis: number;
+  boost: number;
 }
 
 export interface Transitions {
   norm: Float32Array;
   key: Float32Array;
-  base: Float32Array;
+  /** The head's part of each item; 0 of new ones. */
+  popularity: Float32Array;
   mean: Float32Array;
   /** One row of K numbers for each direction. */
   turn: Float32Array;
@@ -58,7 +70,7 @@ export function unpackTransitions(body: Uint8Array, config: TransitionsConfig, i
     at += 4 * count;
     return new Float32Array(bytes, at - 4 * count, count);
   });
-  const [norm, key, base, mean, turn, m] = floats as [
+  const [norm, key, popularity, mean, turn, m] = floats as [
     Float32Array,
     Float32Array,
     Float32Array,
@@ -88,7 +100,7 @@ export function unpackTransitions(body: Uint8Array, config: TransitionsConfig, i
   }
   if (start[items] !== pairs || at !== body.length) throw new Error(`transitions.bin does not hold ${pairs} pairs`);
   const weight = Float64Array.from(levels, (level) => 2 ** (low + step * level));
-  return { norm, key, base, mean, turn, m, start, later, weight };
+  return { norm, key, popularity, mean, turn, m, start, later, weight };
 }
 
 export class NextChoice {
@@ -135,21 +147,33 @@ export class NextChoice {
     return found;
   }
 
-  /** Logits of the head; similarity: of the two towers, of every item. */
+  /** Logarithms of the head's probabilities; similarity: of the two towers, of every item. */
   joined(head: HeadConfig, told: readonly Told[], similarity: Float64Array): Float64Array {
-    const scores = this.scores(told);
+    const chosen = this.scores(told).map((score) => this.logit(score));
+    const { popularity } = this.numbers;
     const count = similarity.length;
     const mean = similarity.reduce((sum, value) => sum + value, 0) / count;
     const spread = Math.sqrt(similarity.reduce((sum, value) => sum + (value - mean) ** 2, 0) / count);
-    const { base } = this.numbers;
-    const found = similarity.map((value, item) => {
-      const centred = (value - mean) / Math.max(spread, 1e-6);
-      return head.chosen * this.logit(scores[item]!) + head.similarity * centred + base[item]!;
+    const repeated = new Set(told.map((one) => one.place));
+    const last = told.at(-1)?.place ?? null;
+    const logs = (of: Logit) =>
+      logSoftmax(
+        similarity.map(
+          (value, item) =>
+            of.chosen * chosen[item]! +
+            (of.similarity * (value - mean)) / Math.max(spread, 1e-6) +
+            of.popularity * popularity[item]! +
+            (repeated.has(item) ? of.repeated : 0) +
+            (item === last ? of.last : 0) +
+            (popularity[item] === 0 ? of.new : 0),
+        ),
+      );
+    const [choices, likeness] = [logs(head.choices), logs(head.likeness)];
+    const found = choices.map((log, item) => {
+      const mixed = logSum(Math.log(head.share) + log, Math.log(1 - head.share) + likeness[item]!);
+      return mixed + head.emphasis * chosen[item]! + (popularity[item] === 0 ? head.boost : 0);
     });
-    for (const place of new Set(told.map((one) => one.place))) if (place !== null) found[place]! += head.repeated;
-    const newest = told.at(-1)?.place ?? null;
-    if (newest !== null) found[newest]! += head.last;
-    return found;
+    return head.emphasis === 0 && head.boost === 0 ? found : logSoftmax(found);
   }
 
   /** Which entry has the largest share of an item's score; of equals the newest. */
@@ -180,4 +204,17 @@ export class NextChoice {
     const product = dot(this.shelf.vectors.subarray(item * K, (item + 1) * K), z) * this.shelf.scale[item]!;
     return this.config.prior * (product - moved) * this.numbers.key[item]!;
   }
+}
+
+/** log(eᵃ + eᵇ); either may be -∞. */
+function logSum(a: number, b: number): number {
+  const top = Math.max(a, b);
+  return top === -Infinity ? top : top + Math.log(Math.exp(a - top) + Math.exp(b - top));
+}
+
+/** Logarithms of probabilities. */
+function logSoftmax(logits: Float64Array): Float64Array {
+  const top = logits.reduce((most, value) => Math.max(most, value), -Infinity);
+  const total = logits.reduce((sum, value) => sum + Math.exp(value - top), 0);
+  return logits.map((value) => value - top - Math.log(total));
 }

@@ -52,9 +52,10 @@ History = Sequence[str | Event | Mapping[str, object]]
 class Recommendation:
     """One item of an answer.
 
-    score: of retrieval with a log the score of what people chose next, and after tuning the head's
-    logit (no probabilities; docs/collaborative.md); without a log cosine similarity. Of ranking a
-    probability, of scoring a log-likelihood. reason: why, where that was asked for.
+    score: of retrieval with a log the score of what people chose next, which is no probability, and
+    after tuning the probability that the item is chosen next (docs/collaborative.md); without a log
+    cosine similarity. Of ranking a probability, of scoring a log-likelihood. reason: why, where
+    that was asked for.
     """
 
     item_id: str

@@ -26,6 +26,7 @@ from m6rec.data.caps import parse_cap
 from m6rec.data.labels import LabelRule
 from m6rec.data.schema import DataError
 from m6rec.data.splits import Method as SplitMethod
+from m6rec.evaluation.summary import metric_name
 from m6rec.model.tuning import Method, Tuning
 from m6rec.recommender import Fitted, M6Rec
 from m6rec.tasks.build import TaskName
@@ -113,6 +114,7 @@ def _show(fitted: Fitted, folder: Path) -> None:
     out.print(table)
     if fitted.trained_on.get("joined"):
         out.print(_dial(fitted.trained_on["joined"]))
+        out.print(_truth(fitted.trained_on["joined"]))
     share = 100 * fitted.trained_on["trainable_share"]
     out.print(f"trained {share:.2f} % of the backbone's parameters; * is the epoch that was kept")
     if fitted.trained_on["best_score"] is None:
@@ -135,6 +137,13 @@ def _dial(joined: Mapping[str, Any]) -> Table | str:
             figures = [f"{point[key]:.4f}" for key in ("all", "known", "new", "first_ten")]
             table.add_row(f"{point['boost']:.2f}{mark}", *figures)
     return table
+
+
+def _truth(joined: Mapping[str, Any]) -> str:
+    """Whether the head's probabilities are true."""
+    both = joined["promised and observed on valid"].items()
+    told = (f"{metric_name(name)} {said:.3f} → {seen:.3f}" for name, (said, seen) in both)
+    return f"promised by the scores → observed on valid: {', '.join(told)}"
 
 
 def parse_targets(text: str | None) -> frozenset[str] | None:

@@ -1,15 +1,21 @@
 """The head: a few numbers that join what people chose, what the words say, and what repeats.
 
-A conditional logit over the catalogue (McFadden 1974), fitted by likelihood on valid requests:
+A mixture of two conditional logits over the catalogue (latent classes, Kamakura & Russell 1989),
+fitted by likelihood on valid requests (head_fit.py). Some choices go by what people chose next,
+others by what is alike, or by what many choose:
 
-    logit_j = chosen · c_j + similarity · z_j + popularity · p_j
-              + repeated · h_j + last · l_j + new · n_j
+    p_j = share · softmax_j(choices · x) + (1 - share) · softmax_j(likeness · x)
 
-c: log(1 + 2λ · score), where the score counts one transition of an unshrunk item as about 1 / λ, so
-c is log 3 of it; below 0 it is linear. z: the similarity of the two towers, less its mean over the
-catalogue, by its standard deviation. p: log(1 + people) over its largest value. h, l, n: 1 where
-the item is in the history, is its newest, is new to the log. Nothing in it has a scale of its own,
-so one set's head is sane on another.
+The parts x of an item j, one number for each in either logit:
+
+    chosen      log(1 + 2λ · score), linear below 0; one counted pair of an unshrunk item is log 3
+    similarity  of the two towers, less its mean over the catalogue, by its standard deviation
+    popularity  log(1 + people) over its largest value
+    repeated, last, new   1 where the item is in the history, is its newest, is new to the log
+
+Nothing in it has a scale of its own, so one set's head is sane on another. One sum of all parts,
+without the mixture, has to choose between the first ten and the first hundred; the mixture has
+both, since either logit may bring an item (docs/collaborative.md has the figures).
 
 Legend: B requests, I items, F features (FEATURES).
 """
@@ -19,25 +25,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import Field
 
 from m6rec.collaborative.sequences import Histories
 from m6rec.config import Settings
-from m6rec.metrics.ranking import ndcg, pessimistic_ranks
 
 FEATURES = ("chosen", "similarity", "popularity", "repeated", "last", "new")
-PENALTY = 1e-3
-"""Of the squared numbers: keeps what valid never saw at 0."""
-STEPS, LONGEST, CLOSE = 40, 5.0, 1e-4
-"""Of Newton's method: most steps, the longest one, and when it has arrived."""
-SHARES = (1.0, 0.75, 0.5, 0.25, 0.1)
-"""How much of what joins the counts is tried."""
 
 
-class Head(Settings):
-    """The numbers. The default is what stands without a valid part to fit them on."""
+class Logit(Settings):
+    """One number for each part."""
 
-    chosen: float = 1.0
-    similarity: float = 0.2
+    chosen: float = 0.0
+    similarity: float = 0.0
     popularity: float = 0.0
     repeated: float = 0.0
     last: float = 0.0
@@ -48,28 +48,60 @@ class Head(Settings):
         return np.array([getattr(self, name) for name in FEATURES], dtype=np.float32)
 
     @classmethod
-    def of(cls, weight_F: np.ndarray) -> Head:
+    def of(cls, weight_F: np.ndarray) -> Logit:
         """From numbers in the order of FEATURES."""
-        return cls(**{name: float(w) for name, w in zip(FEATURES, weight_F, strict=True)})
+        named = zip(FEATURES, weight_F, strict=True)
+        return cls(**{name: round(float(weight), 4) for name, weight in named})
 
     def __call__(self, features: Features) -> np.ndarray:
-        """Logits, float32 [B, I]."""
-        parts = zip(self.weights(), features.parts(), strict=True)
+        """Logarithms of probabilities, float32 [B, I]."""
         total_BI = np.zeros_like(features.chosen)
-        for weight, part in parts:
+        for weight, part in zip(self.weights(), features.parts(), strict=True):
             if weight:
                 total_BI += weight * part
-        return total_BI
+        return log_softmax(total_BI, features.copies)
 
 
-COUNTS_ALONE = Head(similarity=0.0)
-SIMILARITY_ALONE = Head(chosen=0.0, similarity=1.0)
+class Head(Settings):
+    """The numbers. The defaults are what stands without a valid part to fit them on.
+
+    choices, likeness, share: see above. emphasis: so much of `chosen` is added to the logarithm of
+    the mixture; boost: so much to that of new items (dial.py). Either is normalised again.
+    """
+
+    choices: Logit = Logit(chosen=1.5, similarity=0.5, new=0.5)
+    likeness: Logit = Logit(similarity=0.7, popularity=2.3, new=0.8)
+    share: float = Field(default=0.5, ge=0, le=1)
+    emphasis: float = 0.0
+    boost: float = 0.0
+
+    def __call__(self, features: Features) -> np.ndarray:
+        """Logarithm of the probability that each item is chosen next, float32 [B, I]."""
+        classes = ((self.share, self.choices), (1 - self.share, self.likeness))
+        logs = [logit(features) + np.float32(np.log(share)) for share, logit in classes if share]
+        found_BI = logs[0] if len(logs) == 1 else np.logaddexp(*logs)
+        if not self.emphasis and not self.boost:
+            return np.asarray(found_BI)
+        found_BI += np.float32(self.emphasis) * features.chosen
+        found_BI += np.float32(self.boost) * features.new
+        return log_softmax(found_BI, features.copies)
+
+    def probabilities(self, features: Features) -> np.ndarray:
+        """That each item is chosen next, float32 [B, I]; over the catalogue they sum to 1."""
+        return np.asarray(np.exp(self(features)))
+
+
+COUNTS_ALONE = Head(choices=Logit(chosen=1.0), share=1.0)
+SIMILARITY_ALONE = Head(likeness=Logit(similarity=1.0), share=0.0)
 
 
 @dataclass(frozen=True)
 class Features:
     """What the head reads: chosen, similarity, repeated, last float32 [B, I]; popularity, new
-    float32 [I]."""
+    float32 [I].
+
+    copies: float32 [I], how many items of the catalogue each column stands for; None: itself.
+    """
 
     chosen: np.ndarray
     similarity: np.ndarray
@@ -77,23 +109,30 @@ class Features:
     repeated: np.ndarray
     last: np.ndarray
     new: np.ndarray
+    copies: np.ndarray | None = None
 
     def parts(self) -> tuple[np.ndarray, ...]:
         """In the order of FEATURES."""
         return tuple(getattr(self, name) for name in FEATURES)
 
-    def columns(self, column_N: np.ndarray) -> Features:
-        """Of some items."""
-        return Features(*(part[..., column_N] for part in self.parts()))
-
-    def rows(self, rows: slice | np.ndarray) -> Features:
-        """Of some requests."""
-        return Features(*(part[rows] if part.ndim == 2 else part for part in self.parts()))
+    def columns(self, column_N: np.ndarray, copies: np.ndarray | None = None) -> Features:
+        """Of some items, and how many each stands for."""
+        parts = {name: getattr(self, name)[..., column_N] for name in FEATURES}
+        return Features(**parts, copies=copies)
 
     def stacked(self) -> np.ndarray:
         """float32 [B, I, F]."""
         shape = self.chosen.shape
         return np.stack([np.broadcast_to(part, shape) for part in self.parts()], axis=2)
+
+
+def log_softmax(logit_BI: np.ndarray, copies: np.ndarray | None = None) -> np.ndarray:
+    """Logarithms of probabilities, float32 [B, I]; those of all copies together are 1."""
+    apart_BI = logit_BI - logit_BI.max(axis=1, keepdims=True, initial=-np.inf)
+    share_BI = np.exp(apart_BI)
+    if copies is not None:
+        share_BI *= copies
+    return np.asarray(apart_BI - np.log(share_BI.sum(axis=1, keepdims=True)), dtype=np.float32)
 
 
 def chosen_feature(score_BI: np.ndarray, shrinkage: float) -> np.ndarray:
@@ -126,52 +165,3 @@ def repeat_features(histories: Histories, items: int) -> tuple[np.ndarray, np.nd
     newest = here & (histories.weight == 1)
     last[histories.request[newest], histories.code[newest]] = 1
     return repeated, last
-
-
-def fit_weights(features: Features, target_B: np.ndarray) -> np.ndarray:
-    """The likeliest numbers, float64 [F], by Newton's method; target: column of what was chosen."""
-    z_BIF = features.stacked()
-    B, _, F = z_BIF.shape
-    own_BF = z_BIF[np.arange(B), target_B].astype(np.float64)
-    weight_F = np.zeros(F)
-    weight_F[0] = 1.0
-    for _ in range(STEPS):
-        logit_BI = z_BIF @ weight_F.astype(np.float32)
-        logit_BI -= logit_BI.max(axis=1, keepdims=True)
-        p_BI = np.exp(logit_BI, dtype=np.float32)
-        p_BI /= p_BI.sum(axis=1, keepdims=True)
-        mean_BF = np.matmul(p_BI[:, None, :], z_BIF)[:, 0].astype(np.float64)
-        slope_F = (own_BF - mean_BF).mean(0) - PENALTY * weight_F
-        curve_FF = PENALTY * np.eye(F) - mean_BF.T @ mean_BF / B
-        for one in range(F):
-            weighted_BI = p_BI * z_BIF[:, :, one]
-            curve_FF[one] += np.einsum("bi,bif->f", weighted_BI, z_BIF, optimize=True) / B
-        step_F = np.linalg.solve(curve_FF, slope_F)
-        step_F *= min(1.0, LONGEST / max(float(np.linalg.norm(step_F)), 1e-9))
-        weight_F = weight_F + step_F
-        if np.abs(step_F).max() < CLOSE:
-            break
-    return weight_F
-
-
-def fit_head(features: Features, target_B: np.ndarray) -> tuple[Head, dict[str, float]]:
-    """The head that is best by NDCG@10 on the same requests, and the figure of each that was tried.
-
-    Tried are each part alone, and the likeliest numbers with all, or a share, of what joins the
-    counts. So it is never worse there than its best part.
-    """
-    weight_F = fit_weights(features, target_B)
-    tried = {"counts alone": COUNTS_ALONE, "similarity alone": SIMILARITY_ALONE}
-    if weight_F[0] > 0:
-        for share in SHARES:
-            scaled = weight_F * share
-            scaled[0] = weight_F[0]
-            tried[f"joined, {share:.0%}"] = Head.of(scaled.round(4))
-    figures = {name: _ndcg(head(features), target_B) for name, head in tried.items()}
-    best = max(reversed(list(figures)), key=figures.__getitem__)
-    best = next(name for name in reversed(list(figures)) if figures[name] == figures[best])
-    return tried[best], figures
-
-
-def _ndcg(scores_BI: np.ndarray, target_B: np.ndarray) -> float:
-    return float(ndcg(pessimistic_ranks(scores_BI, target_B), 10).mean())

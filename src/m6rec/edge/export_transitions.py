@@ -31,7 +31,6 @@ from m6rec.edge.graph import EdgeError
 from m6rec.edge.parity import FIRST, Drawing
 from m6rec.edge.transitions import (
     NO_LENGTH,
-    HeadConfig,
     NextChoice,
     Transitions,
     TransitionsConfig,
@@ -39,8 +38,6 @@ from m6rec.edge.transitions import (
     weights_of,
 )
 
-JOINED = {"chosen", "similarity", "repeated", "last"}
-"""Numbers of the head that a device reads; the others are in `base`."""
 Scores = Callable[[list[int]], np.ndarray]
 """Places of a history, oldest first → scores of all items [I]."""
 
@@ -54,14 +51,13 @@ class Log:
     scoring: ScoreSettings
     head: Head | None = None
 
-    def base(self) -> np.ndarray:
-        """What the head says of an item, whoever asks: float32 [I]."""
+    def popularity(self) -> np.ndarray:
+        """What the head reads of an item, whoever asks: float32 [I], 0 of new ones. 0 of all
+        without a head."""
         if self.head is None:
             return np.zeros(len(self.item_ids), np.float32)
         people = dict(people_of(self.events).iter_rows())
-        people_I = np.array([people.get(item_id, 0) for item_id in self.item_ids])
-        told_I = self.head.popularity * popularity_feature(people_I)
-        return np.asarray(told_I + self.head.new * (people_I == 0), np.float32)
+        return popularity_feature(np.array([people.get(item_id, 0) for item_id in self.item_ids]))
 
     @cached_property
     def sequences(self) -> Sequences:
@@ -118,7 +114,7 @@ def shipped(log: Log, vectors_IK: np.ndarray, scale_I: np.ndarray, best: int) ->
     rest_I = np.maximum(length_I, NO_LENGTH) * (1 - prior.own(g_ID))
     numbers = Transitions(
         norm_I=exact.norm_I.astype(np.float32),
-        base_I=log.base(),
+        popularity_I=log.popularity(),
         key_I=np.where(length_I < NO_LENGTH, 0, 1 / rest_I).astype(np.float32),
         mean_K=prior.whitening.mean,
         turn_DK=turn_KD.T.astype(np.float32),
@@ -138,7 +134,7 @@ def shipped(log: Log, vectors_IK: np.ndarray, scale_I: np.ndarray, best: int) ->
         prior=scoring.prior,
         parity=0.0,
         requests=0,
-        head=None if log.head is None else HeadConfig(**log.head.model_dump(include=JOINED)),
+        head=log.head,
     )
     return Shipped(numbers, config, CollaborativeScore(scoring, {}, matrix, prior, g_ID, _no_texts))
 

@@ -11,10 +11,11 @@ its prior by its own vector:
     key_j = 1 / (|(v_j - mean) · turn| · (1 - g_jᵀ M g_j))
 
 (less the share that j has of itself, where the history holds it). A tuned retriever joins in by
-its head (collaborative/head.py); what the head says of an item whoever asks is `base`.
+its head (collaborative/head.py), for which `popularity` is its part of each item, 0 of new ones.
 edge-web/src/transitions.ts is the same in the browser. The file, little-endian:
 
-    norm, key, base [I], mean [K], turn [D, K], m [D]  float32 (turn by direction)
+    norm, key, popularity [I], mean [K],               float32 (turn by direction)
+      turn [D, K], m [D]
     pairs of each item [I]                             uint16
     level of each pair [W]                             uint8: R = 2^(low + step · level)
     later items, row by row, ascending                 varints: distance from the one before, less 1
@@ -32,6 +33,12 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
+from m6rec.collaborative.head import (
+    Features,
+    Head,
+    chosen_feature,
+    similarity_feature,
+)
 from m6rec.config import Settings
 from m6rec.edge.graph import EdgeError
 
@@ -41,16 +48,6 @@ MOST_PAIRS = 65_535
 """Pairs of an item that the file can number."""
 NO_LENGTH = 1e-6
 """A whitened vector that is shorter has no direction: the text is the mean of all."""
-
-
-class HeadConfig(Settings):
-    """Numbers of the head: of log(1 + 2λ · score), of the similarity in standard deviations over
-    the catalogue, of items of the history, of its newest."""
-
-    chosen: float
-    similarity: float
-    repeated: float
-    last: float
 
 
 class TransitionsConfig(Settings):
@@ -73,7 +70,7 @@ class TransitionsConfig(Settings):
     max_history: int = Field(default=50, ge=1)
     parity: float
     requests: int
-    head: HeadConfig | None = None
+    head: Head | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ class Transitions:
 
     norm_I: np.ndarray
     key_I: np.ndarray
-    base_I: np.ndarray
+    popularity_I: np.ndarray
     mean_K: np.ndarray
     turn_DK: np.ndarray
     m_D: np.ndarray
@@ -96,7 +93,7 @@ class Transitions:
         floats = (
             self.norm_I,
             self.key_I,
-            self.base_I,
+            self.popularity_I,
             self.mean_K,
             self.turn_DK,
             self.m_D,
@@ -131,8 +128,8 @@ class Transitions:
         run_W = np.cumsum(gap_W + 1)
         before_I = np.concatenate([[0], run_W])[start[:-1]]
         later_W = run_W - np.repeat(before_I, size_I) - 1
-        norm_I, key_I, base_I, mean_K, turn_DK, m_D = floats
-        return cls(norm_I, key_I, base_I, mean_K, turn_DK, m_D, start, later_W, level_W)
+        norm_I, key_I, popularity_I, mean_K, turn_DK, m_D = floats
+        return cls(norm_I, key_I, popularity_I, mean_K, turn_DK, m_D, start, later_W, level_W)
 
 
 def packed_numbers(number_N: np.ndarray) -> bytes:
@@ -250,17 +247,23 @@ class NextChoice:
         return np.asarray(np.where(scaled_A > 0, np.log1p(np.maximum(scaled_A, 0)), scaled_A))
 
     def joined(self, entries: Entries, similarity_I: np.ndarray) -> np.ndarray:
-        """Logits of the head: float64 [I]. similarity_I: of the two towers. Only with a head."""
-        head = self.config.head
-        assert head is not None
-        centred_I = (similarity_I - similarity_I.mean()) / max(float(similarity_I.std()), 1e-6)
-        logit_I = head.chosen * self.logits(self.scores(entries)) + head.similarity * centred_I
-        logit_I += self.numbers.base_I
+        """Logarithms of the head's probabilities: [I]. similarity_I: of the two towers. Only with a
+        head."""
+        assert self.config.head is not None
+        repeated_I, last_I = np.zeros((2, len(similarity_I)), dtype=np.float32)
         there = entries.code_N >= 0
-        logit_I[np.unique(entries.code_N[there])] += head.repeated
+        repeated_I[entries.code_N[there]] = 1
         if len(there) and there[-1]:
-            logit_I[entries.code_N[-1]] += head.last
-        return np.asarray(logit_I)
+            last_I[entries.code_N[-1]] = 1
+        features = Features(
+            chosen_feature(self.scores(entries)[None], self.config.shrinkage),
+            similarity_feature(similarity_I[None]),
+            self.numbers.popularity_I,
+            repeated_I[None],
+            last_I[None],
+            (self.numbers.popularity_I == 0).astype(np.float32),
+        )
+        return np.asarray(self.config.head(features)[0])
 
     def _words(self, z_RK: np.ndarray, asked_A: np.ndarray) -> np.ndarray:
         """μ times the prior: float64 [R, A]."""

@@ -96,13 +96,7 @@ def _calibration(judged: Judged, bins: int) -> Statistic:
 def judged_curves(judged: Judged, bins: int = 10) -> dict[str, dict[str, list[float]]]:
     """Points for the plots: reliability bins, and the ROC curve where both labels are there."""
     found = reliability(judged.predictions, judged.labels, bins)
-    curves = {
-        "reliability": {
-            "predicted": found.predicted.round(6).tolist(),
-            "observed": found.observed.round(6).tolist(),
-            "count": found.counts.astype(float).tolist(),
-        }
-    }
+    curves = {"reliability": found.to_dict()}
     if 0 < judged.labels.sum() < judged.labels.size:
         curves["roc"] = _roc(judged)
     return curves

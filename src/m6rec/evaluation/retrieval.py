@@ -22,15 +22,21 @@ from m6rec.evaluation.catalogue import catalogue_codes
 from m6rec.evaluation.result import EvaluationError, Measures, Result, mean_measures
 from m6rec.metrics import ranking
 from m6rec.metrics.bootstrap import DEFAULT, Estimate, Resampling
+from m6rec.metrics.calibration import copc, promised_hits, reliability
 
 Part = Literal["train", "valid", "test"]
 CUTOFFS = (1, 3, 5, 10, 50, 100)
+PROMISED = 10
+"""Length of the list whose probability is compared with its hit rate."""
 BLOCK_CELLS = 8_000_000
 """Most scores held at once (32 MB as float32), whatever the catalogue's size."""
 
 
 class RetrievalModel(Protocol):
-    """Scores the whole catalogue for each request: higher is better, any scale."""
+    """Scores the whole catalogue for each request: higher is better, any scale.
+
+    One with a true `gives_probabilities` gives those of being chosen next, and is judged by them.
+    """
 
     @property
     def name(self) -> str: ...
@@ -42,11 +48,13 @@ class RetrievalModel(Protocol):
 
 @dataclass(frozen=True)
 class Ranked:
-    """ranks: int [R]; listed: k -> bool [I], the items in at least one list of length k."""
+    """ranks: int [R]; listed: k -> bool [I], the items in at least one list of length k.
+    promised: float [R], the probability of the first PROMISED; None where scores are none."""
 
     ranks: np.ndarray
     listed: dict[int, np.ndarray]
     seconds: float
+    promised: np.ndarray | None = None
 
 
 def evaluate_retrieval(
@@ -69,12 +77,13 @@ def evaluate_retrieval(
     seen = requests.rows["target"].is_in(list(split.train_item_ids)).to_numpy()
     shares = {"seen": seen, "unseen": ~seen}
     coverage = {f"coverage@{k}": Estimate(float(ranked.listed[k].mean())) for k in ks}
+    truth, reliable = _calibration(ranked)
     return Result(
         model=model.name,
         task="retrieve",
         part=part,
         card=split.card,
-        metrics={**measures.estimates(resampling), **coverage},
+        metrics={**measures.estimates(resampling), **coverage, **truth},
         breakdown={
             name: rank_measures(ranked.ranks[share], users[share], ks).estimates(resampling)
             for name, share in shares.items()
@@ -87,7 +96,7 @@ def evaluate_retrieval(
             "seen": int(seen.sum()),
             "unseen": int((~seen).sum()),
         },
-        curves=_rank_curves(ranked.ranks, shares, split.items.height),
+        curves={**_rank_curves(ranked.ranks, shares, split.items.height), **reliable},
         seconds=ranked.seconds,
         resampling=resampling,
         measures=measures,
@@ -139,7 +148,8 @@ def rank_targets(
     """
     items = split.items.height
     listed = {k: np.zeros(items, dtype=bool) for k in ks}
-    ranks, seconds = [], 0.0
+    ranks, promised, seconds = [], [], 0.0
+    probable = getattr(model, "gives_probabilities", False)
     for rows, block in _blocks(requests, items):
         asked, question = distinct_questions(block)
         started = time.perf_counter()
@@ -150,7 +160,10 @@ def rank_targets(
         if listed:
             _note_lists(scores, listed)
         ranks.append(ranking.pessimistic_ranks(scores[question], targets[rows]))
-    return Ranked(np.concatenate(ranks), listed, seconds)
+        if probable:
+            promised.append(promised_hits(scores, (PROMISED,))[question, 0])
+    told = np.concatenate(promised) if promised else None
+    return Ranked(np.concatenate(ranks), listed, seconds, told)
 
 
 def _blocks(requests: Requests, items: int) -> Iterator[tuple[slice, Requests]]:
@@ -220,6 +233,21 @@ def rank_measures(ranks: np.ndarray, users: np.ndarray, ks: Sequence[int]) -> Me
         values.update({f"{metric}@{k}": of(ranks, k) for k in ks})
     numbered = np.unique(users, return_inverse=True)[1]
     return mean_measures({**values, "mrr": ranking.reciprocal_rank(ranks)}, numbered)
+
+
+def _calibration(
+    ranked: Ranked,
+) -> tuple[dict[str, Estimate], dict[str, dict[str, list[float]]]]:
+    """ECE and COPC of the first PROMISED, and their reliability; nothing without probabilities."""
+    if ranked.promised is None:
+        return {}, {}
+    hit_R = ranking.hit_rate(ranked.ranks, PROMISED)
+    found = reliability(ranked.promised, hit_R)
+    metrics = {
+        f"ece@{PROMISED}": Estimate(found.ece),
+        f"copc@{PROMISED}": Estimate(copc(ranked.promised, hit_R)),
+    }
+    return metrics, {"reliability": found.to_dict()}
 
 
 def _rank_curves(

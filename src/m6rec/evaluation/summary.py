@@ -13,7 +13,7 @@ from m6rec.evaluation.reported import Reported, Who, reported_for
 from m6rec.evaluation.result import EvaluationError, Result, compare
 from m6rec.metrics.bootstrap import Estimate
 
-RETRIEVE = ("hr@3", "hr@5", "hr@10", "ndcg@10", "hr@100", "mrr", "coverage@10")
+RETRIEVE = ("hr@3", "hr@5", "hr@10", "ndcg@10", "hr@100", "mrr", "coverage@10", "ece@10")
 RANK = ("auc", "gauc", "logloss", "ece", "copc")
 COMPARED = {"retrieve": ("hr@10", "ndcg@10", "hr@100"), "rank": ("auc", "gauc", "logloss")}
 SPLIT_BY = {"retrieve": ("hr@10", "ndcg@10", "hr@100"), "rank": ("auc", "gauc", "logloss")}

@@ -1,10 +1,11 @@
 """Are the probabilities true? Log loss, reliability bins, ECE and COPC on numpy arrays.
 
-Legend: N scored candidates, K bins.
+Legend: N scored candidates, K bins, B requests, I items.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,6 +48,14 @@ class Reliability:
         gaps = np.abs(self.observed - self.predicted)
         return float(gaps @ self.counts / self.counts.sum())
 
+    def to_dict(self) -> dict[str, list[float]]:
+        """Points for a plot, JSON-ready."""
+        return {
+            "predicted": self.predicted.round(6).tolist(),
+            "observed": self.observed.round(6).tolist(),
+            "count": self.counts.astype(float).tolist(),
+        }
+
 
 def reliability(
     predictions: np.ndarray, labels: np.ndarray, bins: int = 10, binning: Binning = "quantile"
@@ -69,3 +78,17 @@ def reliability(
         counts=counts,
         member=member,
     )
+
+
+def promised_hits(probability_BI: np.ndarray, ks: Sequence[int]) -> np.ndarray:
+    """What the k likeliest items promise: their share of all probability, float64 [B, len(ks)].
+
+    It is the hit rate of the first k, where the probabilities are true. What is below 0 (never
+    recommended) counts nothing.
+    """
+    offered_BI = np.where(probability_BI > 0, probability_BI, 0)
+    most = min(max(ks), offered_BI.shape[1])
+    top_BK = -np.partition(-offered_BI, most - 1, axis=1)[:, :most]
+    sums_BK = np.cumsum(-np.sort(-top_BK, axis=1), axis=1, dtype=np.float64)
+    total_B1 = np.maximum(offered_BI.sum(axis=1, dtype=np.float64), 1e-30)[:, None]
+    return np.asarray(sums_BK[:, [min(k, most) - 1 for k in ks]] / total_B1)

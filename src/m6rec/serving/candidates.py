@@ -42,11 +42,13 @@ class Entries:
 
 @dataclass(frozen=True)
 class Parts:
-    """Of N candidates: places, ascending; what was counted and what words say, float32 [N]."""
+    """Of N candidates: places, ascending; what was counted and what words say, float32 [N].
+    copies: float32 [N], how many items of a large catalogue each stands for; None: itself."""
 
     place: np.ndarray
     counted: np.ndarray
     words: np.ndarray
+    copies: np.ndarray | None = None
 
     @property
     def score(self) -> np.ndarray:
@@ -67,13 +69,16 @@ class Parts:
 @dataclass(frozen=True)
 class Similar:
     """Similarities of a user to items: places, float32 [N]; mean and spread over the catalogue.
-    others: of items that are not among them, by id, those that have a vector; None: all are."""
+    others: of items that are not among them, by id, those that have a vector; None: all are.
+    nearest: so many of the places, the first, are found by the towers; the others are a sample of
+    the catalogue."""
 
     place: np.ndarray
     score: np.ndarray
     mean: float
     spread: float
     others: Callable[[Sequence[str]], Found] | None = None
+    nearest: int | None = None
 
     def of(self, place_N: np.ndarray, ids: Sequence[str]) -> np.ndarray:
         """In standard deviations, float32 [N]; 0 for what has no vector yet. place_N: ascending."""
@@ -118,7 +123,11 @@ class Scores:
     ) -> None:
         self._shelf, self.chosen, self.words, self.head = shelf, chosen, words, head
         self._counted_I = np.zeros(0, dtype=np.float32)
-        self._sample: tuple[object, np.ndarray] = (None, self._counted_I)
+        self._sample: tuple[object, np.ndarray, np.ndarray] = (
+            None,
+            self._counted_I,
+            self._counted_I,
+        )
         self._places: tuple[object, np.ndarray] = (None, self._counted_I)
 
     def open(self, folder: Path | None, journal: Journal) -> None:
@@ -152,7 +161,7 @@ class Scores:
     def joined(
         self, parts: Parts, entries: Entries, similar: Similar | None, people: People
     ) -> np.ndarray:
-        """The score of candidates from their parts: float32 [N]."""
+        """The score of candidates from their parts, with a head their probability: float32 [N]."""
         if self.head is None or similar is None:
             return parts.score
         place_N = parts.place
@@ -166,8 +175,9 @@ class Scores:
             _marked(place_N, own_E)[None],
             _marked(place_N, newest_E)[None],
             (people.of(place_N) == 0).astype(np.float32),
+            parts.copies,
         )
-        return np.asarray(self.head(features)[0])
+        return np.asarray(self.head.probabilities(features)[0])
 
     def places(self, ids: list[str]) -> np.ndarray:
         """Places of all items of an index, which gives the same list until it changes."""
@@ -175,16 +185,28 @@ class Scores:
             self._places = ids, self._shelf.places(ids)
         return self._places[1]
 
-    def sample(self, key: object, vectors: Callable[[Sequence[str]], np.ndarray]) -> np.ndarray:
-        """Vectors of some items of a large catalogue, which tell mean and spread of similarities.
-        key: of what made them."""
+    def sample(
+        self, key: object, vectors: Callable[[Sequence[str]], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and vectors of some items of a large catalogue, which stand for it: for mean and
+        spread of similarities, and in the sum over which probabilities are shares. key: of what
+        made the vectors."""
         if self._sample[0] is not key:
             ids = list(self._shelf.place_of)
-            self._sample = key, vectors(ids[:: max(1, len(ids) // SAMPLED)])
-        return self._sample[1]
+            some = ids[:: max(1, len(ids) // SAMPLED)]
+            self._sample = key, np.array(some), vectors(some)
+        return self._sample[1:]
 
-    def parts(self, entries: Entries, k: int, where: Filter, more: np.ndarray) -> Parts:
-        """Candidates for k items. more: places that are to be among them."""
+    def parts(
+        self,
+        entries: Entries,
+        k: int,
+        where: Filter,
+        more: np.ndarray,
+        sampled: np.ndarray | None = None,
+    ) -> Parts:
+        """Candidates for k items. more: places that are to be among them. sampled: places of a
+        large catalogue that stand for the rest of it."""
         settings = self.chosen.settings
         x_E = self._shares(entries)
         place_E = self.chosen.places(entries.code)
@@ -195,6 +217,9 @@ class Scores:
             place_N = self._best(touched, counted_I, fitted, query_D, k, where, more)
         else:
             place_N = np.arange(len(counted_I))
+        copies = None
+        if sampled is not None:
+            place_N, copies = _with_rest(place_N, sampled, len(self._shelf))
         counted_N = counted_I[place_N]
         counted_I[touched] = 0
         words_N = np.zeros(len(place_N), dtype=np.float32)
@@ -209,7 +234,7 @@ class Scores:
             own = (place_E >= 0) & (entries.weight > 0)
             less_E = settings.prior * x_E[own] * fitted.itself(place_E[own])
             _take_off(words_N, place_N, place_E[own], less_E)
-        return Parts(place_N, counted_N, words_N)
+        return Parts(place_N, counted_N, words_N, copies)
 
     def _shares(self, entries: Entries) -> np.ndarray:
         """w_i / (a_i + λ) of each entry; a no is counted nowhere."""
@@ -270,6 +295,18 @@ class Scores:
         if fitted is not None and query_D is not None:
             parts.append(self.words.nearest(fitted, query_D, k, where))
         return np.unique(np.concatenate(parts))
+
+
+def _with_rest(
+    place_N: np.ndarray, sampled: np.ndarray, items: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Candidates and the sample, ascending, and how many items each stands for: a candidate for
+    itself, the others of the sample for the rest of the catalogue."""
+    place_M = np.union1d(place_N, sampled)
+    others = len(place_M) - len(place_N)
+    own_M = np.isin(place_M, place_N)
+    rest = (items - len(place_N)) / max(others, 1)
+    return place_M, np.where(own_M, 1.0, rest).astype(np.float32)
 
 
 def _take_off(

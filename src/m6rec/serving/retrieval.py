@@ -76,7 +76,10 @@ def _by_choices(shop: Shop, one: Wanted, known: Known, row: int) -> Retrieved | 
     entries = entries_of(histories, row)
     similar = None if scores.head is None else _similar(shop, one, known, row)
     more = np.zeros(0, dtype=np.int64) if similar is None else similar.place
-    parts = scores.parts(entries, one.retrieve, one.where, more)
+    sampled = None
+    if similar is not None and similar.nearest is not None:
+        more, sampled = more[: similar.nearest], more[similar.nearest :]
+    parts = scores.parts(entries, one.retrieve, one.where, more, sampled)
     if similar is None and not parts.score.any():
         return None
     score_N = scores.joined(parts, entries, similar, shop.people)
@@ -104,12 +107,16 @@ def _similar(shop: Shop, one: Wanted, known: Known, row: int) -> Similar:
         return Similar(place_N, score_N, float(score_N.mean()), float(score_N.std()))
     hits = shop.index.search(query_K, one.retrieve, one.where)
     place_N = shop.shelf.places(hits.ids)
-    spread_N = shop.scores.sample(shop.retriever, shop.item_vectors) @ vector_K
-
-    found = place_N >= 0
-    mean, spread = float(spread_N.mean()), float(spread_N.std())
+    sampled, vectors_SK = shop.scores.sample(shop.retriever, shop.item_vectors)
+    spread_S, place_S = vectors_SK @ vector_K, shop.shelf.places(sampled.tolist())
+    found, there = place_N >= 0, place_S >= 0
     return Similar(
-        place_N[found], hits.scores[found], mean, spread, partial(shop.index.among, query_K)
+        np.concatenate([place_N[found], place_S[there]]),
+        np.concatenate([hits.scores[found], spread_S[there]]),
+        float(spread_S.mean()),
+        float(spread_S.std()),
+        partial(shop.index.among, query_K),
+        int(found.sum()),
     )
 
 

@@ -71,6 +71,11 @@ class Catalogue:
         self.vectors_IK = retriever.encode_items(texts, item_ids)
         self.prior_I = np.zeros(len(self.item_ids), np.float32) if prior is None else prior
 
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether scores are probabilities that an item is chosen next."""
+        return self.chosen is not None and self.chosen.head is not None
+
     @cached_property
     def places(self) -> dict[str | None, int]:
         """Column of each item."""
@@ -79,9 +84,10 @@ class Catalogue:
     def score(self, requests: Requests, popularity_I: np.ndarray | None = None) -> np.ndarray:
         """How well every item fits every request, float32 [B, I].
 
-        The score of what people chose next where there is a log, joined with the similarity by the
-        head where one was fitted; without a log the similarity (see `Queries`). Where popularity is
-        given and tells, it answers users who are for nothing. What is disliked by name comes last.
+        The score of what people chose next where there is a log; after tuning the probability of
+        the head, which joins it with the similarity; without a log the similarity (see `Queries`).
+        Where popularity is given and tells, it answers users who are for nothing, with its share.
+        What is disliked by name comes last.
         """
         queries = self.retriever.queries(requests)
         rows = np.zeros(0, dtype=np.int64)
@@ -108,7 +114,7 @@ class Catalogue:
             return self._similarity(queries)
         histories = self._histories(queries)
         if self.chosen.head is not None:
-            return self.chosen.head(self._features(histories, queries))
+            return self.chosen.head.probabilities(self._features(histories, queries))
         scores_BI = self.chosen.score(histories)
         silent = ~scores_BI.any(axis=1)  # nothing that the score could read
         scores_BI[~silent] += CHOSEN_TIE * self.prior_I

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from m6rec.collaborative.counts import TransitionCounts, count
 from m6rec.collaborative.dial import DialPoint, choose_boost, dial_curve
-from m6rec.collaborative.head import Features, Head, fit_head
+from m6rec.collaborative.head import Features, Head
+from m6rec.collaborative.head_fit import fit_head
 from m6rec.collaborative.matrix import transition_matrix
 from m6rec.collaborative.score import CollaborativeScore, Embed
 from m6rec.collaborative.sequences import Histories, blocks_of, codes_of, sequences_of
@@ -23,6 +24,7 @@ from m6rec.collaborative.words import WordsPrior
 from m6rec.data.requests import Requests
 from m6rec.data.splits import Split
 from m6rec.data.verdicts import Scale, people
+from m6rec.metrics.calibration import promised_hits
 from m6rec.metrics.ranking import ndcg, pessimistic_ranks
 from m6rec.tasks.catalogue import HEAD_BOOSTS, Catalogue, Chosen
 from m6rec.tasks.retrieval import Retriever
@@ -33,6 +35,8 @@ CELLS = 18_000_000
 """Most cells of the requests times the catalogue (430 MB of features)."""
 COLUMNS = 20_000
 """Items of a larger catalogue that stand for it: those that were chosen, and others drawn."""
+LISTS = (1, 10, 100)
+"""Lengths of lists whose probability is compared with how often they hit."""
 GRID: Mapping[str, Sequence[Mapping[str, float]]] = {
     "distance_decay": [{"distance_decay": value} for value in (0.3, 0.5, 0.7, 0.85)],
     "recency_decay": [{"recency_decay": value} for value in (0.4, 0.6, 0.8, 0.9)],
@@ -47,13 +51,15 @@ GRID: Mapping[str, Sequence[Mapping[str, float]]] = {
 @dataclass(frozen=True)
 class Joined:
     """settings, head: what was chosen. figures: NDCG@10 on valid of what was tried. curve: what
-    each boost of new items finds, and costs, on valid; boost: the one in the head."""
+    each boost of new items finds, and costs, on valid; boost: the one in the head. calibration:
+    by length of a list, what its probabilities promise there, and how often it hits."""
 
     settings: ScoreSettings
     head: Head
     figures: Mapping[str, float]
     curve: Sequence[DialPoint]
     boost: float
+    calibration: Mapping[str, tuple[float, float]]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -63,6 +69,7 @@ class Joined:
             "ndcg@10 on valid": dict(self.figures),
             "dial": [point.to_dict() for point in self.curve],
             "boost": self.boost,
+            "promised and observed on valid": {k: list(two) for k, two in self.calibration.items()},
         }
 
 
@@ -103,8 +110,9 @@ def join(
     chosen = Chosen(score, None, people_I, people_I == 0)
     catalogue = Catalogue(retriever, texts, ids, "", chosen=chosen)
     features = catalogue.features(valid)
-    column_I = _columns(len(ids), target_R, seed)
-    head, figures = fit_head(features.columns(column_I), np.searchsorted(column_I, target_R))
+    column_N, copies = _columns(len(ids), target_R, seed)
+    some = features.columns(column_N, copies)
+    head, figures = fit_head(some, np.searchsorted(column_N, target_R))
     return _with_dial(score.settings, head, figures, features, target_R, retriever)
 
 
@@ -119,8 +127,15 @@ def _with_dial(
     new_I = features.new > 0
     curve = dial_curve(head(features), target_R, new_I, HEAD_BOOSTS)
     boost = choose_boost(curve, retriever.settings.new_item_parity)
-    boosted = head.model_copy(update={"new": round(head.new + boost, 4)})
-    return Joined(settings, boosted, figures, curve, boost)
+    boosted = head.model_copy(update={"boost": boost})
+    log_RI = boosted(features)
+    promised = promised_hits(np.exp(log_RI), LISTS).mean(axis=0)
+    ranks = pessimistic_ranks(log_RI, target_R)
+    calibration = {
+        f"hr@{k}": (round(float(said), 4), round(float((ranks <= k).mean()), 4))
+        for k, said in zip(LISTS, promised, strict=True)
+    }
+    return Joined(settings, boosted, figures, curve, boost, calibration)
 
 
 def choose_score(
@@ -166,12 +181,16 @@ def _some(valid: Requests, items: int, seed: int) -> Requests:
     return valid.take(np.sort(chosen))
 
 
-def _columns(items: int, target_R: np.ndarray, seed: int) -> np.ndarray:
-    """Items that the head is fitted over, ascending."""
+def _columns(items: int, target_R: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Items that the head is fitted over, ascending, and how many each stands for: a target for
+    itself, the others for the rest of the catalogue. None where it is the whole catalogue."""
     if items <= COLUMNS:
-        return np.arange(items)
+        return np.arange(items), None
     drawn = np.random.default_rng(seed).choice(items, COLUMNS, replace=False)
-    return np.union1d(drawn, target_R)
+    column_N = np.union1d(drawn, target_R)
+    own_N = np.isin(column_N, target_R)
+    rest = (items - own_N.sum()) / max((~own_N).sum(), 1)
+    return column_N, np.where(own_N, 1.0, rest).astype(np.float32)
 
 
 def _people(split: Split, codes: Mapping[str, int]) -> np.ndarray:
