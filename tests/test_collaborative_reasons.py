@@ -137,3 +137,18 @@ def test_a_repeat_that_people_make_is_told_as_one() -> None:
     told = reason(found, lambda entry: ("d", "d"))
     assert told is not None and told.text == "People often choose this again."
     assert told.because == "d" and told.share == 1
+
+
+def test_without_an_order_no_reason_says_next_and_nothing_is_older() -> None:
+    score = fit_score(log().drop("timestamp"), NAMES, F_ID, embed, PLAIN)
+    assert not score.ordered and score.decay == 1.0 and fitted().decay == 0.5
+    asked = Requests.of([Request((Event("click", "b"), Event("click", "a")))])
+    past = Histories.of(asked, score.codes, score.decay)
+    assert past.weight.tolist() == [1.0, 1.0]
+    (to_c,) = carriers(score, past, [columns("c")])[0]
+    told = [
+        reason(replace(to_c, carriers=(replace(one, chosen=chosen),)), titled)
+        for one, chosen in ((to_c.carriers[0], 2.0), (to_c.carriers[0], 1.0))
+    ]
+    words = [one.text.split(" “")[0] + one.text.split("”")[1] for one in told if one is not None]
+    assert words == ["People who chose often chose this too.", "This was chosen beside before."]

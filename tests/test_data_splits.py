@@ -68,6 +68,32 @@ def test_leave_one_out_split_tells_the_whole_past_and_notes_the_later_train() ->
     assert any("later than some test requests" in note for note in split.card.notes)
 
 
+def test_a_random_split_draws_one_event_of_each_user_for_test_and_one_for_valid() -> None:
+    users = [f"u{n}" for n in range(200)]
+    data = worlds.dataset("abcde", [(u, i, "click", None) for u in users for i in "abcde"])
+    split = make_split(data, method="random", seed=3)
+    assert split.card.split.startswith("random: of each user one event to judge is test")
+    assert "seed 3" in split.card.split and any("no order" in note for note in split.card.notes)
+    for past, requests in ((3, split.valid), (4, split.test)):
+        for request in requests:
+            known = [event.item_id for event in request.history]
+            assert len(set(known)) == past and request.target not in known
+    for part in (split.valid, split.test):  # any item alike, not the last rows of the file
+        counts = part.rows["target"].value_counts()["count"]
+        assert len(counts) == 5 and counts.min() > 20
+    held = pl.concat([split.valid.rows, split.test.rows]).select("user_id", item_id="target")
+    assert held.join(split.train_events, on=["user_id", "item_id"]).is_empty()
+    assert split.train_events.height == 600
+    again = make_split(data, method="random", seed=3)
+    assert again.card.split_hash == split.card.split_hash
+    assert make_split(data, method="random", seed=4).card.split_hash != split.card.split_hash
+
+
+def test_a_log_with_an_order_is_not_split_at_random() -> None:
+    with pytest.raises(DataError, match="use temporal or leave-one-out"):
+        make_split(TWO_USERS, method="random")
+
+
 def test_users_with_little_history_stay_in_train() -> None:
     rows = clicks("u", "abc", [1, 2, 3]) + clicks("v", "ab", [1, 2]) + clicks("w", "d", [1])
     split = make_split(worlds.dataset("abcd", rows), method="leave-one-out")
@@ -197,7 +223,8 @@ def test_auto_takes_the_first_method_that_the_data_allow() -> None:
     parts = ["train", "valid", "test"] * 2
     cases = {
         "column": worlds.dataset("abc", untimed, split=parts),
-        "leave-one-out": worlds.dataset("abc", untimed),
+        "leave-one-out": worlds.dataset("abc", untimed, position=[0, 1, 2] * 2),
+        "random": worlds.dataset("abc", untimed),
         "temporal": TWO_USERS,
     }
     for method, data in cases.items():
@@ -327,4 +354,4 @@ def test_options_without_sense_are_refused(options: dict[str, float], message: s
 
 def test_unknown_methods_are_refused_with_the_known_ones() -> None:
     with pytest.raises(DataError, match=f"right is auto, {', '.join(METHODS)}"):
-        make_split(TWO_USERS, method="random")  # type: ignore[arg-type]
+        make_split(TWO_USERS, method="shuffled")  # type: ignore[arg-type]

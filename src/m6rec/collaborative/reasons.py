@@ -65,10 +65,11 @@ class Carrier:
 @dataclass(frozen=True)
 class Carried:
     """The parts of one candidate's score. carriers: those above 0; against: those below 0; the
-    largest come first."""
+    largest come first. ordered: whether the log tells what came first."""
 
     carriers: tuple[Carrier, ...] = ()
     against: tuple[Carrier, ...] = ()
+    ordered: bool = True
 
     @property
     def score(self) -> float:
@@ -106,6 +107,7 @@ def carriers(
                 chosen_NC[[rows[-1] for rows in past]],
                 again_NC[[rows[-1] for rows in past]],
                 [bool((weight[rows] > 0).all()) for rows in past],
+                score.ordered,
             )
         )
     return out
@@ -139,6 +141,7 @@ def _carried(
     chosen_PC: np.ndarray,
     again_PC: np.ndarray,
     liked_P: Sequence[bool],
+    ordered: bool,
 ) -> list[Carried]:
     part_PC = counted_PC + words_PC
     above_C, below_C = np.maximum(part_PC, 0).sum(0), np.minimum(part_PC, 0).sum(0)
@@ -160,7 +163,7 @@ def _carried(
         ]
         above = tuple(one for one in found if one.counted + one.words > 0)
         below = tuple(one for one in found if one.counted + one.words < 0)
-        out.append(Carried(above, below))
+        out.append(Carried(above, below, ordered))
     return out
 
 
@@ -183,9 +186,11 @@ def reason(carried: Carried, named: Callable[[int], Name | None]) -> Reason | No
     if carrier.again:
         text = "People often choose this again." if often else "This was chosen again before."
     elif often:
-        text = f"People who chose “{title}” often chose this next."
+        text = (
+            f"People who chose “{title}” often chose this {'next' if carried.ordered else 'too'}."
+        )
     else:
-        text = f"This was chosen after “{title}” before."
+        text = f"This was chosen {'after' if carried.ordered else 'beside'} “{title}” before."
     return Reason(text, item_id, share)
 
 

@@ -37,6 +37,7 @@ class CollaborativeScore:
 
     codes: number of each item; those of the catalogue come first, 0 to I - 1. g_ID: whitened text
     vectors of the catalogue. transitions: rows of items beyond it are read, columns are not.
+    ordered: whether the log tells what came first; else nothing in a history is older.
     """
 
     settings: ScoreSettings
@@ -45,6 +46,12 @@ class CollaborativeScore:
     prior: WordsPrior
     g_ID: np.ndarray
     embed: Embed
+    ordered: bool = True
+
+    @property
+    def decay(self) -> float:
+        """What a choice of a history weighs of the one that came next."""
+        return self.settings.recency_decay if self.ordered else 1.0
 
     def __call__(self, histories: Histories) -> np.ndarray:
         """float32 [B, I]; 0 where the history is empty."""
@@ -127,7 +134,9 @@ def fit_score(
     """Counts a log over a catalogue. f_ID: text vectors of the items, as `embed` makes them."""
     settings = settings or ScoreSettings()
     codes = codes_of(item_ids, events)
-    counts = count(blocks_of(sequences_of(events, codes)), len(codes))
+    sequences = sequences_of(events, codes)
+    counts = count(blocks_of(sequences), len(codes))
     matrix = transition_matrix(counts, settings.distance_decay, settings.best_per_item)
     prior = WordsPrior.fit(f_ID, settings.ridge)
-    return CollaborativeScore(settings, codes, matrix, prior, prior.whitening(f_ID), embed)
+    g_ID = prior.whitening(f_ID)
+    return CollaborativeScore(settings, codes, matrix, prior, g_ID, embed, sequences.ordered)

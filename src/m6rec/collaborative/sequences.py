@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from m6rec.collaborative.pairs import Sequences
+from m6rec.data.cut import has_order
 from m6rec.data.requests import Requests
 from m6rec.data.stances import AGAINST, Stances, stances
 from m6rec.data.verdicts import Scale, standing
@@ -44,7 +45,7 @@ def sequences_of(
     """
     yes = standing(events, scale).filter(pl.col("user_id").is_not_null())
     yes = yes.with_columns(code=_coded(yes["item_id"], codes)).filter(pl.col("code") >= 0)
-    ordered = _has_order(events)
+    ordered = has_order(events)
     if not ordered:
         sets = yes.unique(["user_id", "code"], keep="first", maintain_order=True)
         sets = sets.select("code", person=pl.col("user_id").rank("dense") - 1)
@@ -69,13 +70,6 @@ def _coded(item_ids: pl.Series, codes: Mapping[str, int]) -> pl.Series:
     names = item_ids.unique()
     known = [codes.get(name, -1) for name in names]
     return item_ids.replace_strict(names, pl.Series(known, dtype=pl.Int64), return_dtype=pl.Int64)
-
-
-def _has_order(events: pl.DataFrame) -> bool:
-    return any(
-        name in events.columns and events[name].null_count() < events.height
-        for name in ("timestamp", "position")
-    )
 
 
 def _place(events: pl.DataFrame) -> pl.Series:

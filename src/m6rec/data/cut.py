@@ -27,6 +27,14 @@ def first_of_user(events: pl.DataFrame) -> np.ndarray:
     return _changes(events, "user_id")
 
 
+def has_order(events: pl.DataFrame) -> bool:
+    """Whether a time or a position tells of any event when it came."""
+    return any(
+        name in events.columns and events[name].null_count() < events.height
+        for name in ("timestamp", "position")
+    )
+
+
 def ties(events: pl.DataFrame) -> bool:
     """Whether some user has two events with the same timestamp."""
     return not bool(_first_of_moment(events).all())

@@ -19,6 +19,8 @@ from m6rec.data.schema import DataError
 
 LATER_TRAIN = "train holds events that are later than some test requests (of other users)"
 
+UNORDERED = "the log has no order: histories are all other events of the user, in a drawn order"
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -31,6 +33,9 @@ class Assignment:
 
 def cut_events(log: Log, method: Method, options: SplitOptions) -> Pieces:
     """Train, valid and test requests of a log. Raises DataError where the method does not fit."""
+    if method == "random":
+        _check_unordered(log)
+        log = log.shuffled(options.seed)
     assigned = assign(log, method, options)
     exclude = excludes_same_time(log, method, options)
     before = cut.histories(log.events, log.shown, options.max_history, exclude)
@@ -61,9 +66,21 @@ def assign(log: Log, method: Method, options: SplitOptions) -> Assignment:
         part = parts.leave_one_out(log.anchors, cut.first_of_user(log.events))
         how = "leave-one-out: a user's last event to judge is test, the one before is valid"
         return Assignment(part, f"{how} (users with 3 or more)", (LATER_TRAIN,))
+    if method == "random":
+        part = parts.leave_one_out(log.anchors, cut.first_of_user(log.events))
+        how = f"random: of each user one event to judge is test, one is valid, seed {options.seed}"
+        return Assignment(part, f"{how} (users with 3 or more)", (UNORDERED,))
     part = parts.unseen_item(log.events, log.anchors, *shares, options.seed)
     how = f"unseen-item: {shares[0]:g} and {shares[1]:g} of the items, seed {options.seed}"
     return Assignment(part, how, (LATER_TRAIN, "valid and test histories may show held-out items"))
+
+
+def _check_unordered(log: Log) -> None:
+    if cut.has_order(log.events):
+        raise DataError(
+            "random split: the events have a timestamp or a position, so a drawn one would be "
+            "foreseen from later ones; use temporal or leave-one-out"
+        )
 
 
 def _by_column(log: Log) -> Assignment:

@@ -37,6 +37,14 @@ class Log:
         events = self.events.filter(keep)
         return Log(events, self.anchors[keep], labels, shown, self.rule, self.left_out)
 
+    def shuffled(self, seed: int) -> Log:
+        """The same, the events of each user in an order drawn by seed."""
+        user = np.cumsum(cut.first_of_user(self.events))
+        order = np.lexsort((np.random.default_rng(seed).random(self.events.height), user))
+        labels = None if self.labels is None else self.labels[order]
+        events, shown = self.events[order], self.shown[order]
+        return Log(events, self.anchors[order], labels, shown, self.rule, self.left_out)
+
     def requests(self, rows: np.ndarray, before: cut.Histories) -> Requests:
         """One request for each of `rows` (int64 [R], ascending)."""
         if self.labels is None:

@@ -10,9 +10,18 @@ from m6rec.data.labels import LabelRule
 from m6rec.data.schema import DataError
 
 Task = Literal["retrieve", "rank"]
-Method = Literal["auto", "published", "column", "leave-one-out", "temporal", "unseen-item"]
+Method = Literal[
+    "auto", "published", "column", "leave-one-out", "temporal", "random", "unseen-item"
+]
 SameTime = Literal["auto", "keep", "exclude"]
-METHODS: tuple[Method, ...] = ("published", "column", "leave-one-out", "temporal", "unseen-item")
+METHODS: tuple[Method, ...] = (
+    "published",
+    "column",
+    "leave-one-out",
+    "temporal",
+    "random",
+    "unseen-item",
+)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ def temporal(
     known = np.sort(times[anchors & ~np.isnan(times)])
     if known.size == 0:
         raise DataError(
-            "temporal split: no event has a timestamp; add them, or use method leave-one-out"
+            "temporal split: no event has a timestamp; add them, or use method leave-one-out, or "
+            "random where nothing tells what came first"
         )
     valid_from, test_from = (
         float(known[min(int(known.size * (1 - share)), known.size - 1)])

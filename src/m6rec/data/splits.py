@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from m6rec.data.caps import capped
+from m6rec.data.cut import has_order
 from m6rec.data.eventsplit import cut_events, smallest_history
 from m6rec.data.labels import LabelRule
 from m6rec.data.log import Log, prepare
@@ -71,7 +72,7 @@ def make_split(
     """Cuts `dataset` into requests for a task.
 
     method: "auto" takes the first that the data allow of published, column, temporal,
-        leave-one-out; the card says which.
+        leave-one-out, random (where nothing tells what came first); the card says which.
     max_history, min_history: newest events kept, fewest needed (retrieve: 1, rank: 0).
     label: yes and no of ranking; None: impressions against clicks, or ratings of 4 of 5.
     positives, positive_value: kinds that are targets of retrieval (None: whatever is a yes, see
@@ -131,7 +132,7 @@ def _cut_auto(log: Log, options: SplitOptions) -> Pieces:
             return cut_events(log, "leave-one-out", options)
         if len(pieces.valid) and len(pieces.test):
             return pieces
-    return cut_events(log, "leave-one-out", options)
+    return cut_events(log, "leave-one-out" if has_order(log.events) else "random", options)
 
 
 def _assemble(

@@ -129,14 +129,16 @@ def shipped(log: Log, vectors_IK: np.ndarray, scale_I: np.ndarray, best: int) ->
         directions=len(m_D),
         low=low,
         step=step,
-        recency_decay=scoring.recency_decay,
+        recency_decay=scoring.recency_decay if log.sequences.ordered else 1.0,
         shrinkage=scoring.shrinkage,
         prior=scoring.prior,
         parity=0.0,
         requests=0,
         head=log.head,
     )
-    return Shipped(numbers, config, CollaborativeScore(scoring, {}, matrix, prior, g_ID, _no_texts))
+    ordered = log.sequences.ordered
+    score = CollaborativeScore(scoring, {}, matrix, prior, g_ID, _no_texts, ordered)
+    return Shipped(numbers, config, score)
 
 
 def add_transitions(
@@ -212,7 +214,7 @@ def in_numpy(score: CollaborativeScore) -> Scores:
 
     def ask(history: list[int]) -> np.ndarray:
         age_N = np.arange(len(history) - 1, -1, -1)
-        weight_N = score.settings.recency_decay**age_N
+        weight_N = score.decay**age_N
         nothing: list[str | None] = [None] * len(history)
         first_N = np.zeros(len(history), dtype=np.int64)
         entries = Histories(first_N, np.array(history, np.int64), weight_N, nothing, 1)
@@ -227,7 +229,8 @@ def whole_score(log: Log, f_ID: np.ndarray) -> CollaborativeScore:
     scoring = log.scoring
     prior = WordsPrior.fit(f_ID, scoring.ridge)
     matrix = log.matrix(scoring.best_per_item)
-    return CollaborativeScore(scoring, {}, matrix, prior, prior.whitening(f_ID), _no_texts)
+    g_ID, ordered = prior.whitening(f_ID), log.sequences.ordered
+    return CollaborativeScore(scoring, {}, matrix, prior, g_ID, _no_texts, ordered)
 
 
 def _no_texts(texts: Sequence[str]) -> np.ndarray:

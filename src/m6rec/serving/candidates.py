@@ -155,7 +155,7 @@ class Scores:
 
     def histories(self, parts: Stances) -> Histories:
         """What requests say of items, weighted."""
-        decay = self.chosen.settings.recency_decay
+        decay = self.chosen.decay
         return Histories.of_parts(parts, self.chosen.live.codes, decay)
 
     def joined(

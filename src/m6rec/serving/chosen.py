@@ -53,6 +53,11 @@ class LiveChosen:
         self.settings, self._folder = settings, folder
         self.begin(known)
 
+    @property
+    def decay(self) -> float:
+        """What a choice of a history weighs of the one that came next; 1 while nothing tells."""
+        return self.settings.recency_decay if self.live.ordered else 1.0
+
     def begin(self, known: Known) -> None:
         """Counts all that a journal holds, from a snapshot on where there is one."""
         kept = CountsSnapshot.open(self._folder, self._journal.name, known)

@@ -65,7 +65,7 @@ class _Past:
         codes: Mapping[str, int] = {item_id: code for code, item_id in enumerate(named)}
         decay = 1.0
         if chosen is not None:
-            codes, decay = chosen.live.codes, chosen.settings.recency_decay
+            codes, decay = chosen.live.codes, chosen.decay
         asked = Requests.of([Request(tuple(history), user_id)])
         self.histories = Histories.of(asked, codes, decay, model.retriever.scale)
         self.ids = {codes[item_id]: item_id for item_id in named if item_id in codes}
@@ -115,6 +115,7 @@ def _carried(model: LiveModel, scores: Scores, there: Sequence[str], past: _Past
         fitted.prior,
         fitted.of(np.array([place_of[item_id] for item_id in items], dtype=np.int64)),
         words.vectors,
+        chosen.live.ordered,
     )
     own = [codes[past.ids[code]] if code in past.ids else -1 for code in past.histories.code]
     histories = replace(past.histories, code=np.array(own, dtype=np.int64))

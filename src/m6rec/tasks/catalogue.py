@@ -133,7 +133,7 @@ class Catalogue:
 
     def _histories(self, queries: Queries) -> Histories:
         assert self.chosen is not None
-        decay = self.chosen.score.settings.recency_decay
+        decay = self.chosen.score.decay
         return Histories.of_parts(queries.parts, self.chosen.score.codes, decay)
 
     def features(self, requests: Requests) -> Features:

@@ -6,7 +6,7 @@ Legend: R valid requests, I items of the catalogue.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,7 @@ def join(
         prior,
         prior.whitening(f_ID),
         embed,
+        sequences.ordered,
     )
     score = choose_score(start, counts, valid, target_R, retriever.scale)
     people_I = _people(split, codes)
@@ -164,11 +165,11 @@ def _with_settings(
     matrix = score.transitions
     if anew:
         matrix = transition_matrix(counts, settings.distance_decay, settings.best_per_item)
-    return CollaborativeScore(settings, score.codes, matrix, score.prior, score.g_ID, score.embed)
+    return replace(score, settings=settings, transitions=matrix)
 
 
 def _ndcg(score: CollaborativeScore, valid: Requests, target_R: np.ndarray, scale: Scale) -> float:
-    found = score(Histories.of(valid, score.codes, score.settings.recency_decay, scale))
+    found = score(Histories.of(valid, score.codes, score.decay, scale))
     return float(ndcg(pessimistic_ranks(found, target_R), 10).mean())
 
 
