@@ -45,14 +45,17 @@ def test_rates_become_log_odds_and_an_unknown_rate_says_nothing() -> None:
 def test_counts_stand_beside_the_rates_they_carry() -> None:
     nothing, counts = np.full(2, np.nan), np.array([0.0, np.e**5 - 1])
     rates = dict.fromkeys(("expected", "item_rate", "user_rate", "recent_rate"), nothing)
+    agreement = {"agreement": np.array([np.nan, 2.0]), "item_lean": nothing}
     numbers = {**rates, "item_count": counts, "user_count": nothing, "recent_total": counts}
+    numbers |= {**agreement, "user_lean": np.array([-0.5, 9.0])}
     found = told(FeatureTable((), numbers))
-    assert found.tolist() == [[0] * 8, pytest.approx([0, 0, 0, 0, 0, 1, 0, 1])]
+    first, second = [0] * 10 + [-0.5], [0, 0, 0, 0, 0, 1, 0, 1, 2, 0, 4]
+    assert found.tolist() == [pytest.approx(first), pytest.approx(second)]
 
 
 def test_at_the_start_the_options_count_for_nothing() -> None:
     logits = torch.tensor([[3.0, -7.0], [0.0, 2.0]])
-    evidence = torch.tensor([[1.5] + [9.0] * 9, [-1.0] + [9.0] * 9])
+    evidence = torch.tensor([[1.5] + [9.0] * 12, [-1.0] + [9.0] * 12])
     found = Evidence(4)(logits, evidence)
     assert found.tolist() == [[0.0, 1.5], [0.0, -1.0]]
 

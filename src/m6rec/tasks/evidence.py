@@ -2,7 +2,7 @@
 
 An addition to the paper (docs/tuning.md). With a handful of labels nothing that is learned beats
 how often a user says yes; so a ranker starts from that number and learns what departs from it.
-Legend: R requests, H events of a history, B candidates of all requests, E = 10 numbers, D width.
+Legend: R requests, H events of a history, B candidates of all requests, E = 13 numbers, D width.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ RATES = ("expected", "item_rate", "user_rate", "recent_rate")
 """Rates of the cross features (text/feature_table.py); the mean of those by column comes after."""
 COUNTS = ("item_count", "user_count", "recent_total")
 """How many events a rate rests on, told as a fifth of log(1 + count)."""
-NUMBERS = len(RATES) + 1 + len(COUNTS) + 2
-"""The log-odds of the rates, the counts, then likeness: nearest and mean."""
+AGREEMENT = ("agreement", "item_lean", "user_lean")
+"""What people of the user's taste say, and means of finer judgements than yes and no."""
+NUMBERS = len(RATES) + 1 + len(COUNTS) + len(AGREEMENT) + 2
+"""The log-odds of the rates, the counts, agreement, then likeness: nearest and mean."""
 HIDDEN = 16
 AT_ONCE = 4096
 SHARPNESS = 5.0
 """Cosines of centred states differ by a fifth or so; this brings them to the size of log-odds."""
+MOST = 4.0
+"""Agreement and leans are kept within it."""
 SURE = 0.02
 """Rates are kept this far from 0 and 1 before they become log-odds."""
 
@@ -63,9 +67,14 @@ class Evidence(nn.Module):
 
 
 def told(table: FeatureTable) -> np.ndarray:
-    """Log-odds of the rates, and the counts they rest on: float32 [B, 8], 0 where unknown."""
-    counts_BE = np.stack([np.nan_to_num(table.numbers[name]) for name in COUNTS], 1)
-    return np.concatenate([log_odds(table), np.log1p(counts_BE) / 5], 1).astype(np.float32)
+    """Log-odds of the rates, the counts they rest on, and agreement: float32 [B, 11], 0 where
+    unknown."""
+    counts_BE, agreement_BE = (
+        np.stack([np.nan_to_num(table.numbers[name]) for name in names], 1)
+        for names in (COUNTS, AGREEMENT)
+    )
+    parts = [log_odds(table), np.log1p(counts_BE) / 5, agreement_BE.clip(-MOST, MOST)]
+    return np.concatenate(parts, 1).astype(np.float32)
 
 
 def log_odds(table: FeatureTable) -> np.ndarray:

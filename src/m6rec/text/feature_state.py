@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import final
 
@@ -17,13 +17,15 @@ import numpy as np
 import polars as pl
 
 from m6rec.records import Event, M6Error
+from m6rec.text.agreement import Agreement, OwnJudgements, agreement, worth, worths
 from m6rec.text.feature_table import Counts, FeatureTable, rates
 from m6rec.text.feature_words import FeatureWords
 from m6rec.text.features import in_time
-from m6rec.text.live_catalogue import LiveCatalogue
+from m6rec.text.judgements import Judgements
+from m6rec.text.live_catalogue import LiveCatalogue, LiveCodes
 from m6rec.text.live_counts import NEVER, Count, ItemCounts, Log, Person
 from m6rec.text.own_history import Questions, count_histories
-from m6rec.text.past import PartSums, YesNo, pooled, read_one
+from m6rec.text.past import PartSums, YesNo, pooled, read, read_one
 from m6rec.text.tally import Sums
 from m6rec.text.templates import Templates
 
@@ -72,6 +74,7 @@ class FeatureState:
         self._items = ItemCounts()
         self._people: dict[str, Person] = {}
         self._told: dict[tuple[str, str, str, bool], None] = {}
+        self._judgements, self._judges = Judgements(), LiveCodes()
         self._log = Log.empty()
         if events is not None:
             self._begin(in_time(events), now)
@@ -84,11 +87,27 @@ class FeatureState:
         self._told = dict.fromkeys(told)
         self._everybody.add(self._log.everybody())
         self._items.begin(*self._log.of_items(len(self._catalogue.items)))
+        self._begin_judgements(past)
         for row in timed.filter(pl.col("timestamp") >= now).iter_rows(named=True):
             event = Event(
                 row["event"], row["item_id"], timestamp=row["timestamp"], value=row["value"]
             )
             self.update(row["user_id"], event, row.get("request_id"))
+
+    def _begin_judgements(self, past: pl.DataFrame) -> None:
+        names = past["user_id"].unique(maintain_order=True)
+        for name in names:
+            self._judges.add(name)
+        added = read(past, self.rule)
+        events = {
+            "user": self._judges.of(past["user_id"]),
+            "item": self._catalogue.items.of(past["item_id"]),
+            "judged": added.judged,
+            "worth": worths(past, self.rule, added),
+            "tells": added.acted > 0,
+            "time": past["timestamp"].to_numpy(),
+        }
+        self._judgements.begin(pl.DataFrame(events), names)
 
     def put_item(self, item_id: str, row: Mapping[str, object] | None) -> None:
         """Adds an item, or replaces it; None: it is gone, and what the log says of it stays."""
@@ -125,6 +144,7 @@ class FeatureState:
                 for item, pair in person.items.items():
                     self._items.take(item, pair)
             self._people.pop(user_id, None)
+            self._judgements.forget(self._judges.get(user_id))
             self._log.forget(user_id)
             self._told = {key: None for key in self._told if key[0] != user_id}
             self._waiting = [one for one in self._waiting if one.user_id != user_id]
@@ -137,7 +157,7 @@ class FeatureState:
         """
         asked = Questions.of(rows)
         with self._lock:
-            said = self._said(asked, rows)
+            said = self._said(asked, pool, rows)
             own = count_histories(
                 asked, pool, rows, self._catalogue, self.rule, self._recent, said.covered
             )
@@ -169,6 +189,15 @@ class FeatureState:
         self._everybody.add(added)
         self._items.add(item, added)
         person.add(item, added, event.timestamp)
+        said = worth(event.event.value, added.judged > 0, added.positive > 0, self.rule)
+        self._judgements.add(
+            self._judges.add(event.user_id),
+            event.user_id,
+            item,
+            (added.judged, said),
+            added.acted > 0,
+            event.timestamp,
+        )
 
     def _added(self, waiting: Waiting) -> Count:
         """What an event adds; of one request, an item is judged once."""
@@ -188,12 +217,14 @@ class FeatureState:
             del self._told[next(iter(self._told))]
         return True
 
-    def _said(self, asked: Questions, rows: pl.DataFrame) -> _Said:
+    def _said(self, asked: Questions, pool: pl.DataFrame, rows: pl.DataFrame) -> _Said:
         """What the log says of every candidate, each request at its own moment."""
         columns = self._catalogue.columns
         said = _Said.nothing(len(asked), list(columns))
         users = rows["user_id"].to_list()
-        for request, part in _in_order(asked):
+        codes = self._catalogue.items.of
+        own = OwnJudgements.read(pool, rows, read(pool, self.rule), self.rule, codes)
+        for request, part in asked.in_order():
             now = float(asked.now[part.start])
             self._count_until(now)
             item = self._catalogue.items.of(asked.ids[part])
@@ -201,6 +232,9 @@ class FeatureState:
             said.everybody[part] = self._everybody.row()
             said.item[part], said.percentile[part] = self._items.of(item)
             person = self._person(users[request])
+            judge = -1 if person is None else self._judges.get(users[request])
+            judged = own.of(request) if person is None else self._judgements.of_user(judge)
+            said.agreement.put(part, agreement(self._judgements, judged, judge, item))
             if person is None:
                 continue
             said.covered[part] = True
@@ -232,6 +266,7 @@ class _Said:
     own: np.ndarray
     own_seconds: np.ndarray
     parts: dict[str, np.ndarray]
+    agreement: Agreement
 
     @classmethod
     def nothing(cls, count: int, columns: list[str]) -> _Said:
@@ -246,6 +281,7 @@ class _Said:
             own=np.zeros(count),
             own_seconds=nan.copy(),
             parts={column: np.full(three, np.nan) for column in columns},
+            agreement=Agreement.unknown(count),
         )
 
     def beside(self, own: Counts) -> Counts:
@@ -264,15 +300,5 @@ class _Said:
                 column: PartSums.choose(covered, PartSums(*part.T), own.parts[column])
                 for column, part in self.parts.items()
             },
+            agreement=self.agreement,
         )
-
-
-def _in_order(asked: Questions) -> Iterator[tuple[int, slice]]:
-    """Requests that have candidates and a moment, by it: their row and the slice of candidates."""
-    if not len(asked):
-        return
-    start = np.flatnonzero(np.diff(asked.request, prepend=-1))
-    stop = np.append(start[1:], len(asked))
-    for n in np.argsort(asked.now[start], kind="stable").tolist():
-        if not math.isnan(asked.now[start[n]]):
-            yield int(asked.request[start[n]]), slice(int(start[n]), int(stop[n]))

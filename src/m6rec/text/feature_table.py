@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from m6rec.text.agreement import Agreement
 from m6rec.text.past import PartSums
 from m6rec.text.tally import Sums
 
@@ -31,7 +32,7 @@ class Counts:
     popularity. own, own_seconds: how often and how long ago the user chose this very item (nan:
     never). parts: by column. recent: of the newest judgements, those positive and all.
     shared: names shared with what the user liked and disliked (0, 1 a word, 2 a name).
-    known: whether a log says what everybody does.
+    agreement: with people of the user's taste. known: whether a log says what everybody does.
     """
 
     known: np.ndarray
@@ -44,6 +45,7 @@ class Counts:
     parts: Mapping[str, PartSums]
     recent: tuple[np.ndarray, np.ndarray]
     shared: tuple[np.ndarray, np.ndarray]
+    agreement: Agreement
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,9 @@ def rates(counts: Counts) -> FeatureTable:
         "own_seconds": counts.own_seconds,
         "shared_liked": counts.shared[0],
         "shared_disliked": counts.shared[1],
+        "agreement": counts.agreement.score,
+        "item_lean": counts.agreement.item,
+        "user_lean": counts.agreement.user,
     }
     for column, part in counts.parts.items():
         sums = Sums(part.most, part.judged, part.positive)

@@ -123,6 +123,8 @@ def coarse(name: str, values: np.ndarray) -> np.ndarray:
     """Numbers as templates see them: the one number of each bucket; nan stays."""
     if name in SHARES:
         return np.asarray(np.floor(values * STEPS + 0.5) / STEPS)
+    if name == "agreement":
+        return np.asarray(np.clip(np.rint(values), -2.0, 2.0) + 0.0)
     if name not in BOUNDS:
         return values
     bounds = BOUNDS[name]

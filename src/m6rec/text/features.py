@@ -12,8 +12,10 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from m6rec.text.agreement import Agreement, OwnJudgements, agreement, worths
 from m6rec.text.feature_table import Counts, FeatureTable, rates
 from m6rec.text.feature_words import FeatureWords
+from m6rec.text.judgements import Judgements
 from m6rec.text.own_history import Catalogue, Questions, count_histories
 from m6rec.text.past import PartSums, Past, YesNo, read
 from m6rec.text.tally import Codes, Sums
@@ -42,6 +44,7 @@ class CrossFeatures:
         others = None if timed is None else timed["item_id"]
         self._catalogue = Catalogue.read(items, templates.option("cross"), others)
         self._users = Codes([] if timed is None else timed["user_id"])
+        self._judged: _JudgedLog | None = None
         self._log = None if timed is None else self._read_log(timed)
 
     def table(self, pool: pl.DataFrame, rows: pl.DataFrame) -> FeatureTable:
@@ -57,8 +60,10 @@ class CrossFeatures:
         user = self._users.of(rows["user_id"])[asked.request]
         item = self._catalogue.items.of(asked.ids)
         covered = self._log.knows(user, self._log.place(asked.now))
-        counts = count_histories(asked, *own, skip=covered)
-        return rates(_over_log(self._log, user, item, asked.now, counts))
+        counts = _over_log(
+            self._log, user, item, asked.now, count_histories(asked, *own, skip=covered)
+        )
+        return rates(replace(counts, agreement=self._agreement(asked, user, item, pool, rows)))
 
     def sentences(self, pool: pl.DataFrame, rows: pl.DataFrame) -> list[list[str]]:
         """The features of every candidate in words."""
@@ -68,7 +73,60 @@ class CrossFeatures:
         user = self._users.of(timed["user_id"])
         item = self._catalogue.items.of(timed["item_id"])
         added = read(timed, self.rule)
-        return Past(user, item, timed["timestamp"].to_numpy(), added, self._catalogue.columns)
+        past = Past(user, item, timed["timestamp"].to_numpy(), added, self._catalogue.columns)
+        self._judged = _JudgedLog(past, worths(timed, self.rule, added), self._users.names)
+        return past
+
+    def _agreement(
+        self,
+        asked: Questions,
+        user: np.ndarray,
+        item: np.ndarray,
+        pool: pl.DataFrame,
+        rows: pl.DataFrame,
+    ) -> Agreement:
+        """At each request's moment; a request without one has nothing of everybody."""
+        found = Agreement.unknown(len(asked))
+        if self._log is None or self._judged is None:
+            return found
+        added = read(pool, self.rule)
+        own = OwnJudgements.read(pool, rows, added, self.rule, self._catalogue.items.of)
+        place = self._log.place(asked.now)
+        covered = self._log.knows(user, place)
+        for request, part in asked.in_order():
+            held = self._judged.until(int(place[part.start]))
+            code = int(user[part.start]) if covered[part.start] else -1
+            judged = held.of_user(code) if code >= 0 else own.of(request)
+            found.put(part, agreement(held, judged, code, item[part]))
+        return found
+
+
+class _JudgedLog:
+    """The judgements of a log up to a place; going on costs what lies between."""
+
+    def __init__(self, past: Past, worth: np.ndarray, names: pl.Series) -> None:
+        self._events = pl.DataFrame(
+            {
+                "user": past.user,
+                "item": past.item,
+                "judged": past.added.judged,
+                "worth": worth,
+                "tells": past.added.acted > 0,
+                "time": past.time,
+            }
+        )
+        self._names, self._held, self._place = names, Judgements(), len(past) + 1
+
+    def until(self, place: int) -> Judgements:
+        """Those of the first `place` events."""
+        if place < self._place:
+            self._held, self._place = Judgements(), place
+            self._held.begin(self._events[:place], self._names)
+        for row in self._events[self._place : place].iter_rows():
+            user, item, judged, worth, tells, time = row
+            self._held.add(user, self._names[user], item, (judged, worth), tells, time)
+        self._place = place
+        return self._held
 
 
 def in_time(events: pl.DataFrame) -> pl.DataFrame:

@@ -5,7 +5,7 @@ Legend: R requests, N candidates of all requests in order, E events of the pool.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol
@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
+from m6rec.text.agreement import Agreement
 from m6rec.text.feature_table import Counts
 from m6rec.text.past import PartsOf, Past, YesNo, read
 from m6rec.text.shared_words import shared
@@ -45,6 +46,16 @@ class Questions:
 
     def __len__(self) -> int:
         return len(self.request)
+
+    def in_order(self) -> Iterator[tuple[int, slice]]:
+        """Requests that have candidates and a moment, by it: row, and slice of candidates."""
+        if not len(self):
+            return
+        start = np.flatnonzero(np.diff(self.request, prepend=-1))
+        stop = np.append(start[1:], len(self))
+        for n in np.argsort(self.now[start], kind="stable").tolist():
+            if not np.isnan(self.now[start[n]]):
+                yield int(self.request[start[n]]), slice(int(start[n]), int(stop[n]))
 
 
 class NameCodes(Protocol):
@@ -138,6 +149,7 @@ def count_histories(
         },
         recent=recent_judgements(added, start, stop, recent, asked.request),
         shared=shared_names(asked, pool, added, start, stop),
+        agreement=Agreement.unknown(len(asked)),
     )
 
 

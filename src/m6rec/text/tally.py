@@ -58,6 +58,11 @@ class Codes:
     def __len__(self) -> int:
         return self._table.height
 
+    @property
+    def names(self) -> pl.Series:
+        """The strings by their codes."""
+        return self._table["name"]
+
     def get(self, name: str | None) -> int:
         """Code of one string."""
         return self._code.get(name, -1)

@@ -38,7 +38,7 @@ VARIABLES: dict[str, frozenset[str]] = {
     "features.sentences": frozenset(
         {"new_item", "percentile", "item_rate", "item_count", "user_rate", "user_count", "expected"}
         | {"recent_rate", "recent_likes", "recent_total", "own_count", "own_seconds"}
-        | {"column", "cross_count", "cross_rate", "shared_liked", "shared_disliked"}
+        | {"column", "cross_count", "cross_rate", "shared_liked", "shared_disliked", "agreement"}
     ),
 }
 """What a template of each section may name, beside the columns of its table."""
