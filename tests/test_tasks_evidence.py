@@ -13,7 +13,17 @@ from m6rec.data.requests import Requests
 from m6rec.model.plans import SegmentStates
 from m6rec.records import Candidate, Event, Request
 from m6rec.tasks.build import Backbone, TaskSpec, build_ranker
-from m6rec.tasks.evidence import Evidence, likeness, log_odds, signs, signs_of_history, told
+from m6rec.tasks.evidence import (
+    NUMBERS,
+    PRIOR,
+    Evidence,
+    first_weights,
+    likeness,
+    log_odds,
+    signs,
+    signs_of_history,
+    told,
+)
 from m6rec.text.feature_table import FeatureTable
 from m6rec.text.features import CrossFeatures
 from m6rec.text.templates import Templates
@@ -49,7 +59,7 @@ def test_counts_stand_beside_the_rates_they_carry() -> None:
     numbers = {**rates, "item_count": counts, "user_count": nothing, "recent_total": counts}
     numbers |= {**agreement, "user_lean": np.array([-0.5, 9.0])}
     found = told(FeatureTable((), numbers))
-    first, second = [0] * 10 + [-0.5], [0, 0, 0, 0, 0, 1, 0, 1, 2, 0, 4]
+    first, second = [0] * 10 + [-1.5], [0, 0, 0, 0, 0, 1, 0, 1, 2, 0, 4]
     assert found.tolist() == [pytest.approx(first), pytest.approx(second)]
 
 
@@ -58,6 +68,19 @@ def test_at_the_start_the_options_count_for_nothing() -> None:
     evidence = torch.tensor([[1.5] + [9.0] * 12, [-1.0] + [9.0] * 12])
     found = Evidence(4)(logits, evidence)
     assert found.tolist() == [[0.0, 1.5], [0.0, -1.0]]
+
+
+def test_first_weights_follow_many_labels_and_few_leave_them_where_they_begin() -> None:
+    begin, rng = np.eye(NUMBERS)[0], np.random.default_rng(0)
+    x_BE = rng.normal(size=(40_000, NUMBERS)).astype(np.float32)
+    true_E = begin * 0.5 + np.eye(NUMBERS)[8]
+    label_B = rng.random(40_000) < 1 / (1 + np.exp(-x_BE @ true_E))
+    assert first_weights(x_BE, label_B) == pytest.approx(true_E, abs=0.05)
+    assert first_weights(x_BE[:16], label_B[:16]) == pytest.approx(begin, abs=0.1)
+    assert first_weights(x_BE[:0], label_B[:0]).tolist() == begin.tolist()
+    slope_E = x_BE.T @ (1 / (1 + np.exp(-x_BE @ first_weights(x_BE, label_B))) - label_B)
+    held_E = PRIOR * (first_weights(x_BE, label_B) - begin)
+    assert slope_E + held_E == pytest.approx(np.zeros(NUMBERS), abs=0.01)
 
 
 def test_events_are_yes_no_or_neither_under_both_kinds_of_rules() -> None:

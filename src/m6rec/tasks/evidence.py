@@ -32,8 +32,13 @@ HIDDEN = 16
 AT_ONCE = 4096
 SHARPNESS = 5.0
 """Cosines of centred states differ by a fifth or so; this brings them to the size of log-odds."""
+LEAN = 3.0
+"""Means differ by a third of a deviation or so; this brings them to the size of log-odds."""
 MOST = 4.0
 """Agreement and leans are kept within it."""
+PRIOR = 100.0
+"""How strongly the first weights are held where they begin, in labels (about four to one)."""
+STEPS = 20
 SURE = 0.02
 """Rates are kept this far from 0 and 1 before they become log-odds."""
 
@@ -44,10 +49,10 @@ class Evidence(nn.Module):
     The log-odds are a weighted sum, and a small network of HIDDEN units that sees which rates rest
     on few events.
 
-    At the start the log-odds are those of the expected rate, and the options count for nothing:
-    the other numbers and the network earn their say. `weights` are those of the numbers, `trust`
-    that of the options. `centre` [D], the mean state of the items trained on, is set once and
-    saved, not learned.
+    Untrained, the log-odds are those of the expected rate, and the options count for nothing.
+    Before training the weights are fitted to the labels (`first_weights`); the network earns its
+    say. `weights` are those of the numbers, `trust` that of the options. `centre` [D], the mean
+    state of the items trained on, is set once and saved, not learned.
     """
 
     def __init__(self, width: int) -> None:
@@ -59,6 +64,12 @@ class Evidence(nn.Module):
         self.outer = nn.Linear(HIDDEN, 1)
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
+
+    @torch.no_grad()
+    def begin(self, evidence_BE: Tensor, label_B: Tensor) -> None:
+        """Fits the weights to labels of 0 and 1, before training."""
+        weight_E = first_weights(evidence_BE.cpu().numpy(), label_B.cpu().numpy())
+        self.weights.copy_(torch.from_numpy(weight_E))
 
     def forward(self, logits_BC: Tensor, evidence_BE: Tensor) -> Tensor:
         """Class scores [B, 2]: trusted options, and the log-odds added to the yes."""
@@ -73,7 +84,8 @@ def told(table: FeatureTable) -> np.ndarray:
         np.stack([np.nan_to_num(table.numbers[name]) for name in names], 1)
         for names in (COUNTS, AGREEMENT)
     )
-    parts = [log_odds(table), np.log1p(counts_BE) / 5, agreement_BE.clip(-MOST, MOST)]
+    agreement_BE = (agreement_BE * (1.0, LEAN, LEAN)).clip(-MOST, MOST)
+    parts = [log_odds(table), np.log1p(counts_BE) / 5, agreement_BE]
     return np.concatenate(parts, 1).astype(np.float32)
 
 
@@ -88,6 +100,22 @@ def log_odds(table: FeatureTable) -> np.ndarray:
     rates = [table.numbers[name] for name in RATES]
     rate_BE = np.clip(np.nan_to_num(np.stack([*rates, mean_B], 1), nan=0.5), SURE, 1 - SURE)
     return np.asarray(np.log(rate_BE / (1 - rate_BE)), dtype=np.float32)
+
+
+def first_weights(evidence_BE: np.ndarray, label_B: np.ndarray) -> np.ndarray:
+    """Weights of the numbers by logistic regression, drawn to the expected rate alone: [E].
+
+    With few labels they stay there. Newton's method; labels of 0 and 1.
+    """
+    x_BE = evidence_BE.astype(np.float64)
+    begin_E = np.eye(NUMBERS)[0]
+    weight_E: np.ndarray = begin_E.copy()
+    for _ in range(STEPS):
+        p_B = 1 / (1 + np.exp(-(x_BE @ weight_E)))
+        slope_E = x_BE.T @ (p_B - label_B) + PRIOR * (weight_E - begin_E)
+        bend_EE = (x_BE * (p_B * (1 - p_B))[:, None]).T @ x_BE + PRIOR * np.eye(NUMBERS)
+        weight_E -= np.linalg.solve(bend_EE, slope_E)
+    return weight_E
 
 
 def signs(pool: pl.DataFrame, rule: YesNo) -> np.ndarray:

@@ -105,6 +105,8 @@ class RankingTrainee:
         self.ranker = ranker
         self.train = ranker.pack(split.train)
         self.label_R = labels(split.train)
+        if ranker.evidence is not None:
+            ranker.evidence.begin(self.train.evidence_BE, self.label_R)
         self.valid = ranker.pack(split.valid) if len(split.valid) else None
         self.valid_label = labels(split.valid).numpy()
 
