@@ -142,7 +142,7 @@ class TaskFolder:
                 if tensor.shape != parameter.shape:
                     raise CheckpointError(
                         f"{where}: {name!r} has shape {tuple(tensor.shape)}, but its spec says "
-                        f"{tuple(parameter.shape)}"
+                        f"{tuple(parameter.shape)}; tune it again with this version"
                     )
                 parameter.copy_(tensor)
 
