@@ -214,6 +214,23 @@ def test_clicks_and_what_was_shown_without_one_are_judgements_too() -> None:
     assert b > 0 > c
 
 
+def test_items_that_only_the_log_knows_are_read_in_histories_from_their_first_moment_on() -> None:
+    """And items that nothing knows weigh like those that nobody judged."""
+    rows = [(one[0], f"new-{one[1]}", *one[2:]) for one in ALIKE]
+    history = tuple(Event("rating", f"new-{item}", value=5.0) for item in "ab")
+    requests = [ask("new-c", at=at, user="nobody", history=history) for at in (5.0, 100.0)]
+    state = FeatureState(FILMS, RATINGS, TEMPLATES)
+    for user, item, kind, at, value, _ in rows:
+        state.update(user, Event(kind, item, timestamp=at, value=value))
+    asked = Requests.of(requests)
+    whole = CrossFeatures(log(rows), FILMS, RATINGS, TEMPLATES)
+    found, wanted = (one.table(asked.pool, asked.rows) for one in (state, whole))
+    for name in ("agreement", "item_lean", "user_lean"):
+        np.testing.assert_array_equal(found.numbers[name], wanted.numbers[name])
+    assert np.isnan(found.numbers["user_lean"]).tolist() == [True, False]
+    assert found.numbers["user_lean"][1] > 0
+
+
 def test_the_server_counts_an_event_at_once_and_forgets_a_user() -> None:
     state = FeatureState(FILMS, RATINGS, TEMPLATES, log(ALIKE))
     request: Request = ask("c", user="u")

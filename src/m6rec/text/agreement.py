@@ -85,10 +85,12 @@ class Agreement:
 class OwnJudgements:
     """What the histories of requests say by themselves, of users whom the log does not know.
 
-    item: codes of the pool's events, -1 unknown; start, stop: of each request.
+    item_ids: of the pool's events; codes: of ids at the moment of a request, of unknown items too
+    (-1 for no id); start, stop: of each request.
     """
 
-    item: np.ndarray
+    item_ids: list[str | None]
+    codes: Callable[[list[str | None]], np.ndarray]
     judged: np.ndarray
     worth: np.ndarray
     start: np.ndarray
@@ -101,17 +103,18 @@ class OwnJudgements:
         rows: pl.DataFrame,
         added: Sums,
         rule: YesNo,
-        codes: Callable[[pl.Series], np.ndarray],
+        codes: Callable[[list[str | None]], np.ndarray],
     ) -> OwnJudgements:
         """pool, rows: as in `Requests`; added: `past.read` of the pool."""
         start, stop = rows["start"].to_numpy(), rows["stop"].to_numpy()
         worth_E = worths(pool, rule, added)
-        return cls(codes(pool["item_id"]), added.judged, worth_E, start, stop)
+        return cls(pool["item_id"].to_list(), codes, added.judged, worth_E, start, stop)
 
     def of(self, request: int) -> Judged:
         """What one history says."""
         part = slice(self.start[request], self.stop[request])
-        return Judged.of_history(self.item[part], self.judged[part], self.worth[part])
+        item = self.codes(self.item_ids[part])
+        return Judged.of_history(item, self.judged[part], self.worth[part])
 
 
 def agreement(judgements: Judgements, judged: Judged, user: int, item_N: np.ndarray) -> Agreement:

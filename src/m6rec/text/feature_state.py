@@ -11,6 +11,7 @@ import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import final
 
 import numpy as np
@@ -24,7 +25,7 @@ from m6rec.text.features import in_time
 from m6rec.text.judgements import Judgements
 from m6rec.text.live_catalogue import LiveCatalogue, LiveCodes
 from m6rec.text.live_counts import NEVER, Count, ItemCounts, Log, Person
-from m6rec.text.own_history import Questions, count_histories
+from m6rec.text.own_history import Questions, codes_of, count_histories
 from m6rec.text.past import PartSums, YesNo, pooled, read, read_one
 from m6rec.text.tally import Sums
 from m6rec.text.templates import Templates
@@ -222,7 +223,7 @@ class FeatureState:
         columns = self._catalogue.columns
         said = _Said.nothing(len(asked), list(columns))
         users = rows["user_id"].to_list()
-        codes = self._catalogue.items.of
+        codes = partial(codes_of, self._catalogue.items)
         own = OwnJudgements.read(pool, rows, read(pool, self.rule), self.rule, codes)
         for request, part in asked.in_order():
             now = float(asked.now[part.start])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,7 @@ from m6rec.text.agreement import Agreement, OwnJudgements, agreement, worths
 from m6rec.text.feature_table import Counts, FeatureTable, rates
 from m6rec.text.feature_words import FeatureWords
 from m6rec.text.judgements import Judgements
-from m6rec.text.own_history import Catalogue, Questions, count_histories
+from m6rec.text.own_history import Catalogue, Questions, codes_of, count_histories
 from m6rec.text.past import PartSums, Past, YesNo, read
 from m6rec.text.tally import Codes, Sums
 from m6rec.text.templates import Templates
@@ -90,7 +91,8 @@ class CrossFeatures:
         if self._log is None or self._judged is None:
             return found
         added = read(pool, self.rule)
-        own = OwnJudgements.read(pool, rows, added, self.rule, self._catalogue.items.of)
+        codes = partial(codes_of, self._catalogue.items)
+        own = OwnJudgements.read(pool, rows, added, self.rule, codes)
         place = self._log.place(asked.now)
         covered = self._log.knows(user, place)
         for request, part in asked.in_order():

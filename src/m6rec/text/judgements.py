@@ -36,7 +36,7 @@ class Judged:
 
     @classmethod
     def of_history(cls, item: np.ndarray, judged: np.ndarray, worth: np.ndarray) -> Judged:
-        """The judgements among the events of one history, oldest first; item -1 is not known."""
+        """The judgements among the events of one history, oldest first; item -1 is a mere text."""
         place = np.flatnonzero((judged > 0) & (item >= 0))
         code, which = np.unique(item[place], return_inverse=True)
         last = np.zeros(len(code))

@@ -100,6 +100,11 @@ class Catalogue:
         return cls(codes, {column: Parts(items[column]) for column in there})
 
 
+def codes_of(items: NameCodes, ids: Sequence[str | None]) -> np.ndarray:
+    """Codes of one column of ids, -1 for None; those that are not known come after."""
+    return together(items, (), ids)[1]
+
+
 def together(
     items: NameCodes, asked: Sequence[str | None], pool: Sequence[str | None]
 ) -> tuple[np.ndarray, np.ndarray]:
