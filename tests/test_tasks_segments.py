@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 
 import language_worlds
+from m6rec.model.plans import SegmentStates
 from m6rec.tasks.segments import SegmentTable
 
 TEXTS = [f"red shoe {'for the trail ' * (n % 4)}number {n}" for n in range(60)]
@@ -50,3 +54,45 @@ def test_a_cleared_memory_begins_anew_with_the_same_answers() -> None:
     again = some.add(TEXTS[:5], 32)
     assert again.tolist() == [4, 5, 6, 7, 8]
     torch.testing.assert_close(some.states().h_SKD[again], before, atol=2e-3, rtol=2e-3)
+
+
+def test_who_asks_for_few_rows_does_not_wait_for_who_encodes_many() -> None:
+    some = table(1)
+    alone = table(1)
+    many, few = some.add(TEXTS[:50], 32), some.add(TEXTS[50:52], 32)
+    same = alone.add(TEXTS[50:52], 32)
+    begun, go, live = threading.Event(), threading.Event(), some.live
+
+    def slow(rows: np.ndarray) -> SegmentStates:
+        if len(rows) > 10:
+            begun.set()
+            assert go.wait(30)
+        return live(rows)
+
+    some.live = slow  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as pool:
+        catalogue = pool.submit(some.states, many)
+        assert begun.wait(30)
+        found = some.states(few).h_SKD[few]
+        assert not catalogue.done()
+        assert some.add(["a text that is new"], 32).tolist() == [54]
+        go.set()
+        assert catalogue.result(30).valid_SK[many].any(1).all()
+    torch.testing.assert_close(found, alone.states(same).h_SKD[same], atol=1e-2, rtol=2e-3)
+    assert torch.equal(some.states().h_SKD[few], found), "rows never change"
+
+
+def test_states_that_were_dropped_while_they_were_made_are_made_again() -> None:
+    some = table(1)
+    rows = some.add(TEXTS[:5], 32)
+    live, dropped = some.live, list[bool]()
+
+    def dropping(asked: np.ndarray) -> SegmentStates:
+        made = live(asked)
+        if not dropped:
+            dropped.append(True)
+            some.forget_states()
+        return made
+
+    some.live = dropping  # type: ignore[method-assign]
+    assert some.states(rows).valid_SK[rows].any(1).all()

@@ -55,7 +55,7 @@ class FastRanker:
         parts = self.ranker.parts(requests)
         if not len(parts.candidates):
             return lambda: np.zeros(0, dtype=np.float32)
-        return partial(self._end, parts, self.ranker.table.states())
+        return partial(self._end, parts, self.ranker.table.states(_rows_of(parts)))
 
     @torch.no_grad()
     def _end(self, parts: Parts, states: SegmentStates) -> np.ndarray:
@@ -77,3 +77,8 @@ class FastRanker:
             Ask(self.task, user, some.take(slice(stop - count, stop)))
             for user, count, stop in zip(users, counts.tolist(), stops, strict=True)
         ]
+
+
+def _rows_of(parts: Parts) -> np.ndarray:
+    """Rows of the segment table that some requests read; -1 is none."""
+    return np.concatenate([parts.source.index.ravel(), parts.candidates.index.ravel()])

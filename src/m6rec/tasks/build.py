@@ -141,7 +141,7 @@ class Backbone:
 
     def _embed(self, table: SegmentTable, rows_N: np.ndarray) -> np.ndarray:
         rows = torch.from_numpy(rows_N)
-        h_ND = table.states().h_SKD[rows.to(self.model.read_token.device), 0].float()
+        h_ND = table.states(rows_N).h_SKD[rows.to(self.model.read_token.device), 0].float()
         return F.normalize(h_ND, dim=1).cpu().numpy()
 
     def memory(self, lower: int, segment_states: int | Literal["all"]) -> SegmentMemory:

@@ -37,13 +37,13 @@ def below_fingerprint(model: M6, lower: int) -> str:
 def recall(
     cache: SegmentCache,
     ids: Ids,
-    rows: range,
+    rows: Sequence[int],
     place: Callable[[Sequence[int], SegmentStates], None],
 ) -> list[int]:
     """Hands the states that the cache holds to `place`, with their rows; returns the other rows."""
     missing: list[int] = []
-    for start in range(rows.start, rows.stop, ROWS_AT_ONCE):
-        part = range(start, min(start + ROWS_AT_ONCE, rows.stop))
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows[start : start + ROWS_AT_ONCE]
         found = cache.get([ids[row] for row in part])
         there_S = found.length_S > 0
         states = States(found.h_SKD[there_S], found.length_S[there_S])

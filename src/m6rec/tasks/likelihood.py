@@ -152,7 +152,7 @@ def late_rows(
     """Kept states [M, D] of the segments in use, and which of them are each source's rows."""
     used = _used(sources)
     if cached:
-        states = table.states()
+        states = table.states(used)
         place = torch.from_numpy(used).to(states.h_SKD.device)
         h_SKD, valid_SK = states.h_SKD[place].float(), states.valid_SK[place]
     else:

@@ -31,6 +31,7 @@ TOKENS_PER_BATCH = 4096
 SHOW_PROGRESS_FROM = 4000
 GROWTH = 1.5
 """How much larger the buffer of states becomes when it is full."""
+READ_ROWS = np.array([plans.READ_SOURCE, plans.READ_TARGET], dtype=np.int64)
 
 
 class SegmentMemory:
@@ -39,9 +40,10 @@ class SegmentMemory:
     Grows with every new text until `clear`, which whoever serves calls now and then.
 
     ids: token ids of every row; rows 0 and 1 are the read tokens [EOS'] and [EOS]. rows: row of a
-    text cut at a budget. states: of the first rows, as float16; None before any was encoded.
-    cache: where states are looked up before they are computed, and kept (tasks/cached.py). lock:
-    held while rows or states are added, so that threads may share it; a row never changes.
+    text cut at a budget. states: as float16, of the rows that were encoded (others are empty); None
+    before any was. cache: where states are looked up before they are computed, and kept
+    (tasks/cached.py). lock: held while rows or states are put, never while any are computed, so
+    that threads may share it; a row never changes. generation: how often states were dropped.
     """
 
     def __init__(self, special: SpecialIds, cache: SegmentCache | None = None) -> None:
@@ -50,31 +52,67 @@ class SegmentMemory:
         self.states: SegmentStates | None = None
         self.cache = cache
         self.lock = threading.RLock()
+        self.generation = 0
         self._room: SegmentStates | None = None
+        self._done_S = np.zeros(0, dtype=bool)
+        self._encoded = 0
 
-    def keep(self, fresh: SegmentStates) -> None:
-        """Appends states; the buffer has room to spare, so few of these copy what was there.
+    def missing(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Those of some rows (None: all) that were not encoded, and of the read tokens."""
+        if self._encoded == len(self.ids):
+            return np.zeros(0, dtype=np.int64)
+        done_S = np.zeros(len(self.ids), dtype=bool)
+        done_S[: len(self._done_S)] = self._done_S
+        if rows is None:
+            return np.flatnonzero(~done_S)
+        asked = np.unique(np.concatenate([READ_ROWS, rows.ravel().clip(0)]))
+        found: np.ndarray = asked[~done_S[asked]]
+        return found
 
-        What `states` was before stays as it is: it is a view of rows that do not change.
+    def put(self, rows: Sequence[int], fresh: SegmentStates) -> None:
+        """Takes states of rows in; who was faster stays. The buffer has room to spare, so few of
+        these copy what was there; what `states` was before stays as it is.
         """
-        done = 0 if self.states is None else len(self.states.h_SKD)
-        total, width = done + len(fresh.h_SKD), fresh.h_SKD.shape[1]
+        total = len(self.ids)
+        self._make_room(total, fresh)
+        row_N = np.array(rows, dtype=np.int64)
+        new_N = ~self._done_S[row_N]
         room = self._room
-        if room is None or total > len(room.h_SKD) or width > room.h_SKD.shape[1]:
-            size = total if room is None else max(total, int(len(room.h_SKD) * GROWTH))
-            width = width if room is None else max(width, room.h_SKD.shape[1])
-            shape = (size, width, fresh.h_SKD.shape[2])
-            grown = SegmentStates(fresh.h_SKD.new_zeros(shape), fresh.valid_SK.new_zeros(shape[:2]))
-            if self.states is not None:
-                _place(grown, 0, self.states)
-            self._room = room = grown
-        _place(room, done, fresh)
+        assert room is not None
+        if new_N.any():
+            some = torch.from_numpy(new_N).to(fresh.h_SKD.device)
+            at, K = torch.from_numpy(row_N[new_N]).to(room.h_SKD.device), fresh.h_SKD.shape[1]
+            room.h_SKD[at, :K] = fresh.h_SKD[some].to(room.h_SKD.dtype)
+            room.valid_SK[at, :K] = fresh.valid_SK[some]
+            self._done_S[row_N[new_N]] = True
+            self._encoded += int(new_N.sum())
         self.states = SegmentStates(room.h_SKD[:total], room.valid_SK[:total])
+
+    def _make_room(self, total: int, fresh: SegmentStates) -> None:
+        if total > len(self._done_S):
+            grown_S = np.zeros(total, dtype=bool)
+            grown_S[: len(self._done_S)] = self._done_S
+            self._done_S = grown_S
+        room, width = self._room, fresh.h_SKD.shape[1]
+        if room is not None and total <= len(room.h_SKD) and width <= room.h_SKD.shape[1]:
+            return
+        size = total if room is None else max(total, int(len(room.h_SKD) * GROWTH))
+        width = width if room is None else max(width, room.h_SKD.shape[1])
+        shape = (size, width, fresh.h_SKD.shape[2])
+        h_SKD = torch.zeros(shape, dtype=torch.float16, device=fresh.h_SKD.device)
+        grown = SegmentStates(h_SKD, fresh.valid_SK.new_zeros(shape[:2]))
+        if room is not None:
+            S, K = room.valid_SK.shape
+            grown.h_SKD[:S, :K] = room.h_SKD
+            grown.valid_SK[:S, :K] = room.valid_SK
+        self._room = grown
 
     def forget_states(self) -> None:
         """Drops the states; the texts keep their rows."""
         with self.lock:
             self.states = self._room = None
+            self._done_S, self._encoded = np.zeros(0, dtype=bool), 0
+            self.generation += 1
 
     def clear(self) -> None:
         """Drops texts and states. Nobody may hold row numbers from before."""
@@ -114,19 +152,17 @@ class SegmentTable:
 
     def add(self, texts: Sequence[str], budget: int) -> np.ndarray:
         """Rows of the texts, cut at `budget` tokens; int64 [len(texts)]."""
-        with self.memory.lock:
-            return self._add(texts, budget)
-
-    def _add(self, texts: Sequence[str], budget: int) -> np.ndarray:
-        rows_of, ids_of = self.memory.rows, self.memory.ids
-        fresh = [t for t in dict.fromkeys(texts) if (t, budget) not in rows_of]
-        if fresh:
-            special = self.tokenizer.special
-            encoded = self.tokenizer.encode_batch(fresh, [budget] * len(fresh))
+        rows_of, ids_of, lock = self.memory.rows, self.memory.ids, self.memory.lock
+        with lock:
+            fresh = [t for t in dict.fromkeys(texts) if (t, budget) not in rows_of]
+        encoded = self.tokenizer.encode_batch(fresh, [budget] * len(fresh)) if fresh else []
+        special = self.tokenizer.special
+        with lock:
             for text, ids in zip(fresh, encoded, strict=True):
-                rows_of[text, budget] = len(ids_of)
-                ids_of.append([special.bos_source, *ids, special.eos_source])
-        return np.array([rows_of[text, budget] for text in texts], dtype=np.int64)
+                if (text, budget) not in rows_of:  # else another thread was faster
+                    rows_of[text, budget] = len(ids_of)
+                    ids_of.append([special.bos_source, *ids, special.eos_source])
+            return np.array([rows_of[text, budget] for text in texts], dtype=np.int64)
 
     def tells_nothing(self, rows: np.ndarray, besides: str = "") -> np.ndarray:
         """Which rows are of texts that the vocabulary can not read at all; bool [len(rows)].
@@ -152,17 +188,21 @@ class SegmentTable:
             torch.from_numpy(ids_SN).to(self.device), torch.from_numpy(valid_SN).to(self.device)
         )
 
-    def states(self) -> SegmentStates:
-        """States of all rows after layer L', as float16; only what is new is encoded."""
+    def states(self, rows: np.ndarray | None = None) -> SegmentStates:
+        """States after layer L', as float16: of some rows at least (-1 is none), or of all.
+
+        Only what is new is encoded, and while it is, others may ask: they wait for no rows but
+        their own.
+        """
         memory = self.memory
-        with memory.lock:
-            done = 0 if memory.states is None else len(memory.states.h_SKD)
-            if done < len(self):
-                # Training asks for states under autocast, which can not join tensors of float16.
-                with torch.autocast(self.device.type, enabled=False):
-                    memory.keep(self._encode(range(done, len(self))))
-            assert memory.states is not None
-            return memory.states
+        while True:
+            with memory.lock:
+                generation, missing = memory.generation, memory.missing(rows)
+                if memory.states is not None and not len(missing):
+                    return memory.states
+            # Training asks for states under autocast, which can not join tensors of float16.
+            with torch.autocast(self.device.type, enabled=False):
+                self._encode(missing.tolist(), generation)
 
     def forget_states(self) -> None:
         """Drops cached states, for a backbone that has changed below L'."""
@@ -177,19 +217,18 @@ class SegmentTable:
             return states
         return plans.summarise(states, self.segment_states)
 
-    def _encode(self, rows: range) -> SegmentStates:
+    def _encode(self, rows: Sequence[int], generation: int) -> None:
+        """Puts the states of some rows into the memory, if nobody dropped its states meanwhile."""
         ids, cache = self.memory.ids, self.memory.cache
-        longest = max(len(ids[row]) for row in rows)
-        width = longest if self.segment_states == "all" else self.segment_states
-        D, device = self.model.config.d_model, self.device
-        h_SKD = torch.zeros(len(rows), width, D, dtype=torch.float16, device=device)
-        valid_SK = torch.zeros(len(rows), width, dtype=torch.bool, device=device)
 
         def place(found: Sequence[int], part: SegmentStates) -> None:
-            at = torch.tensor(found, dtype=torch.int64, device=device) - rows.start
-            K = part.h_SKD.shape[1]
-            h_SKD[at, :K] = part.h_SKD.half().to(device)
-            valid_SK[at, :K] = part.valid_SK.to(device)
+            if len(found):
+                on_device = SegmentStates(
+                    part.h_SKD.half().to(self.device), part.valid_SK.to(self.device)
+                )
+                with self.memory.lock:
+                    if self.memory.generation == generation:
+                        self.memory.put(found, on_device)
 
         fresh = list(rows) if cache is None else recall(cache, ids, rows, place)
         order = sorted(fresh, key=lambda row: len(ids[row]))
@@ -198,11 +237,10 @@ class SegmentTable:
         if len(order) >= SHOW_PROGRESS_FROM:  # even a silent bar costs milliseconds
             text = f"encoding {len(order)} segments"
             shown = track(batches, text, console=Console(stderr=True), transient=True)
-        with torch.no_grad(), autocast(device.type):
+        with torch.no_grad(), autocast(self.device.type):
             for batch in shown:
                 part = self.live(np.array(batch))
                 place(batch, part if cache is None else keep(cache, ids, batch, part))
-        return SegmentStates(h_SKD, valid_SK)
 
 
 def _batches(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
@@ -213,12 +251,6 @@ def _batches(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
             out.append([])
         out[-1].append(row)
     return out
-
-
-def _place(room: SegmentStates, start: int, states: SegmentStates) -> None:
-    S, K = states.valid_SK.shape
-    room.h_SKD[start : start + S, :K] = states.h_SKD
-    room.valid_SK[start : start + S, :K] = states.valid_SK
 
 
 def below_is_frozen(model: M6, lower: int) -> bool:
@@ -245,10 +277,10 @@ def read(
     frozen: layers 1…L' do not change, so the late plan reads the table's states (the cached plan).
     dropout: share of every cached state's entries set to zero, in training.
     """
-    model = table.model
+    model, asked_BG = table.model, packed.index_BG  # before it moves: no device is waited for
     packed = packed.to(model.read_token.device)
     if plan == "late" and frozen:
-        states = table.states()
+        states = table.states(asked_BG.cpu().numpy())
         kept_SKD = states.h_SKD[packed.index_BG.clamp(min=0)].flatten(0, 1).float()
         valid_SK = states.valid_SK[packed.index_BG.clamp(min=0)].flatten(0, 1)
         if dropout:
