@@ -113,7 +113,8 @@ def test_full_is_the_plain_network_where_nothing_is_added_online(model: M6, lowe
     packed = pack([([2, 3], [[4]])], model.config)
     states = plans.full(model, segments(texts), packed, lower)
 
-    ids = [SPECIAL.bos_source, *texts[0], *texts[1], SPECIAL.eos_source]
+    between = [SPECIAL.eos_source] if model.config.separates else []
+    ids = [SPECIAL.bos_source, *texts[0], *between, *texts[1], SPECIAL.eos_source]
     P = len(ids)
     ids += [SPECIAL.bos, *texts[2], SPECIAL.eos]
     ids_BT = torch.tensor([ids])

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from language_worlds import backbone, documents
 from m6rec.config import ConfigError
 from m6rec.model.checkpoint import CheckpointError, load_backbone
+from m6rec.model.hf import load_start
 from m6rec.model.m6 import M6
 from m6rec.training import pretrain as module
 from m6rec.training.corpus.documents import Corpus, is_held_out, read_corpus, write_corpus
@@ -276,3 +277,26 @@ def test_a_start_that_can_write_keeps_its_head() -> None:
     assert ready.kept_as == torch.bfloat16
     for (name, a), b in zip(causal.state_dict().items(), ready.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
+
+
+def test_a_change_is_trained_killed_and_resumed_and_added_to_its_start(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = RECIPE.model_copy(update={"rank": 2, "pairs": 0, "optimizer": "adamw"})
+    model, words = backbone()
+    model.config = model.config.model_copy(update={"source": "causal", "sink": True})
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    whole = pretrain(
+        recipe, corpus, tmp_path / "a", (model, words), max_steps=6, console=QUIET, base="mine"
+    )
+    for steps in (2, 6):
+        parts = pretrain(
+            recipe, corpus, tmp_path / "b", (model, words), max_steps=steps, console=QUIET
+        )
+    one, other = (load_file(d.checkpoint / "task.safetensors") for d in (whole, parts))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert all(torch.equal(model.state_dict()[name], t) for name, t in before.items())
+    monkeypatch.setattr("m6rec.model.hf.load_backbone", lambda folder: (model, words))
+    monkeypatch.setattr("m6rec.model.hf.shipped", lambda: ["mine"])
+    changed, _ = load_start(str(whole.checkpoint))
+    assert not torch.equal(changed.blocks[0].ffn.up.weight, before["blocks.0.ffn.up.weight"])

@@ -140,6 +140,12 @@ class ModelConfig(Settings):
         """Whether the LM head was trained to write: a head of its own, or a causal family's."""
         return self.lm_head == "transform" or self.source == "causal" or self.sink
 
+    @property
+    def separates(self) -> bool:
+        """Whether the full plan puts an [EOS'] between segments: a language model, for which it
+        begins as a line's end, would read the last word of one and the first of the next as one."""
+        return self.sink
+
     @classmethod
     def sized(cls, depth: int, vocab_size: int, special: SpecialIds) -> Self:
         """A BERT-family shape from one dial: width 64·depth, heads of 32, FFN four times as wide.

@@ -15,6 +15,7 @@ from m6rec.config import ModelConfig
 from m6rec.model.base import BASE, HUB, hub_folder, load_base, load_gguf
 from m6rec.model.checkpoint import (
     CONFIG,
+    TASK_CONFIG,
     TOKENIZER,
     WEIGHTS,
     CheckpointError,
@@ -26,6 +27,7 @@ from m6rec.model.foreign import Foreign, assemble
 from m6rec.model.gguf import SUFFIX, read_gguf
 from m6rec.model.hf_families import family_of
 from m6rec.model.hf_special import read_definition, read_json
+from m6rec.model.low_rank import add_change, base_of
 from m6rec.model.m6 import M6
 from m6rec.text.tokenizer import Tokenizer
 
@@ -68,8 +70,8 @@ def from_hf(source: Path) -> tuple[M6, Tokenizer]:
 
 def load_start(name: str) -> tuple[M6, Tokenizer]:
     """The model to start from: one that comes with m6rec ("m6-small"), "m6-base" or "minilm-l6"
-    out of their packages, a backbone folder of ours, a Hugging Face folder, a GGUF file, or
-    "hf:OWNER/NAME", a repository of the hub.
+    out of their packages, a backbone folder of ours, a Hugging Face folder, a GGUF file,
+    "hf:OWNER/NAME", a repository of the hub, or the folder of a low-rank change of any of these.
 
     Raises CheckpointError where it is none of these.
     """
@@ -90,6 +92,9 @@ def load_start(name: str) -> tuple[M6, Tokenizer]:
             f"{', '.join(map(repr, [*shipped(), BASE, MINILM]))}, a folder with {CONFIG} written "
             f"by m6rec or in Hugging Face's format, a {SUFFIX} file, or {HUB}OWNER/NAME"
         )
+    if (folder / TASK_CONFIG).is_file() and not (folder / CONFIG).is_file():
+        model, tokenizer = load_start(base_of(folder))
+        return add_change(model, folder), tokenizer
     if "model_type" in read_json(folder / CONFIG):
         return from_hf(folder)
     return load_backbone(folder)

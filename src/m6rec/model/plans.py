@@ -342,7 +342,10 @@ def full(
 
 
 def _sequence(model: M6, tokens: SegmentTokens, packed: Packed) -> Rows:
-    """Token embeddings of whole requests: one bracket around each region, padding at the end."""
+    """Token embeddings of whole requests: one bracket around each region, padding at the end.
+
+    A network that separates segments (`ModelConfig.separates`) has an [EOS'] between them as well.
+    """
     special = model.config.special
     B, G = packed.index_BG.shape
     N = tokens.ids_SN.shape[1]
@@ -356,7 +359,11 @@ def _sequence(model: M6, tokens: SegmentTokens, packed: Packed) -> Rows:
     first_BG = present_BG & ~earlier_BGG.any(-1)  # empty columns may stand before a region's text
     last_N = tokens.valid_SN.sum(1)[safe_BG] - 1
     closes_BGN = torch.arange(N, device=safe_BG.device) == last_N[..., None]
-    valid_BGN &= ~closes_BGN | is_read_BG[..., None]
+    stays_BG = is_read_BG
+    if model.config.separates:
+        text_BG = present_BG & ~is_read_BG
+        stays_BG = is_read_BG | (same_BGG & text_BG[:, None, :]).triu(1).any(-1)
+    valid_BGN &= ~closes_BGN | stays_BG[..., None]
     valid_BGN[..., 0] &= first_BG | is_read_BG
     opens_BG = first_BG & ~is_read_BG
     bracket_BG = torch.where(packed.group_BG > 0, special.bos, special.bos_source)

@@ -120,8 +120,8 @@ def _sizes(table: SegmentTable, sources: Sequence[Source], plan: Plan) -> np.nda
     """Rows of each source: int64 [len(sources)]."""
     used = _used(sources)
     counts_S = table.tokens(used).valid_SN.sum(1).cpu().numpy()
-    if plan == "full":
-        counts_S = counts_S - 2  # brackets stand around the whole source
+    if plan == "full":  # brackets stand around the whole source
+        counts_S = counts_S - (1 if table.model.config.separates else 2)
     elif table.segment_states != "all":
         counts_S = counts_S.clip(max=table.segment_states)
     count_of = dict(zip(used.tolist(), counts_S.tolist(), strict=True))
@@ -166,15 +166,19 @@ def late_rows(
 
 
 def full_rows(table: SegmentTable, sources: Sequence[Source]) -> list[np.ndarray]:
-    """Token ids of each source, one bracket at each end of the whole."""
+    """Token ids of each source, one bracket at each end of the whole, and an [EOS'] between
+    segments where the network separates them."""
     special, used = table.tokenizer.special, _used(sources)
     tokens = table.tokens(used)
     ids_SN, counts_S = tokens.ids_SN.cpu().numpy(), tokens.valid_SN.sum(1).cpu().numpy()
-    inner = {int(row): ids_SN[s, 1 : counts_S[s] - 1] for s, row in enumerate(used)}
+    open_ends = {int(row): ids_SN[s, 1 : counts_S[s] - 1] for s, row in enumerate(used)}
+    separated = {int(row): ids_SN[s, 1 : counts_S[s]] for s, row in enumerate(used)}
+    inner = separated if table.model.config.separates else open_ends
     closing = (plans.READ_SOURCE_SLOT, np.array([special.eos_source]))
     found = []
     for source in sources:
-        parts = [(slot, inner[row]) for slot, row in source]
+        parts = [(slot, inner[row]) for slot, row in source[:-1]]
+        parts += [(slot, open_ends[row]) for slot, row in source[-1:]]
         slot = source[0][0] if source else plans.READ_SOURCE_SLOT
         opening = (slot, np.array([special.bos_source]))
         found.append(_rows([opening, *parts, closing]))

@@ -120,7 +120,7 @@ def collate_writing(
     examples: Sequence[Example], plan: ReadPlan, special: SpecialIds, sink: bool = False
 ) -> WritingBatch:
     """Examples as one batch under a plan, for a network with a sink or without."""
-    rows = [_full_row(e, special) for e in examples]
+    rows = [_full_row(e, special, sink) for e in examples]
     segments: tuple[SegmentTokens, ...] = ()
     tokens = sum(len(row) for row in rows)
     if plan != "full":
@@ -198,11 +198,13 @@ Row = tuple[int, int, int]
 """Index, slot and segment of one source row; the last one of a source is [EOS']."""
 
 
-def _full_row(example: Example, special: SpecialIds) -> list[Row]:
+def _full_row(example: Example, special: SpecialIds, separates: bool) -> list[Row]:
     slot = example.source[0][0] if example.source else plans.READ_SOURCE_SLOT
     rows = [(special.bos_source, slot, 0)]
     for number, (slot, ids) in enumerate(example.source):
-        rows += [(token, slot, number) for token in ids]
+        last = number + 1 == len(example.source)
+        own = (*ids, special.eos_source) if separates and not last else ids
+        rows += [(token, slot, number) for token in own]
     return [*rows, (special.eos_source, plans.READ_SOURCE_SLOT, len(example.source))]
 
 

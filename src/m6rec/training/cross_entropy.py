@@ -19,8 +19,9 @@ class _Fused(torch.autograd.Function):
     def forward(
         ctx: Any, h_ND: Tensor, weight_VD: Tensor, bias_V: Tensor, label_N: Tensor, low: torch.dtype
     ) -> Tensor:
+        trains = ctx.needs_input_grad[1]  # a frozen table needs no gradient, a third of the work
         grad_h = torch.empty_like(h_ND)
-        grad_w = torch.zeros_like(weight_VD, dtype=torch.float32)
+        grad_w = torch.zeros_like(weight_VD, dtype=torch.float32) if trains else None
         grad_b = torch.zeros_like(bias_V, dtype=torch.float32)
         loss_N = torch.empty(len(h_ND), dtype=torch.float32, device=h_ND.device)
         weight = weight_VD.to(low)
@@ -35,15 +36,16 @@ class _Fused(torch.autograd.Function):
             grad_b += chance.sum(0)
             chance = chance.to(low)
             grad_h[part] = (chance @ weight).to(grad_h.dtype)
-            grad_w += chance.T @ h
-        ctx.save_for_backward(grad_h, grad_w, grad_b)
+            if grad_w is not None:
+                grad_w += chance.T @ h
+        ctx.save_for_backward(grad_h, grad_b, *([] if grad_w is None else [grad_w]))
         return loss_N.sum()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_h, grad_w, grad_b = ctx.saved_tensors
-        (scale,) = grads
-        return grad_h * scale.to(grad_h.dtype), grad_w * scale, grad_b * scale, None, None
+        (grad_h, grad_b, *of_weight), (scale,) = ctx.saved_tensors, grads
+        grad_w = of_weight[0] * scale if of_weight else None
+        return grad_h * scale.to(grad_h.dtype), grad_w, grad_b * scale, None, None
 
 
 def cross_entropy_sum(

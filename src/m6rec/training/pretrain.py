@@ -28,8 +28,9 @@ from rich.console import Console
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
-from m6rec.model.checkpoint import save_backbone
+from m6rec.model.checkpoint import backbone_tensors, fingerprint, save_backbone
 from m6rec.model.hf import load_start
+from m6rec.model.low_rank import begin_change, save_change
 from m6rec.model.m6 import M6
 from m6rec.model.precision import autocast, low_precision
 from m6rec.text.tokenizer import Tokenizer
@@ -100,24 +101,30 @@ def pretrain(
     device: str = "cpu",
     console: Console | None = None,
     lesson: Lesson | None = None,
+    base: str = "",
 ) -> Pretrained:
     """Trains `start` on a corpus folder; writes to `out` and goes on from what lies there.
 
     minutes: training time after which the run is complete, its decay included (0: until the file
     DECAY appears in `out`, or for ever). max_steps: stop (and save) at this step (0: none). SIGTERM
     and SIGINT save and stop. check: more measures, taken every `pace.check` minutes. lesson: what
-    a step learns (None: to write and to tell pairs apart).
+    a step learns (None: to write and to tell pairs apart). base: the start's name, where a low-rank
+    change is trained (the checkpoint is its folder) and `start` is a network.
     Raises TrainingError, CorpusError or CheckpointError with what is wrong.
     """
     texts = read_corpus(corpus)
     model, tokenizer = load_start(start) if isinstance(start, str) else start
     asker = Asker(tokenizer, recipe.infill_share, recipe.span)
     counts_V = kept_counts(texts, corpus, asker, model.config.vocab_size)
+    made_of = fingerprint(backbone_tensors(model)) if recipe.rank else ""
     model = ready_to_write(model, tokenizer, counts_V, recipe.seed).to(device)
+    if recipe.rank:
+        begin_change(model, recipe.rank, recipe.seed)
     out.mkdir(parents=True, exist_ok=True)
     console = console or Console(stderr=True)
     run = _Run(recipe, texts, asker, model, counts_V, out, console, lesson)
     run.minutes, run.check, run.pace = minutes, check, pace
+    run.base = (start if isinstance(start, str) else base, made_of)
     if resume:
         run.resume()
     if tensorboard:
@@ -149,14 +156,18 @@ class _Run:
         self.device = model.read_token.device
         self.settings = {**recipe.model_dump(mode="json"), "corpus": corpus.fingerprint}
         self.settings |= self.lesson.settings()
+        if model.config.source != "bidirectional":
+            self.settings["source"] = model.config.source
         self.draws = Draws(corpus, asker, recipe)
         if not self.draws.of_job:
             raise TrainingError("no document of the corpus fits any job of the recipe")
         self.judge = Judge(corpus, asker, list(self.draws.of_job), JUDGED)
-        self.words = _competing(counts_V, self.tokenizer, recipe.rare).to(self.device)
+        least = 0 if model.config.writes and model.lm_head.dense is None else recipe.rare
+        self.words = _competing(counts_V, self.tokenizer, least).to(self.device)
         self.known = torch.zeros(len(counts_V), dtype=torch.bool)
         self.known[self.words.cpu()] = True
-        self.parameters = dict(model.named_parameters())
+        self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.base = ("", "")
         model.tokens.in_place = True
         self.optimizer = for_pretraining(self.parameters, recipe)
         self.progress = PretrainProgress()
@@ -189,7 +200,10 @@ class _Run:
         run_state.save_state(
             self.out / STATE, self.settings, self.progress, self.parameters, more, self.optimizer
         )
-        save_backbone(self.model, self.tokenizer, self.out / CHECKPOINT)
+        if self.recipe.rank:
+            save_change(self.model, *self.base, self.out / CHECKPOINT)
+        else:
+            save_backbone(self.model, self.tokenizer, self.out / CHECKPOINT)
 
     def train(self, max_steps: int) -> bool:
         """Steps until the run is complete (True), or is told to stop (False)."""
@@ -426,10 +440,12 @@ class _Report:
 
 
 def _competing(counts_V: np.ndarray, tokenizer: Tokenizer, rare: int) -> Tensor:
-    """Ids that are labels: what the corpus writes often enough, markers, bytes, [EOS], [MASK]."""
+    """Ids that are labels: what the corpus writes often enough (rare = 0: all that can be written),
+    markers, bytes, [EOS], [MASK]."""
     special = tokenizer.special
     always = [special.eos, special.mask, *tokenizer.marker_ids]
-    return torch.from_numpy(np.union1d(np.flatnonzero(counts_V >= rare), always))
+    chosen = np.flatnonzero(counts_V >= rare) if rare else np.array(tokenizer.writable_ids)
+    return torch.from_numpy(np.union1d(chosen, always))
 
 
 def kept_counts(corpus: Corpus, folder: Path, asker: Asker, size: int) -> np.ndarray:

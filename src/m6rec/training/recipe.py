@@ -34,7 +34,9 @@ class PretrainRecipe(Settings):
     else has AdamW. rate: peak learning rate after `warmup` steps; it stays until the
     decay begins, which lasts `decay_share` of the steps before it and ends at `final_rate` of the
     peak. rare: wordpieces that the corpus writes fewer times than this are no labels and compete in
-    no softmax. spike: a step whose loss lies so many deviations above the running mean is left out.
+    no softmax; with a start that writes, all compete. rank: of the low-rank changes that alone are
+    trained (model/low_rank.py); 0: all weights. spike: a step whose loss lies so many deviations
+    above the running mean is left out.
     """
 
     name: str = "m6-small"
@@ -58,6 +60,7 @@ class PretrainRecipe(Settings):
     clip: float = Field(default=1.0, gt=0)
     spike: float = Field(default=6.0, gt=0)
     rare: int = Field(default=3, ge=1)
+    rank: int = Field(default=0, ge=0)
     bf16: bool = True
     compile: bool = False
     seed: int = 0
@@ -99,4 +102,21 @@ def m6_base() -> PretrainRecipe:
         warmup=500,
         online_layers=(1, 2, 3),
         compile=True,
+    )
+
+
+def m6_base_change() -> PretrainRecipe:
+    """What m6-base learns of shops on two cores: a low-rank change of SmolLM2-135M."""
+    jobs: dict[Job, float] = {job: w for job, w in SHOP_JOBS.items() if job != "infill"}
+    return PretrainRecipe(
+        name="m6-base-change",
+        jobs=jobs,
+        tokens=512,
+        pairs=0,
+        online_layers=(1, 2, 15),
+        optimizer="adamw",
+        rate=1e-3,
+        weight_decay=0.0,
+        warmup=20,
+        rank=16,
     )
