@@ -154,13 +154,15 @@ def test_queries_for_users_read_the_history_and_those_for_items_the_item() -> No
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("shape", [{}, {"source": "causal", "sink": True}])
 @pytest.mark.parametrize("plan", ["late", "full"])
 def test_the_likelihood_is_that_of_pretraining_for_the_same_example(
-    plan: Any, monkeypatch: pytest.MonkeyPatch
+    plan: Any, shape: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "MOST_CACHED", 0)
     split = split_of("explain")
     author = author_of(split, plan=plan, features="none", profile=False)
+    author.model.config = author.model.config.model_copy(update=shape)
     passage = Passage("u0", "red-shoe", ("It is red.",), (Event("purchase", "red-tent"),))
     words = author.tokenizer
     texts = [(s.text, 96 if s.kind == "item" else 32) for s in author.form.source(passage)]
@@ -170,7 +172,7 @@ def test_the_likelihood_is_that_of_pretraining_for_the_same_example(
         for slot, (text, budget) in zip(slots, texts, strict=True)
     )
     example = Example(source, tuple(words.write("It is red.")), 10)
-    batch = collate_writing([example], plan, words.special)
+    batch = collate_writing([example], plan, words.special, author.model.config.sink)
     lower = author.table.lower
     expected = writing_loss(author.model, batch, lower, None, torch.float32)
     nats, tokens = author.nats(author.lessons([passage]))
