@@ -166,3 +166,14 @@ def test_an_event_in_the_future_is_counted_when_its_time_has_come(
         ]
         assert client.post("/v1/events", json={"events": bodies}).status_code == 200
         assert ranked(client) == before
+
+
+def test_a_ranker_knows_the_texts_of_the_catalogue_before_it_answers(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LiveModel, "_warm", lambda *_: None)  # first requests, which hold few items
+    with served(place) as (_, service):
+        ranker: Any = service.registry.current.ranker
+        packer, items = ranker.ranker.packer, list(service.registry.current.shown)
+        rows = packer.candidates(items, [None] * len(items)).index
+        assert not len(ranker.ranker.table.memory.missing(rows))

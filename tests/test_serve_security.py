@@ -277,6 +277,31 @@ def test_a_client_that_asks_too_often_waits() -> None:
     assert all(RateLimit(0).take("a") == 0 for _ in range(100))
 
 
+def test_what_asks_for_much_counts_as_much() -> None:
+    now = [0.0]
+    limit = RateLimit(2, clock=lambda: now[0])
+    assert limit.take("a") == 0, "a batch of eleven is answered, whatever is left"
+    limit.charge("a", 10)
+    assert limit.take("a") == pytest.approx(4.0) and limit.take("b") == 0
+    now[0] += 4
+    assert limit.take("a") == 0
+    RateLimit(0).charge("a", 1000)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"input": ["a shoe"] * 30}),
+        ("/v1/recommend/batch", {"requests": [{"history": ["clicked: shoe"]}] * 30}),
+    ],
+)
+def test_a_batch_is_as_many_requests(path: str, body: dict[str, Any], tmp_path: Path) -> None:
+    with served(write_world(tmp_path), rate=2.0) as (client, _):
+        assert client.post(path, json=body).status_code == 200
+        refused = client.get("/v1/items")
+        assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 10
+
+
 def test_rates_are_told_with_retry_after(tmp_path: Path) -> None:
     with served(write_world(tmp_path), rate=1.0) as (client, _):
         answers = [client.get("/v1/items") for _ in range(5)]

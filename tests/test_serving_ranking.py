@@ -179,6 +179,14 @@ def test_threads_that_ask_for_segments_at_once_get_what_each_gets_alone() -> Non
         assert torch.allclose(one.rows_NTD, wanted[n % 12], atol=1e-6)
 
 
+def test_items_that_are_warm_are_encoded_before_they_are_asked_for() -> None:
+    made = ranker()
+    fast, items = FastRanker(made, EAGER), tiny.shop().items["item_id"].to_list()
+    fast.warm(items)
+    rows = made.packer.candidates(items, [None] * len(items)).index
+    assert not len(made.table.memory.missing(rows))
+
+
 def test_an_item_that_is_put_again_is_read_as_it_is_now() -> None:
     made = ranker()
     fast, words = FastRanker(made, EAGER), made.packer.verbalizer

@@ -27,7 +27,17 @@ class RateLimit:
         left, since = self._buckets.pop(client, (self.burst, now))
         left = min(self.burst, left + (now - since) * self.rate)
         wait = 0.0 if left >= 1 else (1 - left) / self.rate
-        self._buckets[client] = (left if wait else left - 1, now)
+        self._put(client, left if wait else left - 1, now)
+        return wait
+
+    def charge(self, client: str, asks: float) -> None:
+        """Takes more for a request that asked for much: it is answered, and the next one waits."""
+        if self.rate > 0 and asks > 0:
+            now = self._clock()
+            left, since = self._buckets.pop(client, (self.burst, now))
+            self._put(client, min(self.burst, left + (now - since) * self.rate) - asks, now)
+
+    def _put(self, client: str, left: float, now: float) -> None:
+        self._buckets[client] = (left, now)
         if len(self._buckets) > MOST_CLIENTS:
             self._buckets.popitem(last=False)
-        return wait

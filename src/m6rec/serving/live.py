@@ -66,6 +66,8 @@ log = logging.getLogger(__name__)
 
 WARM_USERS, WARM = 8, 0.25
 """Most requests that a model ranks for when it is opened; seconds of an answer that are quick."""
+WARM_ITEMS, ITEMS_WARM_AT_ONCE = 20_000, 1024
+"""Most items that are encoded for a ranker when it is opened; so many at once."""
 ITEMS_AT_ONCE = 16
 """Items that are encoded between two batches of requests."""
 GRAPHS = "graphs"
@@ -122,7 +124,18 @@ class LiveModel:
         self._batcher: Batcher[Wanted | Chunk | Space, Served | None] = Batcher(
             self._begin, batching
         )
+        self._warm_catalogue()
         self._warm(known)
+
+    def _warm_catalogue(self) -> None:
+        """Encodes the items that people choose most, so that nobody waits for the texts of a
+        catalogue: of a model that is opened beside another, before it answers."""
+        counts = self.counts.choices.counts
+        ids = sorted(self.shown, key=lambda item_id: -counts[item_id])[:WARM_ITEMS]
+        for first in range(0, len(ids) if self.ranker is not None else 0, ITEMS_WARM_AT_ONCE):
+            with self.working():
+                assert self.ranker is not None
+                self.ranker.warm(ids[first : first + ITEMS_WARM_AT_ONCE])
 
     def _warm(self, known: Known) -> None:
         """Ranks a few times, so that who asks first does not wait for what is done only once: words

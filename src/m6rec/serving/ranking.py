@@ -5,7 +5,7 @@ Legend: R requests, N candidates of all requests in order, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -40,6 +40,12 @@ class FastRanker:
         self.ranker, self.task, self.name = ranker, task, ranker.name
         self.engine = engine or Engine({task: ranker.model}, ranker.table.lower, settings)
         self.kept = self.engine.segment_rows(task, ranker.residual)
+
+    @torch.no_grad()
+    def warm(self, item_ids: Sequence[str]) -> None:
+        """Encodes the texts of items that may be asked for."""
+        packer, nothing = self.ranker.packer, [None] * len(item_ids)
+        self.ranker.table.states(packer.candidates(item_ids, nothing).index)
 
     @torch.no_grad()
     def predict(self, requests: Requests) -> np.ndarray:

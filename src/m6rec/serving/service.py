@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -24,10 +24,10 @@ from m6rec.data.kinds import kind_of
 from m6rec.data.schema import event_kind
 from m6rec.offers import Filter
 from m6rec.records import Event, M6Error, Request
-from m6rec.serving.batching import OverloadedError
 from m6rec.serving.keeper import Keeper
 from m6rec.serving.keys import KeyRing
 from m6rec.serving.known import HISTORY, acts
+from m6rec.serving.lane import Lane
 from m6rec.serving.limits import RateLimit
 from m6rec.serving.live import LiveModel
 from m6rec.serving.metrics import Metrics
@@ -136,15 +136,13 @@ class Service:
         )
         self._journal_lane = ThreadPoolExecutor(JOURNAL_THREADS, "m6rec-journal")
         self._metrics_lane = ThreadPoolExecutor(1, "m6rec-metrics")
-        self._slow_lane = ThreadPoolExecutor(1, "m6rec-writing")
+        self._slow_lane = Lane(self.settings.lane)
         self._opening_lane = ThreadPoolExecutor(1, "m6rec-opening")
-        self._slow = 0
-        self._slow_lock = threading.Lock()
 
     @property
     def writing(self) -> int:
         """Requests in the lane of what writes, the one under way included."""
-        return self._slow
+        return self._slow_lane.waiting
 
     @property
     def scale(self) -> float:
@@ -287,20 +285,36 @@ class Service:
         """A user's newest events, newest last."""
         return self.journal.history(user_id, HISTORY)
 
-    async def slow(self, work: Callable[[LiveModel], T], key: str) -> T:
-        """Runs what writes or encodes, one at a time. Raises OverloadedError, LateError."""
-        with self.registry.use(key) as model:
-            future = self._submit_slow(lambda: _at_work(model, work))
-            try:
-                return await asyncio.wait_for(
-                    asyncio.wrap_future(future), self.settings.writing_seconds
-                )
-            except TimeoutError:
-                raise LateError(
-                    f"no answer within {self.settings.writing_seconds:.0f} s; try again later"
-                ) from None
+    async def slow(self, work: Callable[[LiveModel], T], key: str, client: str = "") -> T:
+        """Runs what writes or encodes, one at a time; clients take turns. key: whose variant.
 
-    async def stream(self, work: Callable[[LiveModel], Iterator[T]], key: str) -> AsyncIterator[T]:
+        Raises OverloadedError, LateError.
+        """
+        return (await self.slow_in_turns([work], key, client))[0]
+
+    async def slow_in_turns(
+        self, works: Sequence[Callable[[LiveModel], T]], key: str, client: str
+    ) -> list[T]:
+        """The same for what comes in parts, each of which takes a turn, on one model."""
+        done = []
+        with self.registry.use(key) as model:
+            for work in works:
+                future = self._slow_lane.submit(partial(_at_work, model, work), client)
+                try:
+                    done.append(
+                        await asyncio.wait_for(
+                            asyncio.wrap_future(future), self.settings.writing_seconds
+                        )
+                    )
+                except TimeoutError:
+                    raise LateError(
+                        f"no answer within {self.settings.writing_seconds:.0f} s; try again later"
+                    ) from None
+        return done
+
+    async def stream(
+        self, work: Callable[[LiveModel], Iterator[T]], key: str, client: str = ""
+    ) -> AsyncIterator[T]:
         """The same for what comes in pieces; it ends when nobody listens any more."""
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[tuple[bool, Any]] = asyncio.Queue()
@@ -322,7 +336,7 @@ class Service:
                 put(True, None)
 
         with self.registry.use(key) as model:
-            future = self._submit_slow(lambda: run(model))
+            future = self._slow_lane.submit(lambda: run(model), client)
             try:
                 while True:
                     last, piece = await asyncio.wait_for(
@@ -341,19 +355,6 @@ class Service:
         """Runs what opens models, beside everything else."""
         return await asyncio.get_running_loop().run_in_executor(self._opening_lane, work)
 
-    def _submit_slow(self, work: Callable[[], T]) -> Future[T]:
-        with self._slow_lock:
-            if self._slow >= self.settings.lane:
-                raise OverloadedError(f"{self._slow} requests wait to be written; try again later")
-            self._slow += 1
-        future = self._slow_lane.submit(work)
-        future.add_done_callback(self._slow_done)
-        return future
-
-    def _slow_done(self, _: Future[Any]) -> None:
-        with self._slow_lock:
-            self._slow -= 1
-
     async def ready(self) -> Mapping[str, bool]:
         """What has to be so for requests to be sent here."""
         try:
@@ -364,8 +365,8 @@ class Service:
 
     def close(self) -> None:
         """Ends all lanes and keeps snapshots; the journal stays open."""
+        self._slow_lane.close()
         for lane in (
-            self._slow_lane,
             self._opening_lane,
             self._metrics_lane,
             self._journal_lane,

@@ -25,7 +25,7 @@ from m6rec.serving.http.schemas import (
     Score,
     TitleFor,
 )
-from m6rec.serving.http.shared import Connection, The, client_of
+from m6rec.serving.http.shared import Connection, The, charge, client_of
 from m6rec.serving.known import acts
 from m6rec.serving.live import LiveModel
 from m6rec.serving.reasons import reasons
@@ -140,6 +140,7 @@ async def recommend_batch(
     data: JSONBody[RecommendMany], service: The, request: Connection, debug: Debug = False
 ) -> Answers:
     """Several recommendations at once."""
+    charge(request, service, len(data.requests))
     questions = [one.question(service.scale) for one in data.requests]
     explains = [one.explain for one in data.requests]
     return Answers(await _answer(service, request, questions, debug, explains))
@@ -172,7 +173,7 @@ async def score(data: JSONBody[Score], service: The, request: Connection) -> Sco
         given = dict(zip(titles, data.items, strict=True))
         return [Scored(given[one.title], one.score) for one in found]
 
-    return Scores(await service.slow(work, data.user_id or client_of(request)))
+    return Scores(await service.slow(work, data.user_id or client_of(request), client_of(request)))
 
 
 @post("/v1/explain", guards=READS, responses=answers(409), status_code=200, tags=["answers"])
@@ -186,7 +187,7 @@ async def explain(data: JSONBody[Explain], service: The, request: Connection) ->
         )
         return Explained(found.text, found.features, found.unsupported)
 
-    return await service.slow(work, data.user_id or client_of(request))
+    return await service.slow(work, data.user_id or client_of(request), client_of(request))
 
 
 @post("/v1/title", guards=READS, responses=answers(409), status_code=200, tags=["answers"])
@@ -200,7 +201,7 @@ async def title(data: JSONBody[TitleFor], service: The, request: Connection) -> 
         )
         return Texts([one.title for one in found], [one.category for one in found])
 
-    return await service.slow(work, data.user_id or client_of(request))
+    return await service.slow(work, data.user_id or client_of(request), client_of(request))
 
 
 @post("/v1/query", guards=READS, responses=answers(409), status_code=200, tags=["answers"])
@@ -214,7 +215,7 @@ async def query(data: JSONBody[QueryFor], service: The, request: Connection) -> 
         )
         return Texts(found)
 
-    return await service.slow(work, data.user_id or client_of(request))
+    return await service.slow(work, data.user_id or client_of(request), client_of(request))
 
 
 async def _answer(
@@ -231,17 +232,20 @@ async def _answer(
     for question, answered, wants_reason in zip(questions, found, explains, strict=True):
         why: dict[str, Reason] = {}
         if wants_reason:
-            why = await _reasons(service, question, answered)
+            why = await _reasons(service, question, answered, client_of(request))
         out.append(_told(answered, why, debug))
     return out
 
 
-async def _reasons(service: The, question: Question, answered: Answered) -> dict[str, Reason]:
+async def _reasons(
+    service: The, question: Question, answered: Answered, client: str
+) -> dict[str, Reason]:
     ids = [one.item_id for one in answered.served.placed]
     begin = time.perf_counter()
     found = await service.slow(
         lambda model: reasons(model, ids, answered.history, question.user_id),
         question.user_id or "",
+        client,
     )
     service.metrics.stage("explain", answered.model.name, time.perf_counter() - begin)
     return found

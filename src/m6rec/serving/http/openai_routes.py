@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from litestar import Response, get, post
@@ -25,13 +26,15 @@ from m6rec.records import Event, M6Error
 from m6rec.serving.http.gate import needs
 from m6rec.serving.http.problems import Refused, answers
 from m6rec.serving.http.schemas import MOST_TEXTS, ChatAsked, EmbeddingsAsked
-from m6rec.serving.http.shared import Connection, The, client_of
+from m6rec.serving.http.shared import Connection, The, charge, client_of
 from m6rec.serving.known import acts
 from m6rec.serving.live import LiveModel
 from m6rec.tasks.dialogue import Conversation, Offer
 
 READS = [needs("read")]
 MODEL = "m6rec"
+TEXTS_AT_ONCE = 32
+"""Texts that are embedded before it is another client's turn."""
 EVENTS = "text/event-stream; charset=utf-8"
 OPINIONS = (Verdict.YES, Verdict.NO)
 NEWEST_LIKED = 10
@@ -136,7 +139,7 @@ async def chat(data: JSONBody[ChatAsked], service: The, request: Connection) -> 
     about = {"id": f"chatcmpl-{request.scope['state']['request_id']}", "created": int(time.time())}
     key = data.user or client_of(request)
     if data.stream:
-        pieces = _pieces(service, data, past, key, about)
+        pieces = _pieces(service, data, past, (key, client_of(request)), about)
         return Stream(pieces, headers={"Content-Type": EVENTS, "X-Accel-Buffering": "no"})
 
     def work(model: LiveModel) -> Completion:
@@ -148,13 +151,20 @@ async def chat(data: JSONBody[ChatAsked], service: The, request: Connection) -> 
         said = Said(reply.text, list(reply.items))
         return Completion(choices=[Choice(said)], model=MODEL, usage=usage, **about)  # type: ignore[arg-type]
 
-    return Response(await service.slow(work, key))
+    return Response(await service.slow(work, key, client_of(request)))
 
 
 async def _pieces(
-    service: The, data: ChatAsked, past: Sequence[Event], key: str, about: dict[str, Any]
+    service: The,
+    data: ChatAsked,
+    past: Sequence[Event],
+    who: tuple[str, str],
+    about: dict[str, Any],
 ) -> AsyncIterator[str]:
-    """Server-sent events. An error after the first byte is told as an event, as OpenAI does."""
+    """Server-sent events. An error after the first byte is told as an event, as OpenAI does.
+
+    who: whose variant, and whose turn.
+    """
 
     def event(delta: dict[str, Any], reason: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
@@ -170,7 +180,7 @@ async def _pieces(
         yield event({"items": items} if items else {}, "stop")
 
     try:
-        async for piece in service.stream(work, key):
+        async for piece in service.stream(work, *who):
             yield piece
     except (M6Error, TimeoutError) as error:
         told = {"message": str(error) or "no answer in time", "type": "server_error"}
@@ -187,19 +197,25 @@ async def embeddings(
     if not texts or len(texts) > MOST_TEXTS or not all(text.strip() for text in texts):
         raise Refused(400, f"input: right is 1 to {MOST_TEXTS} texts, none of them empty")
 
-    def work(model: LiveModel) -> Embeddings:
+    charge(request, service, len(texts))
+
+    def work(some: Sequence[str], model: LiveModel) -> tuple[list[list[float] | str], int]:
         width = model.face.backbone.config.d_model
         if data.dimensions not in (None, width):
             raise M6Error(f"dimensions: this model has {width}")
-        vectors = model.face.embed(texts)
+        vectors = model.face.embed(some)
         found: list[list[float] | str] = list(vectors.tolist())
         if data.encoding_format == "base64":
             found = [base64.b64encode(vector.tobytes()).decode() for vector in vectors]
-        read = sum(_tokens(model, text) for text in texts)
-        rows = [Embedding(place, vector) for place, vector in enumerate(found)]
-        return Embeddings(rows, MODEL, Usage(read, read))
+        return found, sum(_tokens(model, text) for text in some)
 
-    return await service.slow(work, client_of(request))
+    parts = [texts[n : n + TEXTS_AT_ONCE] for n in range(0, len(texts), TEXTS_AT_ONCE)]
+    client = client_of(request)
+    done = await service.slow_in_turns([partial(work, part) for part in parts], client, client)
+    vectors = [vector for found, _ in done for vector in found]
+    read = sum(tokens for _, tokens in done)
+    rows = [Embedding(place, vector) for place, vector in enumerate(vectors)]
+    return Embeddings(rows, MODEL, Usage(read, read))
 
 
 async def _past(service: The, user_id: str | None) -> tuple[Event, ...]:

@@ -22,6 +22,11 @@ def the_service(state: State) -> Service:
     return found
 
 
+def charge(request: Connection, service: Service, asks: int) -> None:
+    """Counts what a request asks for, where that is more than one answer."""
+    service.limit.charge(client_of(request), asks - 1)
+
+
 def client_of(request: Connection) -> str:
     """Whose turn it is: the key, or the address."""
     return str(request.scope["state"].get("client", ""))
