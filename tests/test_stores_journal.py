@@ -6,10 +6,12 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from journal_worlds import PostgresServer, empty, event, item, postgres_server
+from m6rec.stores.journal import sql
 from m6rec.stores.journal.base import Journal, JournalBusy, JournalConflict, JournalError
 from m6rec.stores.journal.opening import open_journal
 from m6rec.stores.journal.sqlite import SqliteJournal
@@ -320,3 +322,34 @@ def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(JournalError, match="can not be opened") as told:
         open_journal("postgresql://me:secret@127.0.0.1:1/db")
     assert "secret" not in str(told.value)
+
+
+def test_a_clock_that_is_put_back_changes_no_order(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1_700_000_000.0]
+    monkeypatch.setattr(sql, "time", SimpleNamespace(time=lambda: clock[0]))
+    journal.append("event", [event("u", "first")])
+    clock[0] -= 3600
+    journal.append("event", [event("u", "second")])
+    journal.append("event", [event("u", "third")])
+    assert [one["item_id"] for one in journal.history("u")] == ["first", "second", "third"]
+    clock[0] += 3601
+    journal.append("event", [event("u", "fourth")])
+    assert [one["item_id"] for one in journal.history("u", 1)] == ["fourth"]
+
+
+def test_a_clock_that_runs_ahead_and_back_forgets_no_idempotency_key(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1_700_000_000.0]
+    monkeypatch.setattr(sql, "time", SimpleNamespace(time=lambda: clock[0]))
+    journal.append("event", [event("u", "a")], idempotency="k")
+    clock[0] += 8 * 24 * 3600
+    journal.append("event", [event("u", "b")], idempotency="other")
+    clock[0] -= 8 * 24 * 3600
+    assert journal.append("event", [event("u", "a")], idempotency="k").repeated
+    monkeypatch.setattr(sql, "ALWAYS_KEPT", 0)
+    clock[0] += 8 * 24 * 3600
+    journal.append("event", [event("u", "c")], idempotency="third")
+    assert not journal.append("event", [event("u", "a")], idempotency="k").repeated

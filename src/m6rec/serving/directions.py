@@ -42,7 +42,8 @@ def write_directions(model: M6, folder: Path, items: int) -> None:
     """Keeps them in a folder. items: how many items they were found from."""
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / "projections.unfinished"
-    unfinished.write_bytes(save(directions(model), {"items": str(items)}))
+    told = {"items": str(items), "key": directions_key(model)}
+    unfinished.write_bytes(save(directions(model), told))
     unfinished.replace(folder / FILE)
 
 
@@ -54,8 +55,11 @@ def read_directions(model: M6, folder: Path) -> int:
         return 0
     try:
         with safe_open(path, "pt") as file:
-            items = int(file.metadata()["items"])
+            told = file.metadata()
+            items = int(told["items"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if told.get("key") not in (None, fingerprint(tensors)[:16]):  # earlier files have none
+            raise ValueError("its numbers are not those that were written")
     except (SafetensorError, OSError, LookupError, ValueError) as error:
         log.warning("%s can not be read (%s); it is made anew", path, error)
         return 0

@@ -54,6 +54,10 @@ from m6rec.stores.journal.writer import MOST_WAITING, GroupWriter, Job
 T = TypeVar("T")
 ANSWERS_KEPT = 7 * 24 * 3600.0
 """Seconds that an idempotency key is remembered."""
+ALWAYS_KEPT = 100_000
+"""Entries whose idempotency keys are remembered however late the clock says that it is."""
+SET_BACK = 24 * 3600.0
+"""Most seconds by which a clock that is put back is not believed, when events are put in order."""
 ASKED_AT_ONCE = 500
 META = "SELECT value FROM meta WHERE name = ?"
 ERASURES = "SELECT key, body, at FROM entries WHERE kind = 5"
@@ -80,6 +84,7 @@ class SqlJournal(Journal):
             raise JournalError(
                 f"{self.where} has format {meta['format']!r}; this version reads {THIS_FORMAT!r}"
             )
+        self._latest: float | None = None
         self._hashes, self._name = Hashes(meta["salt"]), str(meta["name"])
         self._writer = GroupWriter(self._write, most_waiting)
 
@@ -155,8 +160,8 @@ class SqlJournal(Journal):
         db = self._writer_connection
         if request is not None and (earlier := self._answered(*request)):
             return earlier
-        now = time.time()
-        at = int(now * MICROSECONDS)
+        clock = time.time()
+        now, at = self._in_order(clock), int(clock * MICROSECONDS)
         fresh, hashes = self._not_seen(lines) if kind == "event" else (lines, [])
         first = newest(db) + 1
         code = CODES[kind]
@@ -181,6 +186,17 @@ class SqlJournal(Journal):
             self._remember(request, answer, at)
         return answer
 
+    def _in_order(self, clock: float) -> float:
+        """When an event happened that does not say: not before the last one that came."""
+        if self._latest is None:
+            found = self._writer_connection.rows(
+                "SELECT at FROM entries WHERE kind <= 6 ORDER BY number DESC LIMIT 1"
+            )
+            self._latest = found[0][0] / MICROSECONDS if found else clock
+        ahead = self._latest - clock
+        self._latest = clock if ahead > SET_BACK else max(clock, self._latest)
+        return self._latest
+
     def _answered(self, token: bytes, digest: bytes) -> Appended | None:
         found = self._writer_connection.rows(
             "SELECT digest, stored, duplicates, last FROM answers WHERE token = ?", (token,)
@@ -197,7 +213,8 @@ class SqlJournal(Journal):
     def _remember(self, request: tuple[bytes, bytes], answer: Appended, at: int) -> None:
         db = self._writer_connection
         too_old = at - int(ANSWERS_KEPT * MICROSECONDS)
-        db.rows("DELETE FROM answers WHERE at < ?", (too_old,))
+        long_ago = answer.last - ALWAYS_KEPT
+        db.rows("DELETE FROM answers WHERE at < ? AND last < ?", (too_old, long_ago))
         db.rows(
             "INSERT INTO answers (token, digest, stored, duplicates, last, at) "
             "VALUES (?, ?, ?, ?, ?, ?)",
