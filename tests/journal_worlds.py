@@ -88,7 +88,7 @@ def empty(journal: Journal, url: str) -> None:
 
     journal.close()
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("DROP TABLE meta, entries, catalogue, once, answers")
+        connection.execute("DROP TABLE meta, entries, catalogue, once, answers, shared")
 
 
 def event(user: str, item: str, **more: object) -> dict[str, object]:

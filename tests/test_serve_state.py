@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("litestar", reason="needs the extra serve")
 
 from journal_worlds import PostgresServer, empty, postgres_server
+from m6rec.serving.directions import directions_key
 from m6rec.serving.starting import Place, open_service
 from m6rec.serving.state import ERASURES, JOURNAL, OLD_MARK
 from m6rec.stores.journal.base import JournalError
@@ -213,3 +214,26 @@ def test_old_events_go_and_a_start_counts_what_is_kept(place: Place) -> None:
     with served(place) as (_, service):
         assert held(service) == kept, "nothing that was kept beside the journal counts them on"
         assert service.registry.current.scores.chosen.live.counts().count_P.sum() == pairs
+
+
+def test_servers_of_one_journal_share_the_directions_of_retrieval(
+    place: Place, server: PostgresServer, tmp_path: Path
+) -> None:
+    shared = replace(place, journal=server.url, text_only=True)
+    late = replace(shared, state=tmp_path / "another state folder")
+
+    def key(service: Any) -> str:
+        return directions_key(service.registry.current.retriever.model)
+
+    with served(shared) as (client, service):
+        before = key(service)
+        items = [{"item_id": f"l{n}", "title": f"lamp number {n}"} for n in range(5)]
+        assert client.post("/v1/items", json={"items": items}).status_code == 200
+        with served(late) as (_, second):
+            assert key(second) == before, "it would find others in a larger catalogue"
+            more = [{"item_id": f"m{n}", "title": f"mug number {n}"} for n in range(20)]
+            assert client.post("/v1/items", json={"items": more}).status_code == 200
+            until(lambda: before != key(service) == key(second))
+    with served(late) as (_, second):
+        assert key(second) != before
+    empty(open_journal(server.url), server.url)

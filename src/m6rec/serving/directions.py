@@ -1,18 +1,19 @@
 """Directions of untrained retrieval on disk: what a model projects texts to before it is tuned.
 
 They are found from the catalogue at a server's first start, and every vector of the index depends
-on them; so a later start takes the same ones.
+on them; so a later start, and every other server of the journal, takes the same ones.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from m6rec.model.checkpoint import fingerprint
 from m6rec.model.m6 import M6
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 PROJECTIONS = ("project_user", "project_item")
 FILE = "projections.safetensors"
+HEAD = 8
+"""Bytes that say how long the head of such a file is."""
 
 
 def directions(model: M6) -> dict[str, torch.Tensor]:
@@ -38,30 +41,42 @@ def directions_key(model: M6) -> str:
     return fingerprint(directions(model))[:16]
 
 
-def write_directions(model: M6, folder: Path, items: int) -> None:
-    """Keeps them in a folder. items: how many items they were found from."""
+def pack_directions(model: M6, items: int) -> bytes:
+    """A file of them, with their key. items: how many items they were found from."""
+    return save(directions(model), {"items": str(items), "key": directions_key(model)})
+
+
+def write_directions(data: bytes, folder: Path) -> None:
+    """Keeps a file of directions in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / "projections.unfinished"
-    told = {"items": str(items), "key": directions_key(model)}
-    unfinished.write_bytes(save(directions(model), told))
+    unfinished.write_bytes(data)
     unfinished.replace(folder / FILE)
 
 
-@torch.no_grad()
-def read_directions(model: M6, folder: Path) -> int:
-    """Takes those of an earlier start; returns from how many items they were found (0: none)."""
+def read_directions(folder: Path) -> bytes | None:
+    """The file of an earlier start; None: there is none that can be read."""
     path = folder / FILE
-    if not path.is_file():
-        return 0
     try:
-        with safe_open(path, "pt") as file:
-            told = file.metadata()
-            items = int(told["items"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        log.warning("%s can not be read (%s); it is made anew", path, error)
+        return None
+
+
+@torch.no_grad()
+def take_directions(model: M6, data: bytes) -> int:
+    """Lets a model have the directions of a file; returns from how many items they were found (0:
+    the file is damaged, and the model as it was)."""
+    try:
+        tensors = load(data)
+        size = int.from_bytes(data[:HEAD], "little")
+        told = json.loads(data[HEAD : HEAD + size])["__metadata__"]
+        items = int(told["items"])
         if told.get("key") not in (None, fingerprint(tensors)[:16]):  # earlier files have none
             raise ValueError("its numbers are not those that were written")
-    except (SafetensorError, OSError, LookupError, ValueError) as error:
-        log.warning("%s can not be read (%s); it is made anew", path, error)
+    except (SafetensorError, LookupError, ValueError, TypeError) as error:
+        log.warning("directions can not be read (%s); they are made anew", error)
         return 0
     model.read_token.zero_()
     for name, tensor in tensors.items():

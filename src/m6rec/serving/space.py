@@ -17,7 +17,13 @@ import numpy as np
 
 from m6rec.model.checkpoint import fingerprint
 from m6rec.recommender import M6Rec
-from m6rec.serving.directions import directions_key, read_directions, write_directions
+from m6rec.serving.directions import (
+    directions_key,
+    pack_directions,
+    read_directions,
+    take_directions,
+    write_directions,
+)
 from m6rec.serving.known import ENTRIES_AT_ONCE, Shown
 from m6rec.serving.source import Source
 from m6rec.serving.working import Working
@@ -65,7 +71,7 @@ class ItemVectors:
         self._face, self._source, self._journal = face, source, journal
         self._shown, self._working = shown, working
         self._task = face.tasks.get("retrieve")
-        self.fitted_on = 0
+        self.fitted_on, self._begun = 0, 0
         self.retriever = self._open_retriever()
         self.index: VectorIndex
 
@@ -116,8 +122,8 @@ class ItemVectors:
 
     def _opened(self, retriever: Retriever) -> Space:
         kept = self.folder()
-        if self._task is None and kept is not None:
-            self.fitted_on = read_directions(retriever.model, kept)
+        if self._task is None:
+            self._take_earlier(retriever, kept)
         if self._task is not None or self.fitted_on:
             folder = self._snapshot_folder(retriever)
             if folder is not None:
@@ -183,18 +189,44 @@ class ItemVectors:
         boost_N = np.array([0.0 if i in known else self.boost for i in item_ids], np.float32)
         return np.concatenate([vectors_NK, boost_N[:, None]], axis=1)
 
+    def _take_earlier(self, retriever: Retriever, folder: Path | None) -> None:
+        """The newest directions that servers of the journal share, or those of an earlier start."""
+        found = None
+        while (newer := self._journal.shared(self._name_of_directions())) is not None:
+            found, self._begun = newer, self._begun + 1
+        if found is None and folder is not None:
+            found = read_directions(folder)
+            if found is not None and take_directions(retriever.model, found):
+                found = self._journal.share(self._name_of_directions(), found)
+                self._begun += 1
+        if found is not None:
+            self.fitted_on = take_directions(retriever.model, found)
+
+    def _name_of_directions(self) -> str:
+        return f"directions {self._key()} {self._begun}"
+
     def _start_projections(self, retriever: Retriever) -> None:
-        ids = list(self._shown)
-        if not ids:
+        """Directions for the catalogue as it is now: one server finds them, all take them."""
+        if not self._shown:
             return
+        name = self._name_of_directions()
+        found = self._journal.shared(name)
+        if found is None or not take_directions(retriever.model, found):
+            self._find_directions(retriever)
+            own = pack_directions(retriever.model, len(self._shown))
+            found = self._journal.share(name, own) if found is None else own
+        self.fitted_on = take_directions(retriever.model, found)
+        self._begun += 1
+        folder = self.folder()
+        if folder is not None:
+            write_directions(found, folder)
+
+    def _find_directions(self, retriever: Retriever) -> None:
+        ids = list(self._shown)
         ids = ids[:: max(1, len(ids) // FIT_ON)]
         words = retriever.packer.verbalizer
         texts = [words.item(item_id).text for item_id in ids]
         retriever.start_untrained(retriever.pack_items(texts, ids))
-        self.fitted_on = len(self._shown)
-        folder = self.folder()
-        if folder is not None:
-            write_directions(retriever.model, folder, self.fitted_on)
 
     def _key(self) -> str:
         """Names what item vectors depend on beside untrained projections."""

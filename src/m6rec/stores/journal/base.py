@@ -262,6 +262,14 @@ class Journal(ABC):
         """What is wrong in it, in words; reads all of it."""
 
     @abstractmethod
+    def shared(self, name: str) -> bytes | None:
+        """What one server made for all servers of this journal; None: nobody did."""
+
+    @abstractmethod
+    def share(self, name: str, value: bytes) -> bytes:
+        """Gives all servers what was made here, or returns what another one gave before."""
+
+    @abstractmethod
     def waiting(self) -> int:
         """Bodies that wait to be written."""
 

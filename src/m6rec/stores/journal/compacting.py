@@ -82,7 +82,7 @@ class Copy:
     def bulk(self) -> None:
         """All that is there, some rows at a time, so that nobody waits for long."""
         self._rows("entries", self._last)
-        for table in ("catalogue", "answers"):
+        for table in ("catalogue", "answers", "shared"):
             self._rows(table, self._number(f"SELECT coalesce(max(rowid), 0) FROM main.{table}"))
         self._rows("once", self._once)
         for statement in self._indices:
@@ -108,6 +108,7 @@ class Copy:
             "INSERT OR IGNORE INTO fresh.answers SELECT * FROM main.answers WHERE at >= ?",
             [self._began - CLOCK],
         )
+        self._do("INSERT OR IGNORE INTO fresh.shared SELECT * FROM main.shared")
         self._do("INSERT INTO fresh.meta SELECT * FROM main.meta WHERE name != ?", [BESIDE])
         self._do(
             "INSERT OR REPLACE INTO fresh.meta SELECT ?, CAST(? + coalesce((SELECT CAST(value AS "

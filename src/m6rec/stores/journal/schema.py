@@ -37,6 +37,7 @@ SCHEMA = (
     "CREATE INDEX IF NOT EXISTS by_owner ON entries (owner, kind, happened, number) WHERE kind < 5",
     "CREATE INDEX IF NOT EXISTS by_erasure ON entries (number) WHERE kind = 5",
     "CREATE TABLE IF NOT EXISTS catalogue (item_id {text} PRIMARY KEY, number {integer} NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS shared (name {text} PRIMARY KEY, value {bytes} NOT NULL)",
     "CREATE TABLE IF NOT EXISTS once (event {bytes} PRIMARY KEY, number {integer} NOT NULL)",
     "CREATE TABLE IF NOT EXISTS answers (token {bytes} PRIMARY KEY, digest {bytes} NOT NULL, "
     "stored {integer} NOT NULL, duplicates {integer} NOT NULL, last {integer} NOT NULL, "

@@ -60,6 +60,7 @@ SET_BACK = 24 * 3600.0
 """Most seconds by which a clock that is put back is not believed, when events are put in order."""
 ASKED_AT_ONCE = 500
 META = "SELECT value FROM meta WHERE name = ?"
+SHARED = "SELECT value FROM shared WHERE name = ?"
 ERASURES = "SELECT key, body, at FROM entries WHERE kind = 5"
 
 
@@ -271,6 +272,24 @@ class SqlJournal(Journal):
         """See Journal."""
         found = self._read(META, (DROPPED,))
         return int(found[0][0]) if found else 0
+
+    def shared(self, name: str) -> bytes | None:
+        """See Journal."""
+        found = self._read(SHARED, (name,))
+        return bytes(found[0][0]) if found else None
+
+    def share(self, name: str, value: bytes) -> bytes:
+        """See Journal."""
+
+        def put() -> bytes:
+            db = self._writer_connection
+            db.rows(
+                "INSERT INTO shared (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING",
+                (name, value),
+            )
+            return bytes(db.rows(SHARED, (name,))[0][0])
+
+        return self._do(put, 1)
 
     def snapshot(self, folder: str | Path) -> dict[str, Any]:
         """See Journal."""
