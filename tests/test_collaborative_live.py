@@ -16,6 +16,7 @@ from m6rec.collaborative.live import LiveTransitions
 from m6rec.collaborative.live_sequences import LiveSequences, Moment
 from m6rec.collaborative.matrix import transition_matrix
 from m6rec.collaborative.pairs import Sequences
+from m6rec.collaborative.repeats import repeats_of
 from m6rec.collaborative.settings import ScoreSettings
 
 ITEMS = 9
@@ -69,6 +70,12 @@ class Shop:
             for found, right in zip(self.live.row(item), matrix.row(item), strict=True):
                 np.testing.assert_array_equal(found, right)
             assert self.live.norm(item) == pytest.approx(matrix.norm_I[item])
+            assert self.live.own(item) == pytest.approx(matrix.own_I[item], abs=1e-9)
+        repeats = repeats_of(matrix.own_I, matrix.norm_I, settings.shrinkage)
+        assert self.live.repeats() == pytest.approx(repeats, rel=1e-6)
+        wanted_I = repeats.of(matrix.own_I, matrix.norm_I)
+        items = np.arange(len(wanted_I))
+        np.testing.assert_allclose(self.live.repeat_rates(items), wanted_I, rtol=1e-6, atol=1e-12)
 
 
 def baskets(own: list[tuple[float, int, bool, str]]) -> list[list[str]]:

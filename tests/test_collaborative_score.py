@@ -9,6 +9,7 @@ import pytest
 from m6rec.collaborative import sequences
 from m6rec.collaborative.counts import count
 from m6rec.collaborative.matrix import transition_matrix
+from m6rec.collaborative.repeats import Repeats
 from m6rec.collaborative.score import CollaborativeScore
 from m6rec.collaborative.sequences import Histories, sequences_of
 from m6rec.collaborative.settings import ScoreSettings
@@ -21,6 +22,7 @@ F_ID = RNG.normal(size=(7, 5)).astype(np.float32)
 NAMES = list("abcdefg")
 CODES = {name: code for code, name in enumerate(NAMES)}
 CHOSEN = [("u", "abcab"), ("v", "bcd"), ("w", "abdea"), ("x", "ee")]
+REPEATS = Repeats(rate=0.1, strength=4)
 NUMBERS = ScoreSettings(distance_decay=0.7, recency_decay=0.6, shrinkage=2, prior=3, ridge=0.5)
 
 
@@ -49,7 +51,9 @@ def score(best: int = 300) -> CollaborativeScore:
     counts = count([sequences_of(log(), CODES)], len(NAMES))
     matrix = transition_matrix(counts, NUMBERS.distance_decay, best)
     prior = WordsPrior.fit(F_ID, NUMBERS.ridge)
-    return CollaborativeScore(NUMBERS, CODES, matrix, prior, prior.whitening(F_ID), embed)
+    return CollaborativeScore(
+        NUMBERS, CODES, matrix, prior, prior.whitening(F_ID), embed, True, REPEATS
+    )
 
 
 def test_the_prior_is_ease_on_half_whitened_words() -> None:
@@ -73,6 +77,7 @@ def test_the_score_is_its_formula() -> None:
                 r_II[CODES[one], CODES[other]] += 0.7 ** (j - i - 1)
                 a_I[CODES[one]] += 0.7 ** (2 * (j - i - 1))
     full_II = (r_II + 3 * ease(g_ID, 0.5)) / (a_I + 2)[:, None]
+    np.fill_diagonal(full_II, (np.minimum(np.diag(r_II), a_I) + 4 * 0.1) / (a_I + 4))
     history = tuple(Event("click", item, timestamp=n) for n, item in enumerate("dab"))
     requests = Requests.of([Request(history), Request()])
     found = score()(Histories.of(requests, CODES, NUMBERS.recency_decay))

@@ -160,13 +160,15 @@ def test_a_device_finds_the_ten_of_the_score_in_numpy() -> None:
 def test_only_the_strongest_pairs_are_kept_and_norms_count_all() -> None:
     log, (vectors_IK, scale_I) = some_log(), some_vectors()
     few, all_pairs = (shipped(log, vectors_IK, scale_I, best).numbers for best in (2, 1000))
-    assert np.diff(few.start).max() == 2 < np.diff(all_pairs.start).max()
+    assert np.diff(few.start).max() == 3 < np.diff(all_pairs.start).max()  # two, and the item's own
     assert np.array_equal(few.norm_I, all_pairs.norm_I) and few.norm_I.any()
     exact = log.matrix(1000)
     for item in range(ITEMS):
         later, weight = exact.row(item)
         row = few.later_W[few.start[item] : few.start[item + 1]]
-        assert set(weight[np.isin(later, row)]) == set(np.sort(weight)[::-1][:2])
+        others = weight[later != item]
+        kept = weight[np.isin(later, row) & (later != item)]
+        assert set(kept) == set(np.sort(others)[::-1][:2])
 
 
 def test_a_free_text_speaks_by_its_vector() -> None:
@@ -220,9 +222,13 @@ def test_items_that_only_the_log_names_lie_between_others() -> None:
     assert np.allclose(matrix.norm_I, score.transitions.norm_I[: len(kept)])
     for item in range(len(kept)):
         later, weight = score.transitions.row(item)
-        own = later < len(kept)
-        assert matrix.row(item)[0].tolist() == later[own].tolist()
-        assert np.allclose(matrix.row(item)[1], weight[own])
+        others = (later < len(kept)) & (later != item)
+        found, found_weight = matrix.row(item)
+        assert found[found != item].tolist() == later[others].tolist()
+        assert np.allclose(found_weight[found != item], weight[others])
+        history = Histories(np.zeros(1, np.int64), np.array([item]), np.ones(1), [None], 1)
+        own = found_weight[found == item].sum() / (matrix.norm_I[item] + SCORING.shrinkage)
+        assert own == pytest.approx(score.again(history)[0], rel=1e-6)
     assert log.choices.max() < len(kept)
 
 

@@ -51,13 +51,17 @@ class TransitionCounts:
         begin, end = np.searchsorted(self.key_P, bounds)
         return slice(int(begin), int(end))
 
-    def by_distance(self) -> np.ndarray:
-        """How many pairs each item begins, by distance: int64 [I, A]."""
+    def by_distance(self, own: bool = False) -> np.ndarray:
+        """How many pairs each item begins, by distance: int64 [I, A]. own: with itself alone."""
         total = np.zeros(self.items * MOST_APART, dtype=np.int64)
         for first in range(0, len(self.key_P), AT_ONCE):
             key = self.key_P[first : first + AT_ONCE]
+            count = self.count_P[first : first + AT_ONCE]
+            if own:
+                again = key >> ROW_SHIFT == key >> DISTANCE_BITS & LATER
+                key, count = key[again], count[again]
             place = (key >> ROW_SHIFT) * MOST_APART + (key & DISTANCE) - 1
-            counts = np.bincount(place, self.count_P[first : first + AT_ONCE], len(total))
+            counts = np.bincount(place, count, len(total))
             total += counts.astype(np.int64)
         return total.reshape(self.items, MOST_APART)
 

@@ -25,7 +25,9 @@ from m6rec.collaborative.counts import (
 )
 from m6rec.collaborative.live_rows import LiveRow
 from m6rec.collaborative.live_sequences import Baskets, LiveSequences, Moment
+from m6rec.collaborative.matrix import norms, own_weights
 from m6rec.collaborative.pairs import distance_between, pairs_of_one
+from m6rec.collaborative.repeats import LiveRepeats, Repeats
 from m6rec.collaborative.settings import MOST_APART, ScoreSettings
 
 MOST_ROWS = 100_000
@@ -54,6 +56,9 @@ class LiveTransitions:
         self._above: Change = {}
         self._folding: Change = {}
         self._rows: dict[int, LiveRow] = {}
+        decay = self.settings.distance_decay
+        norm_I = norms(base.by_distance(), decay)
+        self._repeats = LiveRepeats(own_weights(base, decay), norm_I, decay)
         self._lock = threading.RLock()
         self._changes = 0
 
@@ -125,6 +130,22 @@ class LiveTransitions:
         with self._lock:
             return self._ready(item).norm()
 
+    def own(self, item: int) -> float:
+        """The weight of all pairs of an item with itself (R_ii)."""
+        with self._lock:
+            return float(self._repeats.counted(np.array([item]))[0][0])
+
+    def repeats(self) -> Repeats:
+        """What the log says of repeats."""
+        with self._lock:
+            return self._repeats.repeats(self.settings.shrinkage)
+
+    def repeat_rates(self, item_N: np.ndarray) -> np.ndarray:
+        """How often items are chosen again: float64 [N]."""
+        with self._lock:
+            counted = self._repeats.counted(item_N)
+            return self._repeats.repeats(self.settings.shrinkage).of(*counted)
+
     def counts(self) -> TransitionCounts:
         """All counts as they are now."""
         with self._lock:
@@ -164,6 +185,7 @@ class LiveTransitions:
                     if row is None:
                         row = above[earlier] = {}
                     row[key] = row.get(key, 0) + 1
+                    self._repeats.change(earlier, item, distance, 1)
                     if earlier in self._rows:
                         self._rows[earlier].change(item, distance, 1)
                 self._changes += size
@@ -186,6 +208,7 @@ class LiveTransitions:
         key = later << DISTANCE_BITS | distance
         above[key] = above.get(key, 0) + times
         self._changes += 1
+        self._repeats.change(earlier, later, distance, times)
         if earlier in self._rows:
             self._rows[earlier].change(later, distance, times)
 

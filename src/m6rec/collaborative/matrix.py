@@ -23,13 +23,15 @@ from m6rec.collaborative.settings import MOST_APART
 class TransitionMatrix:
     """Sparse rows (CSR). start: int64 [I + 1]; later_W: int32; weight_W: float32, above 0.
 
-    norm_I: float64, the sum of squared weights of all pairs that an item begins (a_i).
+    norm_I: float64, the sum of squared weights of all pairs that an item begins (a_i). own_I:
+    float64, the weight of all its pairs with itself (R_ii).
     """
 
     start: np.ndarray
     later_W: np.ndarray
     weight_W: np.ndarray
     norm_I: np.ndarray
+    own_I: np.ndarray
 
     def row(self, item: int) -> tuple[np.ndarray, np.ndarray]:
         """Later items and their weights: [N] each."""
@@ -45,6 +47,11 @@ def distance_weights(decay: float) -> np.ndarray:
 def norms(by_distance: np.ndarray, decay: float) -> np.ndarray:
     """Sum of squared weights by item: float64 [I]."""
     return np.asarray(by_distance @ distance_weights(decay) ** 2)
+
+
+def own_weights(counts: TransitionCounts, decay: float) -> np.ndarray:
+    """The weight of all pairs of each item with itself (R_ii): float64 [I]."""
+    return np.asarray(counts.by_distance(own=True) @ distance_weights(decay))
 
 
 def weigh(
@@ -78,6 +85,7 @@ def transition_matrix(counts: TransitionCounts, decay: float, best: int) -> Tran
         later_W=np.concatenate(laters) if laters else np.zeros(0, np.int32),
         weight_W=np.concatenate(weights) if weights else np.zeros(0, np.float32),
         norm_I=norms(counts.by_distance(), decay),
+        own_I=own_weights(counts, decay),
     )
 
 

@@ -4,8 +4,9 @@ The score is a sum over the history (score.py), so the part of a past item i is 
 
     x_i · R_ij  (counted)  +  x_i · μ · prior_ij  (words),      x_i = w_i / (a_i + λ)
 
-Entries of one item are one part. A part below 0 (a no, or words that point away) carries nothing
-and is named apart; an item that the user said no to is never given as a reason.
+Towards itself w_i · rate_i was counted. Entries of one item are one part. A part below 0 (a no, or
+words that point away) carries nothing and is named apart; an item that the user said no to is never
+given as a reason.
 
 Legend: N entries of histories, P past items, C candidates of a request, D width of vectors.
 """
@@ -87,7 +88,7 @@ def carriers(
     score: CollaborativeScore, histories: Histories, items: Sequence[np.ndarray]
 ) -> list[list[Carried]]:
     """What carried each candidate. items: columns of the catalogue by request, int [C] each."""
-    x_N = score.weights(histories)
+    x_N, again_N = score.weights(histories), score.again(histories)
     g_ND, own_N = score.vectors(histories)
     out = []
     for request, column_C in enumerate(items):
@@ -98,11 +99,13 @@ def carriers(
         words_NC = (g_ND[entry] @ score.prior.m_DD) @ score.prior.keys(score.g_ID[column_C]).T
         again_NC = code[:, None] == column_C[None]
         words_NC[again_NC & (own_N[entry] & (weight > 0))[:, None]] = 0  # as the score has it
+        counted_NC = np.where(weight > 0, x[:, 0], 0.0)[:, None] * chosen_NC
+        counted_NC = np.where(again_NC, again_N[entry, None], counted_NC)
         past = _past_items(code, [histories.text[n] for n in entry.tolist()])
         out.append(
             _carried(
                 entry[[rows[-1] for rows in past]],
-                _summed(np.where(weight > 0, x[:, 0], 0.0)[:, None] * chosen_NC, past),
+                _summed(counted_NC, past),
                 _summed(score.settings.prior * x * words_NC, past),
                 chosen_NC[[rows[-1] for rows in past]],
                 again_NC[[rows[-1] for rows in past]],

@@ -4,6 +4,7 @@
 
 i runs over a history, w_i is its weight, R_ij how often j was chosen after i (a nearer pair counts
 more), a_i the same with squared weights, summed over all pairs that i begins. prior: see words.py.
+Towards itself an item has w_i · rate_i, how often people choose it again (repeats.py).
 It is the first Jacobi step of a ridge regression of the next item (TALE, arXiv 2412.07382) towards
 a prior of words (L3AE, arXiv 2508.13500); where i was never chosen, the prior alone speaks.
 A sum over the history, so what carried an item can be said exactly. What a user said no to takes
@@ -23,6 +24,7 @@ import polars as pl
 
 from m6rec.collaborative.counts import count
 from m6rec.collaborative.matrix import TransitionMatrix, transition_matrix
+from m6rec.collaborative.repeats import Repeats, repeats_of
 from m6rec.collaborative.sequences import Histories, blocks_of, codes_of, sequences_of
 from m6rec.collaborative.settings import ScoreSettings
 from m6rec.collaborative.words import WordsPrior
@@ -37,7 +39,8 @@ class CollaborativeScore:
 
     codes: number of each item; those of the catalogue come first, 0 to I - 1. g_ID: whitened text
     vectors of the catalogue. transitions: rows of items beyond it are read, columns are not.
-    ordered: whether the log tells what came first; else nothing in a history is older.
+    ordered: whether the log tells what came first; else nothing in a history is older. repeats: of
+    the log; None: an item is chosen again as its own counts say, like any other pair.
     """
 
     settings: ScoreSettings
@@ -47,6 +50,7 @@ class CollaborativeScore:
     g_ID: np.ndarray
     embed: Embed
     ordered: bool = True
+    repeats: Repeats | None = None
 
     @property
     def decay(self) -> float:
@@ -61,8 +65,19 @@ class CollaborativeScore:
     def parts(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
         """What counts say, and what words say: float32 [B, I] each; their sum is the score."""
         x_N = self.weights(histories)
-        counted = np.where(histories.weight > 0, x_N, 0.0)
-        return self._counted(histories, counted), self._words(histories, x_N)
+        return self._counted(histories, x_N), self._words(histories, x_N)
+
+    def again(self, histories: Histories) -> np.ndarray:
+        """w_i · rate_i of each entry, what was counted of an item towards itself: float64 [N]."""
+        own_I, norm_I = self.transitions.own_I, self.transitions.norm_I
+        known = (histories.code >= 0) & (histories.code < len(norm_I)) & (histories.weight > 0)
+        again_N = np.zeros(len(known))
+        code = histories.code[known]
+        if self.repeats is None:
+            again_N[known] = own_I[code] / (norm_I[code] + self.settings.shrinkage)
+        else:
+            again_N[known] = self.repeats.of(own_I[code], norm_I[code])
+        return np.where(known, histories.weight, 0.0) * again_N
 
     def weights(self, histories: Histories) -> np.ndarray:
         """w_i / (a_i + λ) of each entry, float64 [N]; of a no w_i / λ, below 0."""
@@ -78,13 +93,15 @@ class CollaborativeScore:
     def _counted(self, histories: Histories, x_N: np.ndarray) -> np.ndarray:
         items, rows = len(self.g_ID), self.transitions
         scores_BI = np.zeros((histories.count, items), dtype=np.float32)
-        for request, code, x in zip(
-            histories.request.tolist(), histories.code.tolist(), x_N.tolist(), strict=True
-        ):
-            if x and 0 <= code < len(rows.norm_I):
+        again_N = self.again(histories)
+        for n in np.flatnonzero((histories.weight > 0) & (histories.code >= 0)).tolist():
+            request, code = histories.request[n], histories.code[n]
+            if code < len(rows.norm_I):
                 later, weight = rows.row(code)
-                inside = later < items
-                scores_BI[request, later[inside]] += x * weight[inside]
+                other = (later < items) & (later != code)
+                scores_BI[request, later[other]] += x_N[n] * weight[other]
+                if code < items:
+                    scores_BI[request, code] += again_N[n]
         return scores_BI
 
     @cached_property
@@ -139,4 +156,6 @@ def fit_score(
     matrix = transition_matrix(counts, settings.distance_decay, settings.best_per_item)
     prior = WordsPrior.fit(f_ID, settings.ridge)
     g_ID = prior.whitening(f_ID)
-    return CollaborativeScore(settings, codes, matrix, prior, g_ID, embed, sequences.ordered)
+    repeats = repeats_of(matrix.own_I, matrix.norm_I, settings.shrinkage)
+    ordered = sequences.ordered
+    return CollaborativeScore(settings, codes, matrix, prior, g_ID, embed, ordered, repeats)

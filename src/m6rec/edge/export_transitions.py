@@ -20,8 +20,14 @@ from m6rec.collaborative.counts import (
     count,
 )
 from m6rec.collaborative.head import Head, popularity_feature
-from m6rec.collaborative.matrix import TransitionMatrix, norms, transition_matrix
+from m6rec.collaborative.matrix import (
+    TransitionMatrix,
+    norms,
+    own_weights,
+    transition_matrix,
+)
 from m6rec.collaborative.pairs import Sequences
+from m6rec.collaborative.repeats import repeats_of
 from m6rec.collaborative.score import CollaborativeScore
 from m6rec.collaborative.sequences import Histories, blocks_of, codes_of, sequences_of
 from m6rec.collaborative.settings import ScoreSettings
@@ -81,14 +87,29 @@ class Log:
         return np.asarray(item_E[item_E < len(self.item_ids)])
 
     def matrix(self, best: int) -> TransitionMatrix:
-        """The strongest pairs of each item of the catalogue with others of it. Its norms count all
-        pairs, as those of the recommender do."""
+        """The strongest pairs of each item of the catalogue with others of it, and its own: so
+        much that it is chosen again at its rate. Its norms count all pairs, as those of the
+        recommender do."""
         items, decay, counts = len(self.item_ids), self.scoring.distance_decay, self.counts
-        own_P = (counts.key_P >> ROW_SHIFT) < items
-        own_P &= (counts.key_P >> DISTANCE_BITS & LATER) < items
-        own = TransitionCounts(counts.key_P[own_P], counts.count_P[own_P], items)
-        norm_I = norms(counts.by_distance()[:items], decay)
-        return replace(transition_matrix(own, decay, best), norm_I=norm_I)
+        earlier_P, later_P = counts.key_P >> ROW_SHIFT, counts.key_P >> DISTANCE_BITS & LATER
+        other_P = (earlier_P < items) & (later_P < items) & (earlier_P != later_P)
+        others = TransitionCounts(counts.key_P[other_P], counts.count_P[other_P], items)
+        norm_I, own_I = norms(counts.by_distance(), decay), own_weights(counts, decay)
+        repeats = repeats_of(own_I, norm_I, self.scoring.shrinkage)
+        norm_I, own_I = norm_I[:items], own_I[:items]
+        again_I = repeats.of(own_I, norm_I) * (norm_I + self.scoring.shrinkage)
+        return _with_own(transition_matrix(others, decay, best), norm_I, again_I)
+
+
+def _with_own(matrix: TransitionMatrix, norm_I: np.ndarray, own_I: np.ndarray) -> TransitionMatrix:
+    """Rows that hold the pair of an item with itself, too."""
+    items, own = len(norm_I), np.flatnonzero(own_I > 0)
+    row_W = np.concatenate([np.repeat(np.arange(items), np.diff(matrix.start)), own])
+    later_W = np.concatenate([matrix.later_W, own.astype(np.int32)])
+    weight_W = np.concatenate([matrix.weight_W, own_I[own].astype(np.float32)])
+    order = np.lexsort((later_W, row_W))
+    start = np.concatenate([[0], np.cumsum(np.bincount(row_W, minlength=items))])
+    return TransitionMatrix(start, later_W[order], weight_W[order], norm_I, own_I)
 
 
 @dataclass(frozen=True)
@@ -104,7 +125,11 @@ def shipped(log: Log, vectors_IK: np.ndarray, scale_I: np.ndarray, best: int) ->
     """The `best` pairs of each item in eight bits, and the prior of the bundle's item vectors."""
     exact, scoring = log.matrix(best), log.scoring
     level_W, low, step = levels_of(exact.weight_W)
-    matrix = replace(exact, weight_W=weights_of(level_W, low, step).astype(np.float32))
+    weight_W = weights_of(level_W, low, step).astype(np.float32)
+    row_W = np.repeat(np.arange(len(exact.norm_I)), np.diff(exact.start))
+    own_W = row_W == exact.later_W
+    own_I = np.bincount(row_W[own_W], weight_W[own_W], len(exact.norm_I))
+    matrix = replace(exact, weight_W=weight_W, own_I=own_I)
     v_IK = (vectors_IK * scale_I[:, None]).astype(np.float32)
     prior = WordsPrior.fit(v_IK, scoring.ridge)
     g_ID = prior.whitening(v_IK)

@@ -210,7 +210,7 @@ class Scores:
         settings = self.chosen.settings
         x_E = self._shares(entries)
         place_E = self.chosen.places(entries.code)
-        counted_I, touched = self._count(entries.code, x_E * (entries.weight > 0))
+        counted_I, touched = self._count(entries, x_E)
         fitted = self.words.fitted  # one and the same throughout, though another may come
         query_D = None if fitted is None else self._query(fitted, entries, x_E, place_E)
         if self.words.is_large():
@@ -245,17 +245,23 @@ class Scores:
         ]
         return np.asarray(entries.weight / (np.array(norms) + shrinkage))
 
-    def _count(self, code_E: np.ndarray, x_E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Σ_i x_i R_ij by place, in memory that is used again, and the places that are not 0."""
+    def _count(self, entries: Entries, x_E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Σ_i x_i R_ij by place, in memory that is used again, and the places that are not 0.
+        Towards itself an item has w_i · rate_i."""
         if len(self._counted_I) < len(self._shelf):
             self._counted_I = np.zeros(len(self._shelf), dtype=np.float32)
         counted_I = self._counted_I[: len(self._shelf)]
         laters, weights = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
-        for code, x in zip(code_E.tolist(), x_E.tolist(), strict=True):
-            if code >= 0 and x:
-                later, weight = self.chosen.live.row(code)
-                laters.append(later)
-                weights.append(x * weight)
+        live = self.chosen.live
+        yes = np.flatnonzero((entries.weight > 0) & (entries.code >= 0))
+        code_E = entries.code[yes]
+        laters.append(code_E)
+        weights.append(entries.weight[yes] * live.repeat_rates(code_E))
+        for code, x in zip(code_E.tolist(), x_E[yes].tolist(), strict=True):
+            later, weight = live.row(code)
+            other = later != code
+            laters.append(later[other])
+            weights.append(x * weight[other])
         place = self.chosen.places(np.concatenate(laters))
         there = (place >= 0) & (place < len(counted_I))
         touched = place[there]

@@ -116,6 +116,7 @@ def _carried(model: LiveModel, scores: Scores, there: Sequence[str], past: _Past
         fitted.of(np.array([place_of[item_id] for item_id in items], dtype=np.int64)),
         words.vectors,
         chosen.live.ordered,
+        chosen.live.repeats(),
     )
     own = [codes[past.ids[code]] if code in past.ids else -1 for code in past.histories.code]
     histories = replace(past.histories, code=np.array(own, dtype=np.int64))
@@ -131,7 +132,7 @@ def _transitions(chosen: LiveChosen, codes: Mapping[str, int], past: set[str]) -
     """The rows of past items as they are now, towards the items that are asked for."""
     live = chosen.live
     code_N = np.array([live.codes.get(item_id, -1) for item_id in codes])
-    laters, weights, norms = [], [], []
+    laters, weights, norms, owns = [], [], [], []
     for item_id, code in zip(codes, code_N.tolist(), strict=True):
         is_past = item_id in past and code >= 0
         later, weight = live.row(code) if is_past else (code_N[:0], np.zeros(0, np.float32))
@@ -139,9 +140,11 @@ def _transitions(chosen: LiveChosen, codes: Mapping[str, int], past: set[str]) -
         laters.append(column)
         weights.append(weight[row])
         norms.append(live.norm(code) if is_past else 0.0)
+        owns.append(live.own(code) if is_past else 0.0)
     return TransitionMatrix(
         np.concatenate([[0], np.cumsum([len(one) for one in laters], dtype=np.int64)]),
         np.concatenate([*laters, np.zeros(0, np.int64)]).astype(np.int32),
         np.concatenate([*weights, np.zeros(0, np.float32)]),
         np.array(norms),
+        np.array(owns),
     )

@@ -17,6 +17,7 @@ from m6rec.collaborative.dial import DialPoint, choose_boost, dial_curve
 from m6rec.collaborative.head import Features, Head
 from m6rec.collaborative.head_fit import fit_head
 from m6rec.collaborative.matrix import transition_matrix
+from m6rec.collaborative.repeats import repeats_of
 from m6rec.collaborative.score import CollaborativeScore, Embed
 from m6rec.collaborative.sequences import Histories, blocks_of, codes_of, sequences_of
 from m6rec.collaborative.settings import ScoreSettings
@@ -97,14 +98,17 @@ def join(
     target_R = np.array([codes[item_id] for item_id in valid.rows["target"]])
     f_ID = embed(texts)
     prior = WordsPrior.fit(f_ID, ScoreSettings().ridge)
+    settings = ScoreSettings()
+    matrix = transition_matrix(counts, settings.distance_decay, settings.best_per_item)
     start = CollaborativeScore(
-        ScoreSettings(),
+        settings,
         codes,
-        transition_matrix(counts, ScoreSettings().distance_decay, ScoreSettings().best_per_item),
+        matrix,
         prior,
         prior.whitening(f_ID),
         embed,
         sequences.ordered,
+        repeats_of(matrix.own_I, matrix.norm_I, settings.shrinkage),
     )
     score = choose_score(start, counts, valid, target_R, retriever.scale)
     people_I = _people(split, codes)
@@ -165,7 +169,8 @@ def _with_settings(
     matrix = score.transitions
     if anew:
         matrix = transition_matrix(counts, settings.distance_decay, settings.best_per_item)
-    return replace(score, settings=settings, transitions=matrix)
+    repeats = repeats_of(matrix.own_I, matrix.norm_I, settings.shrinkage)
+    return replace(score, settings=settings, transitions=matrix, repeats=repeats)
 
 
 def _ndcg(score: CollaborativeScore, valid: Requests, target_R: np.ndarray, scale: Scale) -> float:

@@ -1,0 +1,139 @@
+"""How often an item is chosen again: its own counts, drawn to what the whole log says of repeats.
+
+Of item i, R_ii of a_i counted pairs lead back to it. Some logs repeat everything (R_ii / a_i is
+alike for all items), some repeat few items, some nothing. So the log says how far an item with few
+pairs is drawn to the rate of all: a beta-binomial whose mean π and strength m are estimated by
+moments (the analysis of variance estimate of intraclass correlation for binary data; Ridout,
+Demétrio and Firth, Biometrics 1999):
+
+    rate_i = (R_ii + m·π) / (a_i + m),   π = ΣR / (Σa + λ),   m = 1/ρ − 1
+
+ρ is the correlation of two pairs of one item. Where items differ no more than chance has it, all
+have the rate π. λ pairs without a repeat keep a log of a few events from saying much.
+
+Legend: I items.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import numpy as np
+
+from m6rec.collaborative.settings import MOST_APART
+
+STRONGEST = 1e6
+"""m where items do not differ."""
+WEAKEST = 1e-3
+MOST_PENDING = 10_000
+"""Changes that wait until they are summed."""
+
+
+class Repeats(NamedTuple):
+    """rate (π): of all items. strength (m): so many pairs are what it is worth to one."""
+
+    rate: float
+    strength: float
+
+    def of(self, own_I: np.ndarray, norm_I: np.ndarray) -> np.ndarray:
+        """The rate of each item, from R_ii and a_i: float64 [I]."""
+        own_I = np.minimum(own_I, norm_I)
+        return np.asarray((own_I + self.strength * self.rate) / (norm_I + self.strength))
+
+
+@dataclass
+class RepeatSums:
+    """Sums over items that begin a pair: their number, Σa, ΣR, Σ R²/a and Σa²."""
+
+    items: float = 0.0
+    pairs: float = 0.0
+    own: float = 0.0
+    shares: float = 0.0
+    squares: float = 0.0
+
+    def add(self, own_I: np.ndarray, norm_I: np.ndarray, sign: int = 1) -> None:
+        """Takes items in, or off (sign -1)."""
+        some = norm_I > 0
+        norm = norm_I[some]
+        own = np.minimum(own_I[some], norm)
+        self.items += sign * len(norm)
+        self.pairs += sign * float(norm.sum())
+        self.own += sign * float(own.sum())
+        self.shares += sign * float((own**2 / norm).sum())
+        self.squares += sign * float((norm**2).sum())
+
+    def repeats(self, shrinkage: float) -> Repeats:
+        """What they say of the whole log. shrinkage: λ."""
+        if self.own <= 0:
+            return Repeats(0.0, STRONGEST)
+        rate = self.own / (self.pairs + shrinkage)
+        groups = self.items - 1
+        if groups <= 0 or self.pairs <= self.items:
+            return Repeats(rate, STRONGEST)
+        between = (self.shares - self.own**2 / self.pairs) / groups
+        within = max(self.own - self.shares, 0.0) / (self.pairs - self.items)
+        size = (self.pairs - self.squares / self.pairs) / groups
+        total = between + (size - 1) * within
+        alike = (between - within) / total if total > 0 else 0.0
+        if alike <= 0:
+            return Repeats(rate, STRONGEST)
+        return Repeats(rate, float(np.clip(1 / alike - 1, WEAKEST, STRONGEST)))
+
+
+def repeats_of(own_I: np.ndarray, norm_I: np.ndarray, shrinkage: float) -> Repeats:
+    """Of a whole log, from R_ii and a_i of its items."""
+    sums = RepeatSums()
+    sums.add(own_I, norm_I)
+    return sums.repeats(shrinkage)
+
+
+@final
+class LiveRepeats:
+    """The same as a log grows. One thread at a time; own_I and norm_I are its own from now on."""
+
+    def __init__(self, own_I: np.ndarray, norm_I: np.ndarray, decay: float) -> None:
+        self._own_I, self._norm_I = own_I, norm_I
+        self._weight_A = decay ** np.arange(MOST_APART, dtype=np.float64)
+        self._sums = RepeatSums()
+        self._sums.add(own_I, norm_I)
+        self._pending: list[tuple[int, int, int, int]] = []
+
+    def change(self, earlier: int, later: int, distance: int, times: int) -> None:
+        """Says that a pair was counted so many times more."""
+        self._pending.append((earlier, later, distance, times))
+        if len(self._pending) >= MOST_PENDING:
+            self._settle()
+
+    def repeats(self, shrinkage: float) -> Repeats:
+        """What the log says now."""
+        self._settle()
+        return self._sums.repeats(shrinkage)
+
+    def counted(self, item_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """R_ii and a_i of some items: float64 [N] each."""
+        self._settle()
+        known = item_N < len(self._own_I)
+        item_N = np.where(known, item_N, 0)
+        if not len(self._own_I):
+            return np.zeros(len(item_N)), np.zeros(len(item_N))
+        return np.where(known, self._own_I[item_N], 0.0), np.where(known, self._norm_I[item_N], 0.0)
+
+    def _settle(self) -> None:
+        if not self._pending:
+            return
+        earlier_N, later_N, distance_N, times_N = np.array(self._pending, dtype=np.int64).T
+        self._pending.clear()
+        if earlier_N.max() >= len(self._own_I):
+            more = np.zeros(max(int(earlier_N.max()) + 1 - len(self._own_I), len(self._own_I)))
+            self._own_I = np.append(self._own_I, more)
+            self._norm_I = np.append(self._norm_I, more)
+        item_C = np.unique(earlier_N)
+        self._sums.add(self._own_I[item_C], self._norm_I[item_C], -1)
+        weight_N = self._weight_A[distance_N - 1]
+        np.add.at(self._norm_I, earlier_N, weight_N**2 * times_N)
+        again_N = earlier_N == later_N
+        np.add.at(self._own_I, earlier_N[again_N], (weight_N * times_N)[again_N])
+        for values_I in (self._own_I, self._norm_I):  # what is taken off leaves no crumbs
+            values_I[item_C] = np.where(values_I[item_C] < 1e-9, 0.0, values_I[item_C])
+        self._sums.add(self._own_I[item_C], self._norm_I[item_C])
