@@ -21,7 +21,9 @@ def test_the_estimate_by_hand() -> None:
     within = (5 - (16 / 10 + 1 / 5)) / (25 - 3)
     size = (25 - 225 / 25) / 2
     alike = (between - within) / (between + (size - 1) * within)
-    assert repeats_of(own, norm, 50) == pytest.approx((5 / 75, 1 / alike - 1))
+    weight = lambda a: a / (1 + (a - 1) * alike)  # noqa: E731
+    rate = (weight(10) * 0.4 + weight(5) * 0.2) / (2 * weight(10) + weight(5) + weight(50))
+    assert repeats_of(own, norm, 50) == pytest.approx((rate, 1 / alike - 1))
 
 
 @pytest.mark.parametrize(("rate", "strength"), [(0.2, 4.0), (0.05, 2.0), (0.3, 20.0)])

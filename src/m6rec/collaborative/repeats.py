@@ -6,17 +6,18 @@ pairs is drawn to the rate of all: a beta-binomial whose mean π and strength m 
 moments (the analysis of variance estimate of intraclass correlation for binary data; Ridout,
 Demétrio and Firth, Biometrics 1999):
 
-    rate_i = (R_ii + m·π) / (a_i + m),   π = ΣR / (Σa + λ),   m = 1/ρ − 1
+    rate_i = (R_ii + m·π) / (a_i + m),   m = 1/ρ − 1,
+    π = Σ v_i · R_ii/a_i / Σ v_i,         v = a / (1 + (a − 1)ρ)
 
-ρ is the correlation of two pairs of one item. Where items differ no more than chance has it, all
-have the rate π. λ pairs without a repeat keep a log of a few events from saying much.
+ρ is the correlation of two pairs of one item. Where items differ no more than chance has it, ρ is 0
+and all have the rate π. One more item of λ pairs without a repeat keeps a log of a few events from
+saying much. Items of like a_i are summed together, so a change costs nothing.
 
 Legend: I items.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import numpy as np
@@ -25,7 +26,8 @@ from m6rec.collaborative.settings import MOST_APART
 
 STRONGEST = 1e6
 """m where items do not differ."""
-WEAKEST = 1e-3
+CLASSES = 80
+"""Of items by a_i: below 1, then from one power of √2 to the next."""
 MOST_PENDING = 10_000
 """Changes that wait until they are summed."""
 
@@ -42,43 +44,48 @@ class Repeats(NamedTuple):
         return np.asarray((own_I + self.strength * self.rate) / (norm_I + self.strength))
 
 
-@dataclass
 class RepeatSums:
-    """Sums over items that begin a pair: their number, Σa, ΣR, Σ R²/a and Σa²."""
+    """Sums over items that begin a pair, in classes of like a_i: their number, Σa, ΣR, Σ R²/a, Σa²
+    and Σ R/a."""
 
-    items: float = 0.0
-    pairs: float = 0.0
-    own: float = 0.0
-    shares: float = 0.0
-    squares: float = 0.0
+    def __init__(self) -> None:
+        self._sums = np.zeros((CLASSES, 6))
 
     def add(self, own_I: np.ndarray, norm_I: np.ndarray, sign: int = 1) -> None:
         """Takes items in, or off (sign -1)."""
         some = norm_I > 0
-        norm = norm_I[some]
-        own = np.minimum(own_I[some], norm)
-        self.items += sign * len(norm)
-        self.pairs += sign * float(norm.sum())
-        self.own += sign * float(own.sum())
-        self.shares += sign * float((own**2 / norm).sum())
-        self.squares += sign * float((norm**2).sum())
+        a = norm_I[some]
+        r = np.minimum(own_I[some], a)
+        class_I = np.clip(np.floor(2 * np.log2(a)) + 1, 0, CLASSES - 1).astype(np.int64)
+        for column, values in enumerate((np.ones(len(a)), a, r, r**2 / a, a**2, r / a)):
+            self._sums[:, column] += sign * np.bincount(class_I, values, CLASSES)
 
     def repeats(self, shrinkage: float) -> Repeats:
         """What they say of the whole log. shrinkage: λ."""
-        if self.own <= 0:
+        items, pairs, own, shares, squares, _ = self._sums.sum(0)
+        if own <= 1e-9:
             return Repeats(0.0, STRONGEST)
-        rate = self.own / (self.pairs + shrinkage)
-        groups = self.items - 1
-        if groups <= 0 or self.pairs <= self.items:
-            return Repeats(rate, STRONGEST)
-        between = (self.shares - self.own**2 / self.pairs) / groups
-        within = max(self.own - self.shares, 0.0) / (self.pairs - self.items)
-        size = (self.pairs - self.squares / self.pairs) / groups
-        total = between + (size - 1) * within
-        alike = (between - within) / total if total > 0 else 0.0
-        if alike <= 0:
-            return Repeats(rate, STRONGEST)
-        return Repeats(rate, float(np.clip(1 / alike - 1, WEAKEST, STRONGEST)))
+        alike = 0.0
+        if items > 1 and pairs > items:
+            between = (shares - own**2 / pairs) / (items - 1)
+            within = max(own - shares, 0.0) / (pairs - items)
+            size = (pairs - squares / pairs) / (items - 1)
+            total = between + (size - 1) * within
+            alike = float(np.clip((between - within) / total, 0, 0.999)) if total > 0 else 0.0
+        strength = min(1 / alike - 1, STRONGEST) if alike > 0 else STRONGEST
+        return Repeats(self._rate(alike, shrinkage), strength)
+
+    def _rate(self, alike: float, shrinkage: float) -> float:
+        """The mean over items, each weighing a / (1 + (a - 1)ρ): pairs where they do not differ,
+        items where they differ much."""
+
+        def weight(a: np.ndarray) -> np.ndarray:
+            return np.asarray(a / (1 + (a - 1) * alike))
+
+        full = self._sums[self._sums[:, 0] > 0.5]
+        weight_C = weight(full[:, 1] / full[:, 0])
+        nothing = weight(np.array([shrinkage]))[0]
+        return float(weight_C @ full[:, 5] / (weight_C @ full[:, 0] + nothing))
 
 
 def repeats_of(own_I: np.ndarray, norm_I: np.ndarray, shrinkage: float) -> Repeats:
