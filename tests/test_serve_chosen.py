@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -21,6 +22,7 @@ from m6rec.data.tables import write_table
 from m6rec.offers import Offer
 from m6rec.recommender import M6Rec
 from m6rec.serving import words as words_module
+from m6rec.serving.candidates import Scores
 from m6rec.serving.chosen import LiveChosen
 from m6rec.serving.counts import LiveCounts
 from m6rec.serving.known import Known
@@ -292,6 +294,12 @@ def test_words_alone_where_that_is_asked_for(place: Place, tmp_path: Path) -> No
         assert client.delete("/v1/users/u0").json()["counted_pairs"] == 0
 
 
+def head_reads(scores: Scores, total: float) -> float:
+    """log(1 + 2λ · score), linear below 0."""
+    scaled = 2 * scores.chosen.settings.shrinkage * total
+    return float(np.log1p(scaled)) if scaled > 0 else scaled
+
+
 def test_a_tuned_retriever_is_joined_by_its_head(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,5 +325,12 @@ def test_a_tuned_retriever_is_joined_by_its_head(
                 assert answer.json()["by"] == "chosen"
                 # The items' vectors are kept with fewer digits than Python has.
                 assert found == pytest.approx({one.item_id: one.score for one in wanted}, rel=1e-2)
+                assert all(one["head"] is None for one in answer.json()["items"])
+                shown = client.post("/v1/recommend?debug=1", json={"history": history, "k": 14})
+                for one in shown.json()["items"]:
+                    read, total = one["head"], one["counted"] + one["words"]
+                    assert read["chosen"] == pytest.approx(head_reads(scores, total), abs=1e-4)
+                    assert (read["repeated"], read["last"]) in ((0, 0), (1, 0), (1, 1))
+                    assert read["new"] in (0, 1) and 0 <= read["popularity"] <= 1
                 everything = face.recommend(history, k=100, exclude_seen=False)
                 assert sum(one.score for one in everything) == pytest.approx(1, rel=1e-4)

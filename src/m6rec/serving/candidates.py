@@ -10,13 +10,13 @@ Legend: N candidates, E entries of a history, I places of the shelf.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 
-from m6rec.collaborative.head import Features, Head, chosen_feature
+from m6rec.collaborative.head import FEATURES, Features, Head, chosen_feature
 from m6rec.collaborative.sequences import Histories
 from m6rec.data.stances import Stances
 from m6rec.offers import Filter
@@ -40,30 +40,46 @@ class Entries:
     text: list[str | None]
 
 
+class PartsOfItem(NamedTuple):
+    """counted, words: the two parts of the score of an item. head: what the head read of it."""
+
+    counted: float | None = None
+    words: float | None = None
+    head: dict[str, float] | None = None
+
+
 @dataclass(frozen=True)
 class Parts:
     """Of N candidates: places, ascending; what was counted and what words say, float32 [N].
-    copies: float32 [N], how many items of a large catalogue each stands for; None: itself."""
+    copies: float32 [N], how many items of a large catalogue each stands for; None: itself.
+    features: what the head read of each, where one joins."""
 
     place: np.ndarray
     counted: np.ndarray
     words: np.ndarray
     copies: np.ndarray | None = None
+    features: Features | None = None
 
     @property
     def score(self) -> np.ndarray:
         """The collaborative score."""
         return np.asarray(self.counted + self.words)
 
-    def at(self, place_K: np.ndarray) -> list[tuple[float | None, float | None]]:
-        """Counted and words of some places; None of what is no candidate."""
+    def at(self, place_K: np.ndarray) -> list[PartsOfItem]:
+        """Of some places; nothing of what is no candidate."""
         row_K = np.minimum(np.searchsorted(self.place, place_K), len(self.place) - 1)
         return [
-            (float(self.counted[row]), float(self.words[row]))
+            PartsOfItem(float(self.counted[row]), float(self.words[row]), self._read(row))
             if self.place[row] == place
-            else (None, None)
+            else PartsOfItem()
             for row, place in zip(row_K.tolist(), place_K.tolist(), strict=True)
         ]
+
+    def _read(self, row: int) -> dict[str, float] | None:
+        if self.features is None:
+            return None
+        parts = zip(FEATURES, self.features.parts(), strict=True)
+        return {name: round(float(part[..., row].item()), 6) for name, part in parts}
 
 
 @dataclass(frozen=True)
@@ -160,10 +176,11 @@ class Scores:
 
     def joined(
         self, parts: Parts, entries: Entries, similar: Similar | None, people: People
-    ) -> np.ndarray:
-        """The score of candidates from their parts, with a head their probability: float32 [N]."""
+    ) -> tuple[np.ndarray, Parts]:
+        """The score of candidates from their parts, with a head their probability: float32 [N];
+        and the parts with what the head read."""
         if self.head is None or similar is None:
-            return parts.score
+            return parts.score, parts
         place_N = parts.place
         yes = (entries.weight > 0) & (entries.code >= 0)
         own_E = self.chosen.places(entries.code[yes])
@@ -177,7 +194,7 @@ class Scores:
             (people.of(place_N) == 0).astype(np.float32),
             parts.copies,
         )
-        return np.asarray(self.head.probabilities(features)[0])
+        return self.head.probabilities(features)[0], replace(parts, features=features)
 
     def places(self, ids: list[str]) -> np.ndarray:
         """Places of all items of an index, which gives the same list until it changes."""

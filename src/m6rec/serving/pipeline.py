@@ -11,6 +11,7 @@ import numpy as np
 
 from m6rec.data.requests import Requests
 from m6rec.records import Candidate, Request
+from m6rec.serving.candidates import PartsOfItem
 from m6rec.serving.retrieval import retrieve
 from m6rec.serving.steps import Clock, Placed, Retrieved, Served, Shop, Wanted
 
@@ -66,12 +67,10 @@ def order(
     return Served(placed, by, steps, clock.seconds)
 
 
-def _parts_of(
-    shop: Shop, found: Retrieved, ids: Sequence[str]
-) -> list[tuple[float | None, float | None]]:
-    """What was counted, and what words say, of items that are among the candidates."""
+def _parts_of(shop: Shop, found: Retrieved, ids: Sequence[str]) -> list[PartsOfItem]:
+    """What the scores of items were made of that are among the candidates."""
     if found.parts is None or not len(found.parts.place):
-        return [(None, None)] * len(ids)
+        return [PartsOfItem()] * len(ids)
     return found.parts.at(shop.shelf.places(ids))
 
 

@@ -82,7 +82,7 @@ def _by_choices(shop: Shop, one: Wanted, known: Known, row: int) -> Retrieved | 
     parts = scores.parts(entries, one.retrieve, one.where, more, sampled)
     if similar is None and not parts.score.any():
         return None
-    score_N = scores.joined(parts, entries, similar, shop.people)
+    score_N, parts = scores.joined(parts, entries, similar, shop.people)
     if similar is None:
         score_N += CHOSEN_TIE * shop.people.tie(parts.place)
     score_N = _less_refused(shop, score_N, parts, known.queries.named[row])

@@ -46,7 +46,8 @@ class Wanted:
 class Placed:
     """An item of an answer. score: what it was ordered by; the others where they were computed.
 
-    counted, words: what people chose next, and what words say of it (collaborative/score.py)."""
+    counted, words: what people chose next, and what words say of it (collaborative/score.py).
+    head: what the head read of it (collaborative/head.py)."""
 
     item_id: str
     score: float
@@ -54,6 +55,7 @@ class Placed:
     probability: float | None = None
     counted: float | None = None
     words: float | None = None
+    head: dict[str, float] | None = None
 
 
 @dataclass

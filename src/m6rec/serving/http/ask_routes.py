@@ -42,7 +42,7 @@ MOST_SHOWN = 500
 @dataclass(frozen=True)
 class Found:
     """An item of an answer. score: what it was ordered by, see `by`. counted, words: what people
-    chose next and what words say of it; `debug` shows them."""
+    chose next and what words say of it, head: what the head read of it; `debug` shows them."""
 
     item_id: str
     title: str
@@ -54,6 +54,7 @@ class Found:
     reason: Reason | None = None
     counted: float | None = None
     words: float | None = None
+    head: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -259,9 +260,10 @@ def _told(answered: Answered, why: dict[str, Reason], debug: bool) -> Answer:
         if about is not None:  # else it was erased meanwhile
             scores = (one.score, one.similarity, one.probability)
             reason = why.get(one.item_id)
-            parts = (one.counted, one.words) if debug else (None, None)
             about_it = (about.category, about.price)
-            found = Found(one.item_id, about.title, *scores, *about_it, reason, *parts)
+            found = Found(one.item_id, about.title, *scores, *about_it, reason)
+            if debug:
+                found = replace(found, counted=one.counted, words=one.words, head=one.head)
             items.append(found)
     debugged = None
     if debug:
