@@ -125,15 +125,11 @@ class LiveTransitions:
         with self._lock:
             return self._ready(item).shown
 
-    def norm(self, item: int) -> float:
-        """The sum of squared weights of all pairs that an item begins (a_i)."""
+    def counted(self, item_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of items, the weight of all pairs with themselves (R_ii), and the sum of squared weights
+        of all pairs that they begin (a_i): float64 [N] each."""
         with self._lock:
-            return self._ready(item).norm()
-
-    def own(self, item: int) -> float:
-        """The weight of all pairs of an item with itself (R_ii)."""
-        with self._lock:
-            return float(self._repeats.counted(np.array([item]))[0][0])
+            return self._repeats.counted(item_N)
 
     def repeats(self) -> Repeats:
         """What the log says of repeats."""
@@ -187,7 +183,7 @@ class LiveTransitions:
                     row[key] = row.get(key, 0) + 1
                     self._repeats.change(earlier, item, distance, 1)
                     if earlier in self._rows:
-                        self._rows[earlier].change(item, distance, 1)
+                        self._rows[earlier].changed.add(item)
                 self._changes += size
             between += size
             if between >= MOST_APART:
@@ -210,7 +206,7 @@ class LiveTransitions:
         self._changes += 1
         self._repeats.change(earlier, later, distance, times)
         if earlier in self._rows:
-            self._rows[earlier].change(later, distance, times)
+            self._rows[earlier].changed.add(later)
 
     def _ready(self, item: int) -> LiveRow:
         row = self._rows.get(item)

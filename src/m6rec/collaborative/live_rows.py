@@ -1,6 +1,6 @@
 """A row of live transitions that is kept ready: what changed in it is read anew, no more.
 
-Legend: N pairs of the row, A distances (MOST_APART).
+Legend: N pairs of the row.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from typing import final
 
 import numpy as np
 
-from m6rec.collaborative.counts import DISTANCE
-from m6rec.collaborative.matrix import norms, strongest, weigh
-from m6rec.collaborative.settings import MOST_APART
+from m6rec.collaborative.matrix import strongest, weigh
 
 
 @final
@@ -24,35 +22,19 @@ class LiveRow:
         later_N: np.ndarray,
         weight_N: np.ndarray,
         whole: bool,
-        by_distance: list[int],
         decay: float,
         best: int,
     ) -> None:
         self.place: slice | None = None
         self.changed: set[int] = set()
-        self._whole, self._by_distance = whole, by_distance
-        self._decay, self._best = decay, best
-        self._norm: float | None = None
+        self._whole, self._decay, self._best = whole, decay, best
         self._show(later_N, weight_N)
 
     @classmethod
     def of(cls, key_P: np.ndarray, count_P: np.ndarray, decay: float, best: int) -> LiveRow:
         """From keys and counts of all pairs of the item."""
-        distance = np.bincount(key_P & DISTANCE, count_P, MOST_APART + 1)[1:]
         later_N, weight_N, whole = _cut(*weigh(key_P, count_P, decay)[1:], best)
-        return cls(later_N, weight_N, whole, distance.astype(np.int64).tolist(), decay, best)
-
-    def norm(self) -> float:
-        """The sum of squared weights of all pairs, those that were cut off included."""
-        if self._norm is None:
-            self._norm = float(norms(np.array([self._by_distance]), self._decay)[0])
-        return self._norm
-
-    def change(self, later: int, distance: int, times: int) -> None:
-        """Says that a pair was counted so many times more."""
-        self.changed.add(later)
-        self._by_distance[distance - 1] += times
-        self._norm = None
+        return cls(later_N, weight_N, whole, decay, best)
 
     def renew(self, pairs: tuple[np.ndarray, np.ndarray]) -> bool:
         """Takes in the pairs of all that changed, as they are now: keys and counts.

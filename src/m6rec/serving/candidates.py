@@ -256,11 +256,10 @@ class Scores:
     def _shares(self, entries: Entries) -> np.ndarray:
         """w_i / (a_i + λ) of each entry; a no is counted nowhere."""
         live, shrinkage = self.chosen.live, self.chosen.settings.shrinkage
-        norms = [
-            live.norm(code) if code >= 0 and weight > 0 else 0.0
-            for code, weight in zip(entries.code.tolist(), entries.weight.tolist(), strict=True)
-        ]
-        return np.asarray(entries.weight / (np.array(norms) + shrinkage))
+        norm_E = np.zeros(len(entries.code))
+        yes = (entries.code >= 0) & (entries.weight > 0)
+        norm_E[yes] = live.counted(entries.code[yes])[1]
+        return np.asarray(entries.weight / (norm_E + shrinkage))
 
     def _count(self, entries: Entries, x_E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Σ_i x_i R_ij by place, in memory that is used again, and the places that are not 0.

@@ -132,19 +132,20 @@ def _transitions(chosen: LiveChosen, codes: Mapping[str, int], past: set[str]) -
     """The rows of past items as they are now, towards the items that are asked for."""
     live = chosen.live
     code_N = np.array([live.codes.get(item_id, -1) for item_id in codes])
-    laters, weights, norms, owns = [], [], [], []
+    laters, weights = [], []
+    own_I, norm_I = np.zeros(len(code_N)), np.zeros(len(code_N))
+    known = code_N >= 0
+    own_I[known], norm_I[known] = live.counted(code_N[known])
     for item_id, code in zip(codes, code_N.tolist(), strict=True):
         is_past = item_id in past and code >= 0
         later, weight = live.row(code) if is_past else (code_N[:0], np.zeros(0, np.float32))
         column, row = np.nonzero(code_N[:, None] == later[None])
         laters.append(column)
         weights.append(weight[row])
-        norms.append(live.norm(code) if is_past else 0.0)
-        owns.append(live.own(code) if is_past else 0.0)
     return TransitionMatrix(
         np.concatenate([[0], np.cumsum([len(one) for one in laters], dtype=np.int64)]),
         np.concatenate([*laters, np.zeros(0, np.int64)]).astype(np.int32),
         np.concatenate([*weights, np.zeros(0, np.float32)]),
-        np.array(norms),
-        np.array(owns),
+        norm_I,
+        own_I,
     )
