@@ -79,5 +79,19 @@ def test_what_is_missing_is_asked_for(data: Path) -> None:
     assert "--item ID or --user ID" in run("erase", "--data", data, code=2)["said"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", "--user", "u"),
+        ("export", "FOLDER", "--keep-events", "3"),
+        ("compact", "FOLDER"),
+        ("erase", "--item", "a", "--erasures", "FOLDER"),
+    ],
+)
+def test_what_an_action_does_not_read_is_refused(data: Path, words: tuple[str, ...]) -> None:
+    assert "does not read it" in run(*words, "--data", data, code=2)["said"]
+    assert run("check", "--data", data)["entries"] == 9
+
+
 def test_the_verb_waits_for_no_network(tmp_path: Path) -> None:
     assert run_apart(LIGHT).strip() == "False"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,14 @@ from m6rec.stores.journal.tables import erasures_of
 
 Action = Literal["check", "compact", "snapshot", "export", "restore", "erase"]
 WITH_FOLDER = ("snapshot", "export", "restore")
+OF_ACTIONS: dict[str, tuple[str, ...]] = {
+    "FOLDER": WITH_FOLDER,
+    "--erasures": ("restore",),
+    "--keep-events": ("compact",),
+    "--item": ("erase",),
+    "--user": ("erase",),
+}
+"""What is given to some actions alone."""
 
 
 @verb
@@ -54,6 +63,7 @@ def journal(
     (POST /v1/admin/journal/snapshot, DELETE /v1/items/ID), or stop it.
     """
     place = Place(data, state=state, journal=where)
+    _check_given(action, (folder, erasures, keep_events, item, user))
     if action in WITH_FOLDER and folder is None:
         raise typer.BadParameter(f"{action} needs a folder", param_hint="FOLDER")
     if action == "erase" and (item is None) == (user is None):
@@ -69,6 +79,15 @@ def journal(
     write_json({"action": action, **result}, json)
     if action == "check" and result["problems"]:
         raise typer.Exit(1)
+
+
+def _check_given(action: Action, values: Sequence[object]) -> None:
+    """Raises BadParameter where something is given that this action does not read."""
+    for (name, actions), value in zip(OF_ACTIONS.items(), values, strict=True):
+        if value and action not in actions:
+            raise typer.BadParameter(
+                f"{action} does not read it; {' and '.join(actions)} does", param_hint=name
+            )
 
 
 def _done(
