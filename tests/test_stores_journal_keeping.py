@@ -145,7 +145,7 @@ def test_a_check_names_what_is_wrong_and_how_it_goes(
         earlier.setattr(base, "MOST_FIELDS", 1000)
         journal.append("item", [item("wide", **{f"f{n}": n for n in range(300)}), item("b")])
     (problem,) = journal.check()
-    assert "302 fields" in problem and "m6rec journal erase --item wide" in problem
+    assert "302 fields" in problem and "erase --data DATA --item wide" in problem
     journal.erase_item("wide")
     assert journal.check() == []
 
@@ -153,13 +153,21 @@ def test_a_check_names_what_is_wrong_and_how_it_goes(
 def test_a_damaged_catalogue_is_found(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal:
         journal.append("item", [item("a"), item("b")])
+        journal.append("event", [event("u v", "a", event_id="1"), event("u v", "a", event_id="2")])
     with sqlite3.connect(tmp_path / FILE) as db:
         db.execute("UPDATE entries SET kind = 9 WHERE key = 'a'")
         db.execute("UPDATE entries SET body = '{' WHERE key = 'b'")
+        db.execute("UPDATE entries SET body = '{' WHERE number = 3")
+        db.execute("UPDATE entries SET body = '[]' WHERE number = 4")
     db.close()
     with open_journal(tmp_path) as journal:
-        lost, broken = journal.check()
-    assert "item 'a' has no entry" in lost and "no JSON" in broken
+        lost, broken, words, other = journal.check()
+        assert "item 'a' has no entry" in lost and "no JSON" in broken
+        assert "no JSON" in words and "--user 'u v'" in words and "does not name it" in other
+        for item_id in ("a", "b"):
+            journal.erase_item(item_id)
+        assert journal.erase_user("u v").entries == {"user": 0, "event": 2}
+        assert journal.check() == [], "what a check says to do mends it"
 
 
 def test_files_of_an_export_say_whose_they_are(tmp_path: Path) -> None:
@@ -169,3 +177,18 @@ def test_files_of_an_export_say_whose_they_are(tmp_path: Path) -> None:
         manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
         assert manifest["journal"] == journal.name
     assert (tmp_path / "out").stat().st_mode & 0o077 == 0, "it has the key of the hashes"
+
+
+@pytest.mark.parametrize("missing", ["last", "rows"])
+def test_a_manifest_that_lacks_something_is_refused(tmp_path: Path, missing: str) -> None:
+    with open_journal("memory") as journal:
+        journal.append("item", [item("a")])
+        journal.export(tmp_path / "out")
+    path = tmp_path / "out" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del {"last": manifest, "rows": manifest["tables"]["items.jsonl"]}[missing][missing]
+    path.write_text(json.dumps(manifest))
+    with open_journal("memory") as fresh:
+        with pytest.raises(JournalError, match=f"no export of a journal: '{missing}'"):
+            fresh.restore(tmp_path / "out")
+        assert fresh.last() == 0

@@ -357,8 +357,14 @@ def _line(kind: Told, number: int, body: Body) -> Line:
         raise BodyError(f"{where}{problem}")
     placed = happened is not None or (kind == "event" and body.get("position") is not None)
     if event_id is None and placed:
-        event_id = f"\0{text}"  # no event_id of a caller's has a zero in it
+        event_id = said(text)
     return Line(key, text, event_id, happened)
+
+
+def said(text: str) -> str:
+    """Stands for the event_id of an event that has none; no event_id of a caller's has a zero in
+    it. text: JSON of the body."""
+    return f"\0{text}"
 
 
 def beyond(body: Body, text: str = "") -> str | None:

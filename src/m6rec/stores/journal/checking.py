@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -39,7 +40,7 @@ def _all(journal: Journal, read: Read) -> Iterator[str]:
         "AND e.kind = 2 WHERE e.number IS NULL ORDER BY c.item_id"
     )
     for (item_id,) in lost:
-        yield f"item {item_id!r} has no entry: m6rec journal erase --item {item_id}"
+        yield f"item {item_id!r} has no entry: {_erase('item', item_id)}"
     after = 0
     while page := journal.entry_texts(after):
         for entry in page:
@@ -52,7 +53,7 @@ def _wrong(entry: EntryText) -> str | None:
     if entry.kind not in OWNER:
         return None
     what = "item" if entry.kind == "item" else "user"
-    remedy = f"m6rec journal erase --{what} {entry.key}"
+    remedy = _erase(what, entry.key)
     try:
         body = from_json(entry.text)
     except ValueError as error:
@@ -61,3 +62,7 @@ def _wrong(entry: EntryText) -> str | None:
         return f"its body does not name it: {remedy}"
     problem = beyond(body, entry.text)
     return None if problem is None else f"{problem}: {remedy}"
+
+
+def _erase(what: str, key: str) -> str:
+    return f"m6rec journal erase --data DATA --{what} {shlex.quote(key)}"

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic_core import from_json
 
-from m6rec.stores.journal.base import Line, Receipt, Told, to_json
+from m6rec.stores.journal.base import Line, Receipt, Told, said, to_json
 from m6rec.stores.journal.moments import MICROSECONDS, moment
 from m6rec.stores.journal.origin import Erasure
 from m6rec.stores.journal.schema import (
@@ -136,10 +136,20 @@ def _overwrite(db: Connection, hashes: Hashes, key: str, found: Rows) -> Counter
             for number, _, body in found
         ],
     )
-    ids = [from_json(body).get("event_id") for _, code, body in found if code == CODES["event"]]
-    known = [(hashes.of("once", one),) for one in ids if one is not None]
+    ids = [_event_id(body) for _, code, body in found if code == CODES["event"]]
+    known = [(hashes.of("once", one),) for one in ids]
     db.many("DELETE FROM once WHERE event = ?", known)
     return Counter(KINDS[code] for _, code, _ in found)
+
+
+def _event_id(text: str) -> str:
+    """As the event was known by when it came; of a damaged body its own is lost."""
+    try:
+        body = from_json(text)
+    except ValueError:
+        body = None
+    own = body.get("event_id") if isinstance(body, dict) else None
+    return own if isinstance(own, str) else said(text)
 
 
 def _write_down(

@@ -98,8 +98,10 @@ def manifest_of(folder: Path) -> dict[str, Any]:
         for file, told in dict(manifest["tables"]).items():
             if file not in (*FILES.values(), ERASURES):
                 raise JournalError(f"{folder / MANIFEST} names {file!r}, which no export has")
+            int(told["rows"])
             if sha256_of(folder / file) != told["sha256"]:
                 raise JournalError(f"{folder / file} is not the file that the manifest tells of")
+        int(manifest["last"])
         missing = set(FILES.values()) - set(manifest["tables"])
         if missing:
             raise JournalError(f"{folder / MANIFEST} does not name {sorted(missing)[0]}")
