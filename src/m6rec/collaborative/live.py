@@ -58,7 +58,9 @@ class LiveTransitions:
         self._rows: dict[int, LiveRow] = {}
         decay = self.settings.distance_decay
         norm_I = norms(base.by_distance(), decay)
-        self._repeats = LiveRepeats(own_weights(base, decay), norm_I, decay)
+        self._repeats = LiveRepeats(
+            own_weights(base, decay), norm_I, decay, self.settings.shrinkage
+        )
         self._lock = threading.RLock()
         self._changes = 0
 
@@ -134,13 +136,13 @@ class LiveTransitions:
     def repeats(self) -> Repeats:
         """What the log says of repeats."""
         with self._lock:
-            return self._repeats.repeats(self.settings.shrinkage)
+            return self._repeats.repeats()
 
     def repeat_rates(self, item_N: np.ndarray) -> np.ndarray:
         """How often items are chosen again: float64 [N]."""
         with self._lock:
             counted = self._repeats.counted(item_N)
-            return self._repeats.repeats(self.settings.shrinkage).of(*counted)
+            return self._repeats.repeats().of(*counted)
 
     def counts(self) -> TransitionCounts:
         """All counts as they are now."""

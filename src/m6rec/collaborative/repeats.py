@@ -97,14 +97,18 @@ def repeats_of(own_I: np.ndarray, norm_I: np.ndarray, shrinkage: float) -> Repea
 
 @final
 class LiveRepeats:
-    """The same as a log grows. One thread at a time; own_I and norm_I are its own from now on."""
+    """The same as a log grows. One thread at a time; own_I and norm_I are its own from now on.
+    shrinkage: λ."""
 
-    def __init__(self, own_I: np.ndarray, norm_I: np.ndarray, decay: float) -> None:
-        self._own_I, self._norm_I = own_I, norm_I
+    def __init__(
+        self, own_I: np.ndarray, norm_I: np.ndarray, decay: float, shrinkage: float
+    ) -> None:
+        self._own_I, self._norm_I, self._shrinkage = own_I, norm_I, shrinkage
         self._weight_A = decay ** np.arange(MOST_APART, dtype=np.float64)
         self._sums = RepeatSums()
         self._sums.add(own_I, norm_I)
         self._pending: list[tuple[int, int, int, int]] = []
+        self._repeats = self._sums.repeats(shrinkage)
 
     def change(self, earlier: int, later: int, distance: int, times: int) -> None:
         """Says that a pair was counted so many times more."""
@@ -112,10 +116,10 @@ class LiveRepeats:
         if len(self._pending) >= MOST_PENDING:
             self._settle()
 
-    def repeats(self, shrinkage: float) -> Repeats:
+    def repeats(self) -> Repeats:
         """What the log says now."""
         self._settle()
-        return self._sums.repeats(shrinkage)
+        return self._repeats
 
     def counted(self, item_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """R_ii and a_i of some items: float64 [N] each."""
@@ -144,3 +148,4 @@ class LiveRepeats:
         for values_I in (self._own_I, self._norm_I):  # what is taken off leaves no crumbs
             values_I[item_C] = np.where(values_I[item_C] < 1e-9, 0.0, values_I[item_C])
         self._sums.add(self._own_I[item_C], self._norm_I[item_C])
+        self._repeats = self._sums.repeats(self._shrinkage)
