@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -235,14 +235,7 @@ class Service:
     async def _ask(self, question: Question, wanted: Wanted, client: str) -> Answered:
         with self.registry.use(question.user_id or client, question.variant) as model:
             future = model.submit(wanted, client)
-            try:
-                served = await asyncio.wait_for(
-                    asyncio.wrap_future(future), self.settings.answer_seconds
-                )
-            except TimeoutError:
-                raise LateError(
-                    f"no answer within {self.settings.answer_seconds:.0f} s; try again later"
-                ) from None
+            served = await _in_time(future, self.settings.answer_seconds)
             assert served is not None
             self.metrics.stages(model.name, served.seconds)
             return Answered(served, model, wanted.request.history)
@@ -300,16 +293,7 @@ class Service:
         with self.registry.use(key) as model:
             for work in works:
                 future = self._slow_lane.submit(partial(_at_work, model, work), client)
-                try:
-                    done.append(
-                        await asyncio.wait_for(
-                            asyncio.wrap_future(future), self.settings.writing_seconds
-                        )
-                    )
-                except TimeoutError:
-                    raise LateError(
-                        f"no answer within {self.settings.writing_seconds:.0f} s; try again later"
-                    ) from None
+                done.append(await _in_time(future, self.settings.writing_seconds))
         return done
 
     async def stream(
@@ -379,6 +363,14 @@ class Service:
         """The state folder knows who was erased, too: a copy of the journal may be older."""
         if self._state is not None:
             self._state.keep(self.journal)
+
+
+async def _in_time(future: Future[T], seconds: float) -> T:
+    """What a lane answers. Raises LateError."""
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+    except TimeoutError:
+        raise LateError(f"no answer within {seconds:.0f} s; try again later") from None
 
 
 def _at_work(model: LiveModel, work: Callable[[LiveModel], T]) -> T:
