@@ -19,6 +19,7 @@ from m6rec.model.checkpoint import (
     fingerprint,
     load_backbone,
     load_task,
+    read_tensors,
     save_backbone,
     save_task,
 )
@@ -245,3 +246,17 @@ def test_bfloat16_halves_the_file_and_rounds_to_its_precision(folder: Path, tmp_
     assert (tmp_path / "again" / "model.safetensors").stat().st_size == sizes[0]
     fresh, third = again.state_dict(), load_backbone(tmp_path / "again")[0].state_dict()
     assert all(torch.equal(fresh[name], third[name]) for name in fresh)
+
+
+def test_what_bfloat16_would_round_is_kept_whole(folder: Path, tmp_path: Path) -> None:
+    """Tasks belong to a fingerprint: a network that is written and read again has to have it."""
+    model, tokenizer = load_backbone(folder)
+    save_backbone(model, tokenizer, tmp_path / "small", torch.bfloat16)
+    model, _ = load_backbone(tmp_path / "small")
+    with torch.no_grad():
+        model.project_user.weight.add_(1e-6)
+    save_backbone(model, tokenizer, tmp_path / "again")
+    again, _ = load_backbone(tmp_path / "again")
+    assert fingerprint(backbone_tensors(again)) == fingerprint(backbone_tensors(model))
+    kept, _ = read_tensors(tmp_path / "again" / "model.safetensors")
+    assert {n for n, t in kept.items() if t.dtype == torch.float32} == {"project_user.weight"}

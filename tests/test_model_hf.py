@@ -417,12 +417,20 @@ def test_weights_under_their_older_names_are_read(folder_of: Callable[[str], Pat
     assert fingerprint(backbone_tensors(hf.from_hf(folder)[0])) == expected
 
 
-def test_half_precision_weights_become_float32(folder_of: Callable[[str], Path]) -> None:
+def test_half_precision_weights_become_float32(
+    folder_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Written and read again they are the same, the rows that were added as well."""
     folder = folder_of("llama")
     tensors = load_file(folder / "model.safetensors")
     save_file({k: t.bfloat16() for k, t in tensors.items()}, folder / "model.safetensors")
-    model, _ = hf.from_hf(folder)
+    model, tokenizer = hf.from_hf(folder)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+    save_backbone(model, tokenizer, tmp_path / "ours")
+    again = backbone_tensors(load_backbone(tmp_path / "ours")[0])
+    assert fingerprint(again) == fingerprint(backbone_tensors(model))
+    kept = load_file(tmp_path / "ours" / "model.safetensors")
+    assert kept["tokens.weight"].dtype == torch.bfloat16
     assert torch.allclose(
         model.tokens.weight[:VOCABULARY], tensors["model.embed_tokens.weight"], atol=1e-2
     )

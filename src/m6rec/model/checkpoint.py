@@ -66,18 +66,27 @@ def save_backbone(
 ) -> None:
     """Writes a backbone folder (created if missing).
 
-    dtype: bfloat16 halves the file (None: as the file that the network was read from); weights are
-    read back as float32 whatever they were kept in.
+    dtype: bfloat16 halves the file. None: nothing is lost; each tensor is kept as the file that the
+    network was read from kept it, or in float32 where that would round. Weights are read back as
+    float32 whatever they were kept in.
     """
-    dtype = dtype or model.kept_as
     folder.mkdir(parents=True, exist_ok=True)
     model.config.write(folder / CONFIG)
     tokenizer.save(folder / TOKENIZER)
     own = backbone_tensors(model)
-    tensors = {name: t.detach().to(dtype).contiguous() for name, t in own.items()}
+    tensors = {
+        name: (t.to(dtype) if dtype else _unrounded(t, model.kept_as)).detach().contiguous()
+        for name, t in own.items()
+    }
     if model.config.sparsity:
         tensors = packed(tensors)
     save_file(tensors, folder / WEIGHTS, metadata={"fingerprint": fingerprint(tensors)})
+
+
+def _unrounded(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The tensor as `dtype`, or as float32 where that would change a value."""
+    kept = tensor.to(dtype)
+    return kept if torch.equal(kept.to(tensor.dtype), tensor) else tensor.float()
 
 
 def load_backbone(folder: Path) -> tuple[M6, Tokenizer]:

@@ -109,14 +109,18 @@ def choose(
 
 
 def add_rows(tensors: dict[str, Tensor], rows: int) -> None:
-    """Widens embedding and decoder to `rows` tokens, in place; the same rows every time."""
+    """Widens embedding and decoder to `rows` tokens, in place; the same rows every time.
+
+    Their numbers are those of bfloat16, so that a table of such a file can be written as one.
+    """
     generator = torch.Generator().manual_seed(0)
     for name in ("tokens.weight", "lm_head.decoder.weight", "lm_head.decoder.bias"):
         table = tensors.get(name)
         if table is None or len(table) >= rows:
             continue
         noise = torch.randn(rows - len(table), *table.shape[1:], generator=generator)
-        tensors[name] = torch.cat([table, table.mean(0) + NOISE * table.std(0) * noise])
+        rows_ND = table.mean(0) + NOISE * table.std(0) * noise
+        tensors[name] = torch.cat([table, rows_ND.bfloat16().to(table.dtype)])
 
 
 def begin_like_newline(

@@ -203,7 +203,8 @@ class _Run:
         if self.recipe.rank:
             save_change(self.model, *self.base, self.out / CHECKPOINT)
         else:
-            save_backbone(self.model, self.tokenizer, self.out / CHECKPOINT)
+            folder = self.out / CHECKPOINT
+            save_backbone(self.model, self.tokenizer, folder, self.model.kept_as)
 
     def train(self, max_steps: int) -> bool:
         """Steps until the run is complete (True), or is told to stop (False)."""
