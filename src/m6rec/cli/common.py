@@ -30,6 +30,10 @@ Json = Annotated[
     Path | None, typer.Option("--json", help="Write the result as JSON to this file ('-': stdout).")
 ]
 Data = Annotated[Path, typer.Option("--data", help="Folder with the canonical tables.")]
+State = Annotated[
+    Path | None,
+    typer.Option("--state", help="Where the server keeps what it knows (DATA/server)."),
+]
 History = Annotated[
     list[str] | None,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from m6rec.cli.common import Data, Json, out, verb, write_json
+from m6rec.cli.common import Data, Json, State, out, verb, write_json
 from m6rec.records import M6Error
 from m6rec.serving.place import Place
 from m6rec.serving.state import StateFolder
@@ -40,9 +40,7 @@ def journal(
     folder: Annotated[
         Path | None, typer.Argument(help="snapshot, export: a new folder; restore: such a folder.")
     ] = None,
-    state: Annotated[
-        Path | None, typer.Option(help="Where the server keeps what it knows (DATA/server).")
-    ] = None,
+    state: State = None,
     where: Annotated[
         str | None, typer.Option("--journal", help="Folder, or postgresql://… (STATE/journal).")
     ] = None,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from m6rec.cli.common import Data, Json, out, verb, write_json
+from m6rec.cli.common import Data, Json, State, out, verb, write_json
 from m6rec.serving.keys import SCOPES, Key, KeyRing
 from m6rec.serving.place import Place
 
@@ -26,9 +25,7 @@ def keys(
     scope: Annotated[
         list[str] | None, typer.Option(help=f"add: {', '.join(SCOPES)}; repeat (default: read).")
     ] = None,
-    state: Annotated[
-        Path | None, typer.Option(help="Where the server keeps what it knows (DATA/server).")
-    ] = None,
+    state: State = None,
     json: Json = None,
 ) -> None:
     """Make, list or revoke API keys. A key is shown once: only its hash is kept.

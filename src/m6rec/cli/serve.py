@@ -12,8 +12,10 @@ import typer
 
 from m6rec.cli.common import (
     DEFAULT_MODEL,
+    Data,
     Json,
     Model,
+    State,
     TextOnly,
     err,
     key_values,
@@ -35,7 +37,7 @@ HTTP = "m6rec.serving.http.run"
 
 @verb
 def serve(
-    data: Annotated[Path, typer.Option("--data", help="Folder with the canonical tables.")],
+    data: Data,
     host: Annotated[str, typer.Option(help="Where to listen; without API keys 127.0.0.1.")] = (
         "127.0.0.1"
     ),
@@ -47,9 +49,7 @@ def serve(
     models: Annotated[
         Path | None, typer.Option(help="Folder of models and adapters for hot swaps.")
     ] = None,
-    state: Annotated[
-        Path | None, typer.Option(help="Where the server keeps what it knows (DATA/server).")
-    ] = None,
+    state: State = None,
     journal: Annotated[
         str | None, typer.Option(help="Folder, or postgresql://… (STATE/journal).")
     ] = None,
