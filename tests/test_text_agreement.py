@@ -214,6 +214,25 @@ def test_clicks_and_what_was_shown_without_one_are_judgements_too() -> None:
     assert b > 0 > c
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_what_was_only_shown_tells_nothing_of_the_asking_users_taste(known: bool) -> None:
+    """Whether the log knows the user or the history of the request is all there is."""
+    rows: list[LogRow] = []
+    for n in range(8):
+        shown = "abc" if n % 2 else "abcd"
+        rows += [(f"p{n}", item, "impression", 5.0, None, f"r{n}") for item in shown]
+        rows += [(f"p{n}", item, "click", 6.0, None, f"r{n}") for item in ("ac" if n % 2 else "b")]
+    for kind, tells in (("impression", False), ("click", True)):
+        said = [("u", "a", kind, 7.0, None, None)] if known else []
+        history = () if known else (Event(kind, "a"),)
+        requests = Requests.of([ask("b", "c", user="u", history=history)])
+        state = FeatureState(FILMS, KINDS, TEMPLATES, log([*rows, *said]))
+        whole = CrossFeatures(log([*rows, *said]), FILMS, KINDS, TEMPLATES)
+        for features in (state, whole):
+            found = features.table(requests.pool, requests.rows).numbers["agreement"]
+            assert bool(found.any()) == tells
+
+
 def test_items_that_only_the_log_knows_are_read_in_histories_from_their_first_moment_on() -> None:
     """And items that nothing knows weigh like those that nobody judged."""
     rows = [(one[0], f"new-{one[1]}", *one[2:]) for one in ALIKE]

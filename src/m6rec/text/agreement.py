@@ -85,13 +85,13 @@ class Agreement:
 class OwnJudgements:
     """What the histories of requests say by themselves, of users whom the log does not know.
 
-    item_ids: of the pool's events; codes: of ids at the moment of a request, of unknown items too
-    (-1 for no id); start, stop: of each request.
+    item_ids, added (`past.read`), worth: of the pool's events; codes: of ids at the moment of a
+    request, of unknown items too (-1 for no id); start, stop: of each request.
     """
 
     item_ids: list[str | None]
     codes: Callable[[list[str | None]], np.ndarray]
-    judged: np.ndarray
+    added: Sums
     worth: np.ndarray
     start: np.ndarray
     stop: np.ndarray
@@ -108,13 +108,14 @@ class OwnJudgements:
         """pool, rows: as in `Requests`; added: `past.read` of the pool."""
         start, stop = rows["start"].to_numpy(), rows["stop"].to_numpy()
         worth_E = worths(pool, rule, added)
-        return cls(pool["item_id"].to_list(), codes, added.judged, worth_E, start, stop)
+        return cls(pool["item_id"].to_list(), codes, added, worth_E, start, stop)
 
     def of(self, request: int) -> Judged:
         """What one history says."""
         part = slice(self.start[request], self.stop[request])
         item = self.codes(self.item_ids[part])
-        return Judged.of_history(item, self.judged[part], self.worth[part])
+        added = self.added[part]
+        return Judged.of_history(item, added.judged, self.worth[part], added.acted > 0)
 
 
 def agreement(judgements: Judgements, judged: Judged, user: int, item_N: np.ndarray) -> Agreement:

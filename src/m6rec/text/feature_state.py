@@ -158,9 +158,10 @@ class FeatureState:
         """
         asked = Questions.of(rows)
         with self._lock:
-            said = self._said(asked, pool, rows)
+            added = read(pool, self.rule)
+            said = self._said(asked, pool, rows, added)
             own = count_histories(
-                asked, pool, rows, self._catalogue, self.rule, self._recent, said.covered
+                asked, pool, rows, self._catalogue, added, self._recent, said.covered
             )
             return rates(said.beside(own))
 
@@ -218,13 +219,13 @@ class FeatureState:
             del self._told[next(iter(self._told))]
         return True
 
-    def _said(self, asked: Questions, pool: pl.DataFrame, rows: pl.DataFrame) -> _Said:
+    def _said(self, asked: Questions, pool: pl.DataFrame, rows: pl.DataFrame, added: Sums) -> _Said:
         """What the log says of every candidate, each request at its own moment."""
         columns = self._catalogue.columns
         said = _Said.nothing(len(asked), list(columns))
         users = rows["user_id"].to_list()
         codes = partial(codes_of, self._catalogue.items)
-        own = OwnJudgements.read(pool, rows, read(pool, self.rule), self.rule, codes)
+        own = OwnJudgements.read(pool, rows, added, self.rule, codes)
         for request, part in asked.in_order():
             now = float(asked.now[part.start])
             self._count_until(now)

@@ -55,7 +55,8 @@ class CrossFeatures:
         the lists item_ids and texts).
         """
         asked = Questions.of(rows)
-        own = (pool, rows, self._catalogue, self.rule, self._recent)
+        added = read(pool, self.rule)
+        own = (pool, rows, self._catalogue, added, self._recent)
         if self._log is None:
             return rates(count_histories(asked, *own, skip=np.zeros(len(asked), dtype=bool)))
         user = self._users.of(rows["user_id"])[asked.request]
@@ -64,7 +65,10 @@ class CrossFeatures:
         counts = _over_log(
             self._log, user, item, asked.now, count_histories(asked, *own, skip=covered)
         )
-        return rates(replace(counts, agreement=self._agreement(asked, user, item, pool, rows)))
+        codes = partial(codes_of, self._catalogue.items)
+        histories = OwnJudgements.read(pool, rows, added, self.rule, codes)
+        people = self._agreement(asked, user, item, covered, histories)
+        return rates(replace(counts, agreement=people))
 
     def sentences(self, pool: pl.DataFrame, rows: pl.DataFrame) -> list[list[str]]:
         """The features of every candidate in words."""
@@ -83,18 +87,14 @@ class CrossFeatures:
         asked: Questions,
         user: np.ndarray,
         item: np.ndarray,
-        pool: pl.DataFrame,
-        rows: pl.DataFrame,
+        covered: np.ndarray,
+        own: OwnJudgements,
     ) -> Agreement:
         """At each request's moment; a request without one has nothing of everybody."""
         found = Agreement.unknown(len(asked))
         if self._log is None or self._judged is None:
             return found
-        added = read(pool, self.rule)
-        codes = partial(codes_of, self._catalogue.items)
-        own = OwnJudgements.read(pool, rows, added, self.rule, codes)
         place = self._log.place(asked.now)
-        covered = self._log.knows(user, place)
         for request, part in asked.in_order():
             held = self._judged.until(int(place[part.start]))
             code = int(user[part.start]) if covered[part.start] else -1

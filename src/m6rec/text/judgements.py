@@ -35,14 +35,16 @@ class Judged:
     tells: np.ndarray
 
     @classmethod
-    def of_history(cls, item: np.ndarray, judged: np.ndarray, worth: np.ndarray) -> Judged:
+    def of_history(
+        cls, item: np.ndarray, judged: np.ndarray, worth: np.ndarray, tells: np.ndarray
+    ) -> Judged:
         """The judgements among the events of one history, oldest first; item -1 is a mere text."""
         place = np.flatnonzero((judged > 0) & (item >= 0))
         code, which = np.unique(item[place], return_inverse=True)
         last = np.zeros(len(code))
         np.maximum.at(last, which, place)
         mean = np.bincount(which, worth[place], len(code)) / np.bincount(which, minlength=len(code))
-        return cls(code, mean, last, np.ones(len(code), dtype=bool))
+        return cls(code, mean, last, np.bincount(which, tells[place], len(code)) > 0)
 
     def newest(self) -> np.ndarray:
         """Rows of those that are read, int64."""

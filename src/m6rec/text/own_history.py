@@ -15,7 +15,7 @@ import polars as pl
 
 from m6rec.text.agreement import Agreement
 from m6rec.text.feature_table import Counts
-from m6rec.text.past import PartsOf, Past, YesNo, read
+from m6rec.text.past import PartsOf, Past
 from m6rec.text.shared_words import shared
 from m6rec.text.tally import Codes, Parts, Sums
 
@@ -124,16 +124,16 @@ def count_histories(
     pool: pl.DataFrame,
     rows: pl.DataFrame,
     catalogue: AnyCatalogue,
-    rule: YesNo,
+    added: Sums,
     recent: int,
     skip: np.ndarray,
 ) -> Counts:
     """Counts over the history of each request; what a log would say of everybody is empty.
 
-    pool, rows: as in `Requests`. recent: judgements to look back on. skip: bool [N], candidates of
-    requests whose user the log knows, so that only names and recent judgements are looked at.
+    pool, rows: as in `Requests`; added: `past.read` of the pool. recent: judgements to look back
+    on. skip: bool [N], candidates of requests whose user the log knows, so that only names and
+    recent judgements are looked at.
     """
-    added = read(pool, rule)
     start, stop = rows["start"].to_numpy(), rows["stop"].to_numpy()
     bare = np.ones(rows.height, dtype=bool)
     bare[asked.request[skip]] = False
