@@ -1,8 +1,10 @@
-"""A tokenizer with room for markers and a few documents, for tests of writing and pretraining."""
+"""A tokenizer with room for markers, a few documents, and walks under constraints: for tests of
+writing and pretraining."""
 
 from __future__ import annotations
 
 import json
+import random
 import string
 from collections.abc import Sequence
 
@@ -10,6 +12,7 @@ import tokenizers
 import torch
 
 from m6rec.config import ModelConfig, SpecialIds
+from m6rec.model.generation.constrain import Constraint
 from m6rec.model.m6 import M6
 from m6rec.text.tokenizer import Tokenizer
 from m6rec.training.corpus.documents import Document
@@ -128,3 +131,35 @@ def documents(times: int = 6) -> list[Document]:
             ),
         ]  # fmt: skip
     return out
+
+
+def accepts(held: Constraint, ids: Sequence[int]) -> bool:
+    """Whether a constraint lets a text be written, and end there."""
+    state = held.start()
+    for token in ids:
+        if token not in held.allowed(state):
+            return False
+        state = held.step(state, token)
+    return held.may_end(state) and held.eos in held.allowed(state)
+
+
+def walk_along(
+    held: Constraint, known: Sequence[Sequence[int]], length: int, seed: int
+) -> tuple[list[int], int]:
+    """A text of ids that would rather go on as a known one does than anywhere else, and how often
+    it was not let."""
+    draws, state, ids, refused = random.Random(seed), held.start(), list[int](), 0
+    source, at = draws.choice(known), 0
+    for _ in range(length):
+        allowed = set(held.allowed(state).tolist())
+        assert allowed > {held.eos}
+        if at == len(source) or draws.random() < 0.04:
+            source, at = draws.choice(known), 0
+        token = source[at]
+        if token not in allowed:
+            refused += 1
+            token = draws.choice(sorted(allowed - {held.eos}))
+        at += 1
+        ids.append(token)
+        state = held.step(state, token)
+    return ids, refused

@@ -11,7 +11,6 @@ import language_worlds
 from m6rec.config import ConfigError
 from m6rec.metrics.text_variety import copied
 from m6rec.model.generation.byte_level import ByteFacts, ByteUncopied, facts, uncopied
-from m6rec.model.generation.constrain import Constraint
 from m6rec.model.generation.facts import Facts
 from m6rec.model.generation.uncopied import Uncopied
 from m6rec.text.tokenizer import Tokenizer
@@ -28,15 +27,6 @@ TOKENIZERS = {"merged": WORDS, "bytes alone": BARE}
 def words(request: pytest.FixtureRequest) -> Tokenizer:
     """One with words, and one that spells in bytes."""
     return TOKENIZERS[request.param]
-
-
-def accepts(held: Constraint, ids: list[int]) -> bool:
-    state = held.start()
-    for token in ids:
-        if token not in held.allowed(state):
-            return False
-        state = held.step(state, token)
-    return held.may_end(state)
 
 
 def test_every_id_that_is_written_is_known_by_its_bytes(words: Tokenizer) -> None:
@@ -59,7 +49,7 @@ def test_every_id_that_is_written_is_known_by_its_bytes(words: Tokenizer) -> Non
 )
 def test_texts_that_say_nothing_new_can_be_written(words: Tokenizer, text: str) -> None:
     held = ByteFacts(ALLOWED, (*FUNCTION, "it"), words)
-    assert accepts(held, words.write(text))
+    assert language_worlds.accepts(held, words.write(text))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +61,9 @@ def test_texts_that_say_nothing_new_can_be_written(words: Tokenizer, text: str) 
     ],
 )
 def test_texts_that_say_something_new_can_not(words: Tokenizer, text: str) -> None:
-    assert not accepts(ByteFacts(ALLOWED, (*FUNCTION, "it"), words), words.write(text))
+    assert not language_worlds.accepts(
+        ByteFacts(ALLOWED, (*FUNCTION, "it"), words), words.write(text)
+    )
 
 
 def test_no_walk_says_anything_new_or_gets_stuck(words: Tokenizer) -> None:
@@ -118,7 +110,7 @@ def test_each_family_gets_its_own_automaton() -> None:
     ],
 )
 def test_short_runs_and_new_orders_of_words_may_be_written(words: Tokenizer, text: str) -> None:
-    assert accepts(ByteUncopied(KNOWN, LONGEST, words), words.write(text))
+    assert language_worlds.accepts(ByteUncopied(KNOWN, LONGEST, words), words.write(text))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +121,7 @@ def test_short_runs_and_new_orders_of_words_may_be_written(words: Tokenizer, tex
     ],
 )
 def test_longer_runs_may_not_whatever_their_capitals_and_signs(words: Tokenizer, text: str) -> None:
-    assert not accepts(ByteUncopied(KNOWN, LONGEST, words), words.write(text))
+    assert not language_worlds.accepts(ByteUncopied(KNOWN, LONGEST, words), words.write(text))
 
 
 def test_no_walk_along_the_known_texts_is_a_copy(words: Tokenizer) -> None:
@@ -137,19 +129,7 @@ def test_no_walk_along_the_known_texts_is_a_copy(words: Tokenizer) -> None:
     known = [words.write(text) for text in KNOWN if text]
     refused = 0
     for seed in range(200):
-        draws, state, ids = random.Random(seed), held.start(), list[int]()
-        source, at = draws.choice(known), 0
-        for _ in range(60):
-            allowed = set(held.allowed(state).tolist())
-            assert allowed > {held.eos}
-            if at == len(source) or draws.random() < 0.03:
-                source, at = draws.choice(known), 0
-            token = source[at]
-            if token not in allowed:
-                refused += 1
-                token = draws.choice(sorted(allowed - {held.eos}))
-            at += 1
-            ids.append(token)
-            state = held.step(state, token)
+        ids, times = language_worlds.walk_along(held, known, length=60, seed=seed)
+        refused += times
         assert not copied([words.decode(ids)], KNOWN, LONGEST).any(), words.decode(ids)
     assert refused > 50

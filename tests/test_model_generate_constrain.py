@@ -174,16 +174,6 @@ def said(writer: Writer, *texts: str) -> set[tuple[str, tuple[int, ...]]]:
     return {(alphabet.spelled(w), tuple(i for i in w if i in alphabet.bytes)) for w in words}
 
 
-def accepts(facts: Facts, ids: list[int]) -> bool:
-    """Whether the automaton can write the ids, to their end."""
-    state = facts.start()
-    for token in ids:
-        if token not in facts.allowed(state):
-            return False
-        state = facts.step(state, token)
-    return facts.may_end(state)
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -193,7 +183,7 @@ def accepts(facts: Facts, ids: list[int]) -> bool:
     ],
 )
 def test_texts_that_say_nothing_new_can_be_written(facts: Facts, writer: Writer, text: str) -> None:
-    assert accepts(facts, writer.tokenizer.write(text))
+    assert language_worlds.accepts(facts, writer.tokenizer.write(text))
 
 
 @pytest.mark.parametrize(
@@ -204,7 +194,7 @@ def test_texts_that_say_nothing_new_can_be_written(facts: Facts, writer: Writer,
     ],
 )
 def test_texts_that_say_something_new_can_not(facts: Facts, writer: Writer, text: str) -> None:
-    assert not accepts(facts, writer.tokenizer.write(text))
+    assert not language_worlds.accepts(facts, writer.tokenizer.write(text))
 
 
 def test_no_walk_says_anything_new_or_gets_stuck(facts: Facts, writer: Writer) -> None:
