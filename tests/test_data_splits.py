@@ -257,6 +257,19 @@ def test_published_requests_are_used_as_they_stand(tmp_path: Path) -> None:
     assert any("before the first published request (6 s)" in note for note in split.card.notes)
 
 
+def test_limits_hold_for_published_requests(tmp_path: Path) -> None:
+    row = {"user_id": "u", "history": PAST, "target": "e", "timestamp": 6}
+    rows = [row | {"timestamp": time} for time in range(6, 16)]
+    split = make_split(published(tmp_path, valid=rows, test=rows), max_eval=3, seed=1)
+    assert len(split.valid) == len(split.test) == 3
+    assert any("before the first published request (6 s)" in note for note in split.card.notes)
+    assert "max_eval 3 (seed 1)" in split.card.filters
+    data = published(tmp_path, train=rows, test=rows)
+    assert len(make_split(data, max_train=4).train) == 4
+    with pytest.raises(DataError, match=r"max_train_per_user .* use max_train"):
+        make_split(data, max_train_per_user=2)
+
+
 def test_published_requests_take_train_from_the_split_column(tmp_path: Path) -> None:
     data = published(tmp_path, test=[{"history": [], "target": "e"}])
     assert data.events is not None

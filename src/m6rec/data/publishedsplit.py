@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 
@@ -29,7 +31,8 @@ def is_published(dataset: Dataset, task: Task) -> bool:
 def cut_published(dataset: Dataset, task: Task, options: SplitOptions) -> Pieces:
     """Valid and test from the files; train from its file, the events before, or the valid file.
 
-    Raises DataError where there is no test file for the task, or a request is not sound.
+    Raises DataError where there is no test file for the task, a request is not sound, or a limit
+    does not apply.
     """
     if not is_published(dataset, task):
         raise DataError(
@@ -41,15 +44,31 @@ def cut_published(dataset: Dataset, task: Task, options: SplitOptions) -> Pieces
         for name, path in sorted(dataset.requests.items())
         if serves(path, KEYS[task])
     }
+    learned = "train" in read or dataset.events is None
+    if learned and options.max_train_per_user is not None:
+        raise DataError(
+            f"{dataset.name}: max_train_per_user is for train requests of events, and here they "
+            "are those of a file; use max_train"
+        )
     valid, test = read.get("valid", NO_REQUESTS), read["test"]
     how = "published: requests.valid.jsonl and requests.test.jsonl as they stand"
     pieces = Pieces(NO_REQUESTS, valid, test, NO_EVENTS, how, "keep")
     if "train" in read:
-        return pieces.with_train(read["train"], NO_EVENTS, "train: requests.train.jsonl")
-    if dataset.events is None:
+        train = _drawn(read["train"], options.max_train, options.seed)
+        pieces = pieces.with_train(train, NO_EVENTS, "train: requests.train.jsonl")
+    elif dataset.events is None:
         note = "train: the rows of requests.valid.jsonl (few-shot protocol); valid is empty"
-        return pieces.with_train(valid, NO_EVENTS, note).without_valid(NO_REQUESTS)
-    return _train_from_events(pieces, dataset, task, options)
+        train = _drawn(valid, options.max_train, options.seed)
+        pieces = pieces.with_train(train, NO_EVENTS, note).without_valid(NO_REQUESTS)
+    else:  # train ends before the first of all requests, however few are judged
+        pieces = _train_from_events(pieces, dataset, task, options)
+    valid = _drawn(pieces.valid, options.max_eval, options.seed)
+    test = _drawn(pieces.test, options.max_eval, options.seed)
+    return replace(pieces, valid=valid, test=test)
+
+
+def _drawn(requests: Requests, limit: int | None, seed: int) -> Requests:
+    return requests.take(cut.draw(np.arange(len(requests)), limit, seed))
 
 
 def _train_from_events(
